@@ -1,0 +1,231 @@
+//! The world as the engine sees it. Each trait has one implementation that does IO, in the
+//! coordinator, and one that is simulated.
+//!
+//! Nothing here blocks for longer than a commit to disk. What takes long is handed in (`create`,
+//! `tell`) and is seen to be done by a later look (`list`, `observe`): the next pass repairs what
+//! got lost on the way, so that no call has to be waited for or retried by its caller.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use calvin_model::{
+    CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, Wanted, image::ImageRef,
+};
+use calvin_planner::{
+    AgentObserved, CatalogueObserved, DeleteBasis, Event, FleetState, MachineState, Moment,
+    ProbeObserved, ProviderFault, SessionObserved,
+};
+use serde::{Deserialize, Serialize};
+
+/// Time, twice: for durations and for people.
+pub trait Clock: Debug {
+    /// Time since some fixed moment of this process; never jumps.
+    fn monotonic(&self) -> Duration;
+    /// Milliseconds since 1970 UTC, for history lines only: no decision rests on it.
+    fn wall_ms(&self) -> u64;
+}
+
+/// Counts the commits of a store; each commit names the one that it builds on.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+/// All that is durable of an environment's fleets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// The newest commit.
+    pub revision: Revision,
+    /// The decision clock as of the newest commit or checkpoint.
+    pub moment: Moment,
+    /// The newest epoch that was taken.
+    pub epoch: Option<Epoch>,
+    /// Every fleet.
+    pub fleets: BTreeMap<FleetName, FleetState>,
+}
+
+/// One commit: all of it or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The decision clock.
+    pub moment: Moment,
+    /// A newly taken epoch.
+    pub epoch: Option<Epoch>,
+    /// Fleets that changed; `None` removes one.
+    pub fleets: BTreeMap<FleetName, Option<FleetState>>,
+    /// Lines for the history, in order.
+    pub history: Vec<HistoryLine>,
+}
+
+/// One line of the history, as handed to the store, which numbers and chains it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryLine {
+    /// Milliseconds since 1970 UTC.
+    pub wall_ms: u64,
+    /// Who: an operator, or `planner`.
+    pub who: String,
+    /// What.
+    pub event: Event,
+}
+
+/// Why a commit did not happen. Nothing of it did.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else committed.
+    #[error(
+        "the store is at revision {found:?}, not at {expected:?}: another coordinator writes to it"
+    )]
+    Conflict {
+        /// The revision that the commit builds on.
+        expected: Revision,
+        /// The revision found.
+        found: Revision,
+    },
+    /// The store could not be read or written.
+    #[error("could not {doing} the store")]
+    Failed {
+        /// `read` or `write`.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Durable state, by compare and set.
+pub trait Store: Debug {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// Where the store cannot be read, or holds what this version does not know.
+    fn load(&mut self) -> Result<Stored, StoreError>;
+    /// Commits `batch` if the store is still at `expected`; durable when it returns.
+    ///
+    /// # Errors
+    /// Nothing was committed, or (after `Failed`) it is not known: `load` tells.
+    fn commit(&mut self, expected: Revision, batch: &Batch) -> Result<Revision, StoreError>;
+}
+
+/// What a machine is to be made from and for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateOrder {
+    /// Which instance: idempotency token and tag.
+    pub instance: InstanceId,
+    /// Its fleet.
+    pub fleet: FleetName,
+    /// The image, with the digest that the provider checks.
+    pub image: ImageRef,
+}
+
+/// A machine that carries our tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The instance that it was made for, from its tag.
+    pub instance: InstanceId,
+    /// Its state.
+    pub state: MachineState,
+    /// Its address, once it has one.
+    pub address: Option<IpAddr>,
+}
+
+/// A provider's last complete list of our machines.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineList {
+    /// Its age; `None` when no list was ever complete in this run.
+    pub age: Option<Duration>,
+    /// The machines, in the order of their instance ids.
+    pub machines: Vec<Machine>,
+    /// What could not be done, by instance.
+    pub faults: BTreeMap<InstanceId, ProviderFault>,
+}
+
+/// What makes and deletes machines.
+pub trait Provider: Debug {
+    /// Asks for a machine. Asking again for the same instance is the same request.
+    fn create(&mut self, order: &CreateOrder);
+    /// Asks for a machine to be deleted with all on it. Asking again is harmless.
+    fn delete(&mut self, instance: &InstanceId, basis: &DeleteBasis);
+    /// The newest complete list.
+    fn list(&self) -> MachineList;
+}
+
+/// Where clients look instances up.
+pub trait Catalogue: Debug {
+    /// Sets every role of one fleet as one change. `entries` are all that the fleet is to have;
+    /// what is not in it leaves. Asking again for the same is harmless.
+    fn set_roles(&mut self, fleet: &FleetName, entries: &[CatalogueEntry]);
+    /// Hides or shows an entry for its health, without a change of its role.
+    fn set_visible(&mut self, hidden: &[InstanceId]);
+    /// What clients see now, by fleet.
+    fn read_back(&self) -> BTreeMap<FleetName, CatalogueObserved>;
+    /// Every instance that has an entry, also of fleets that are no more.
+    fn list(&self) -> Vec<(InstanceId, CatalogueRole)>;
+    /// Removes the entry of an instance that is gone.
+    fn remove_ghost(&mut self, instance: &InstanceId);
+}
+
+/// What one agent link shows of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSeen {
+    /// The newest report.
+    pub agent: Option<AgentObserved>,
+    /// Whether the session lives.
+    pub session: SessionObserved,
+    /// The identity is revoked and no stream is open.
+    pub revoked: bool,
+    /// Something about the identity that a person must look at.
+    pub alarm: Option<String>,
+}
+
+/// The way to the agents.
+pub trait AgentLink: Debug {
+    /// Sends the wanted state, if the agent's session lives. The newest replaces the older.
+    fn tell(&mut self, instance: &InstanceId, wanted: &Wanted);
+    /// Which instances may enrol and hold sessions, with what each may be told.
+    fn admit(&mut self, admitted: &BTreeMap<InstanceId, Admitted>);
+    /// Revokes an identity for good and closes its streams.
+    fn revoke(&mut self, instance: &InstanceId);
+    /// What is seen of every instance that was ever heard of in this run.
+    fn observe(&self) -> BTreeMap<InstanceId, AgentSeen>;
+    /// How often agents are asked to report.
+    fn report_interval(&self) -> Duration;
+}
+
+/// What the agent service must know of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admitted {
+    /// Its fleet.
+    pub fleet: FleetName,
+    /// Its image: build id and digest that the agent shows must be the recorded ones.
+    pub image: ImageRef,
+    /// The newest wanted state, sent at the start of each session.
+    pub wanted: Wanted,
+}
+
+/// What to probe of an instance: all of its services' ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeTarget {
+    /// Where.
+    pub address: SocketAddr,
+    /// `GET` this path, or only connect.
+    pub http_path: Option<String>,
+}
+
+/// The coordinator's own probes.
+pub trait Probe: Debug {
+    /// What to probe from now on.
+    fn watch(&mut self, targets: &BTreeMap<InstanceId, Vec<ProbeTarget>>);
+    /// The newest results.
+    fn results(&self) -> BTreeMap<InstanceId, ProbeObserved>;
+}
+
+/// What the engine must know of an image beyond its name: from its `image.toml`.
+pub trait Images: Debug {
+    /// The manifest that `image add` recorded.
+    fn manifest(&self, image: &ImageRef) -> Option<calvin_model::ImageManifest>;
+}

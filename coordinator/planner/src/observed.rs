@@ -1,0 +1,126 @@
+//! What the coordinator sees. Every statement carries its age or how long it has been true, as
+//! counted on the coordinator's own monotonic clock; nothing here is durable.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use calvin_model::{CatalogueRole, FleetName, InstanceId, Report};
+use serde::{Deserialize, Serialize};
+
+/// The newest observations.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Of instances. One that is missing here was never observed.
+    pub instances: BTreeMap<InstanceId, InstanceObserved>,
+    /// Of fleets' entries in the catalogue.
+    pub catalogue: BTreeMap<FleetName, CatalogueObserved>,
+    /// Age of the last complete list of machines, for each provider that has answered.
+    pub provider_lists: BTreeMap<String, Duration>,
+    /// How often agents report. An observation older than three intervals is unknown.
+    pub report_interval: Duration,
+    /// How long this run of the coordinator has been looking. No silence is older than that.
+    pub watching_for: Duration,
+}
+
+/// One instance, by source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceObserved {
+    /// What its agent said last. Source *agent*.
+    pub agent: Option<AgentObserved>,
+    /// Whether its session lives. Source *path*.
+    pub session: SessionObserved,
+    /// What the coordinator's own probes of its services say. Source *path*.
+    pub probe: Option<ProbeObserved>,
+    /// What its provider says. Source *provider*.
+    pub machine: Option<MachineObserved>,
+    /// What its provider could not do, last.
+    pub fault: Option<ProviderFault>,
+    /// Its identity is revoked and no stream of it is open.
+    pub revoked: bool,
+    /// Something about its identity that a person must look at.
+    pub alarm: Option<String>,
+}
+
+/// The newest report of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentObserved {
+    /// Time since it arrived.
+    pub age: Duration,
+    /// What it says; its durations are as of when it was sent.
+    pub report: Report,
+}
+
+/// Whether an agent's session lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionObserved {
+    /// None in this run of the coordinator.
+    #[default]
+    Never,
+    /// It lives, for this long.
+    Alive(Duration),
+    /// It ended, this long ago.
+    Ended(Duration),
+}
+
+/// What the coordinator's own probes say of an instance: all of its services' ports together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeObserved {
+    /// Time since the last probe.
+    pub age: Duration,
+    /// Whether it passed.
+    pub passing: bool,
+    /// How long all of them have said the same.
+    pub same_for: Duration,
+}
+
+/// What a provider says of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineObserved {
+    /// Age of the list that says so.
+    pub age: Duration,
+    /// Its state there. `Absent` when a complete list did not have it.
+    pub state: MachineState,
+    /// Its address, once it has one.
+    pub address: Option<IpAddr>,
+}
+
+/// The state of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MachineState {
+    /// Being made.
+    Creating,
+    /// Exists and is powered.
+    Running,
+    /// Exists and is not powered.
+    Stopped,
+    /// Being deleted.
+    Deleting,
+    /// A complete list does not have it.
+    Absent,
+}
+
+/// What a provider could not do for an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderFault {
+    /// What was tried and why it failed, for people.
+    pub message: String,
+    /// How often in a row.
+    pub tries: u32,
+    /// Time until it is tried again.
+    pub retry_in: Duration,
+    /// Trying again cannot help: the image's digest is another, for instance.
+    pub permanent: bool,
+}
+
+/// What the catalogue says of a fleet, read back from where clients read it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogueObserved {
+    /// The roles as clients see them now. Entries of unhealthy instances may be hidden; they are
+    /// listed here all the same.
+    pub roles: BTreeMap<InstanceId, CatalogueRole>,
+    /// The instances that clients find: their entries are not hidden for health.
+    pub visible: Vec<InstanceId>,
+    /// Live agents that have not stored the newest names yet. Empty for Consul.
+    pub unconfirmed: Vec<InstanceId>,
+}

@@ -1,0 +1,181 @@
+//! What goes into the planner and what comes out.
+
+use std::{collections::BTreeMap, fmt};
+
+use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    moment::Moment,
+    observed::Observed,
+    report::FleetReport,
+    state::{Build, FleetState},
+};
+
+/// All that a decision rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanInput<'a> {
+    /// The moment on the decision clock.
+    pub now: Moment,
+    /// Random number of this pass: new instance ids are made from it.
+    pub seed: u64,
+    /// The durable state.
+    pub fleets: &'a BTreeMap<FleetName, FleetState>,
+    /// What is seen.
+    pub observed: &'a Observed,
+}
+
+/// What to do now, for each fleet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "a plan that nobody carries out decides nothing"]
+pub struct Plan {
+    /// One entry for each fleet of the input.
+    pub fleets: BTreeMap<FleetName, FleetPlan>,
+}
+
+/// What to do now for one fleet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FleetPlan {
+    /// The next durable state; to be committed, with `events`, before any action is carried out.
+    pub next: Next,
+    /// What the executor carries out. Every action is idempotent, and planned again until it is
+    /// seen to be done.
+    pub actions: Vec<Action>,
+    /// What goes into the history.
+    pub events: Vec<Event>,
+    /// What it waits for and what holds it back.
+    pub report: FleetReport,
+}
+
+/// What becomes of a fleet's record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Next {
+    /// Stays as it is.
+    #[default]
+    Same,
+    /// Becomes this.
+    Change(Box<FleetState>),
+    /// Is removed: the fleet is deleted and nothing of it is left.
+    Remove,
+}
+
+/// One thing to be done. Says everything: the executor chooses nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Make the machine of an instance whose intent is committed.
+    CreateMachine {
+        /// Which instance: the idempotency token.
+        instance: InstanceId,
+        /// Its fleet.
+        fleet: FleetName,
+        /// What to make it from.
+        build: Build,
+        /// On which provider.
+        provider: String,
+    },
+    /// Tell an agent its wanted state.
+    SetWanted {
+        /// Which instance.
+        instance: InstanceId,
+        /// What it is to be.
+        wanted: Wanted,
+    },
+    /// Set the catalogue roles of a whole fleet, as one change.
+    SetRoles {
+        /// Which fleet.
+        fleet: FleetName,
+        /// Every instance of the fleet that is to have an entry, with its role.
+        roles: BTreeMap<InstanceId, CatalogueRole>,
+    },
+    /// Revoke an instance's identity and close its streams, for good.
+    RevokeIdentity {
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// Delete the machine of an instance.
+    DeleteMachine {
+        /// Which instance.
+        instance: InstanceId,
+        /// On which provider.
+        provider: String,
+        /// What gives the right to.
+        basis: DeleteBasis,
+    },
+}
+
+/// What gives the right to delete a machine. There is no other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeleteBasis {
+    /// A rollout is through with it.
+    Replaced,
+    /// A rollout to it was given up.
+    RolledBack,
+    /// The fleet was made smaller.
+    ScaledDown,
+    /// The fleet is deleted, by an operator's order.
+    FleetDeleted,
+    /// An operator ordered its replacement.
+    Ordered,
+    /// Lost, by at least two sources of different kinds.
+    Lost,
+    /// Its agent was gone for longer than `unmanaged_after`, and its replacement serves.
+    Unmanaged,
+    /// It never became healthy within its deadline.
+    NeverHealthy,
+}
+
+impl fmt::Display for DeleteBasis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Replaced => "replaced",
+            Self::RolledBack => "rolled back",
+            Self::ScaledDown => "scaled down",
+            Self::FleetDeleted => "fleet deleted",
+            Self::Ordered => "ordered by an operator",
+            Self::Lost => "lost",
+            Self::Unmanaged => "unmanaged",
+            Self::NeverHealthy => "never healthy",
+        })
+    }
+}
+
+/// One line of the history: a decision and what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The fleet it is about.
+    pub fleet: FleetName,
+    /// The instance it is about, if one.
+    pub instance: Option<InstanceId>,
+    /// What kind of thing happened, a fixed word such as `phase` or `instance_lost`.
+    pub kind: EventKind,
+    /// What was decided and on which facts, one sentence for people.
+    pub text: String,
+}
+
+/// The kinds of history lines that the planner writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// An operator's command was taken.
+    Command,
+    /// A rollout started, changed its phase, or ended.
+    Phase,
+    /// An instance's intent was made.
+    InstanceIntended,
+    /// An instance became healthy for the first time.
+    InstanceProven,
+    /// An instance was given up: never healthy, lost or unmanaged.
+    InstanceFailed,
+    /// An instance drains, with its reason.
+    InstanceDraining,
+    /// An instance is being removed, with the basis.
+    InstanceRetiring,
+    /// Nothing of an instance is left.
+    InstanceGone,
+    /// The catalogue's roles were switched, or read back as switched.
+    Switch,
+    /// The planner began or stopped to hold something back.
+    Hold,
+}

@@ -1,0 +1,533 @@
+//! `image.toml`: what a machine made from an image *is*. Written by the image's author, baked in,
+//! and the same in every environment.
+
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{ConfigError, parse_toml},
+    duration::HumanDuration,
+    id::{Digest, IdError},
+    name::{ImageName, ImageVersion, ServiceName},
+};
+
+/// An image as people name it: `web@1.0`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageTag {
+    /// Its name.
+    pub name: ImageName,
+    /// Its version.
+    pub version: ImageVersion,
+}
+
+impl FromStr for ImageTag {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (name, version) = text.split_once('@').ok_or_else(|| IdError::Image {
+            text: text.chars().take(80).collect(),
+        })?;
+        Ok(Self {
+            name: name.parse()?,
+            version: version.parse()?,
+        })
+    }
+}
+
+impl TryFrom<String> for ImageTag {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<ImageTag> for String {
+    fn from(tag: ImageTag) -> Self {
+        tag.to_string()
+    }
+}
+
+impl fmt::Display for ImageTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}@{}", self.name, self.version))
+    }
+}
+
+/// An immutable build: name, version and the digest of its content.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// Name and version.
+    pub tag: ImageTag,
+    /// The hash of its content.
+    pub digest: Digest,
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tag.fmt(f)
+    }
+}
+
+/// The content of `image.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageManifest {
+    /// The image's name.
+    pub name: ImageName,
+    /// Its version.
+    pub version: ImageVersion,
+    /// Random id of the build, baked in by who builds the image.
+    pub build: Option<String>,
+    /// Whether machines of it keep data that must outlive them.
+    #[serde(default)]
+    pub data: DataKind,
+    /// The process that does the work. Without it the machine only reports.
+    pub workload: Option<Workload>,
+    /// What clients find it by.
+    #[serde(default, rename = "service")]
+    pub services: Vec<ServiceSpec>,
+    /// What says whether it is healthy.
+    #[serde(default, rename = "check")]
+    pub checks: Vec<CheckSpec>,
+    /// Commands run when the role changes.
+    #[serde(default)]
+    pub hooks: Hooks,
+}
+
+/// Whether machines keep data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataKind {
+    /// Nothing that matters is on the machine.
+    #[default]
+    None,
+    /// A volume must move to the successor. Refused at apply until a strategy for it exists.
+    Volume,
+}
+
+/// The process that does the work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Program and arguments, without a shell. A program with a slash is taken from the image's
+    /// directory. `${CALVIN_ADDRESS}`, `${CALVIN_INSTANCE}`, `${CALVIN_FLEET}`,
+    /// `${CALVIN_ENVIRONMENT}`, `${CALVIN_DOMAIN}` and `${CALVIN_DNS}` are filled in; the same
+    /// are in its environment.
+    pub command: Vec<String>,
+    /// More for its environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// When it may run.
+    #[serde(default)]
+    pub work: Work,
+    /// How it is asked to stop.
+    #[serde(default)]
+    pub stop_signal: StopSignal,
+    /// How long it may take to stop before its whole process group is killed.
+    #[serde(default = "default_stop_timeout")]
+    pub stop_timeout: HumanDuration,
+    /// First pause before it is started again after it ended by itself; doubles up to
+    /// `restart_max`, and starts anew after it ran for ten times `restart_max`.
+    #[serde(default = "default_restart_min")]
+    pub restart_min: HumanDuration,
+    /// Longest pause.
+    #[serde(default = "default_restart_max")]
+    pub restart_max: HumanDuration,
+}
+
+fn default_stop_timeout() -> HumanDuration {
+    HumanDuration::from_secs(10)
+}
+
+fn default_restart_min() -> HumanDuration {
+    HumanDuration::from_millis(500)
+}
+
+fn default_restart_max() -> HumanDuration {
+    HumanDuration::from_secs(30)
+}
+
+/// When a workload may run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// From boot: clients come to it, and the catalogue decides who does.
+    #[default]
+    Boot,
+    /// Only while active: it pulls its work, from a queue for instance.
+    OnActive,
+}
+
+/// The signals that ask a process to stop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopSignal {
+    /// Terminate.
+    #[default]
+    #[serde(rename = "SIGTERM")]
+    Term,
+    /// Interrupt.
+    #[serde(rename = "SIGINT")]
+    Int,
+    /// Quit.
+    #[serde(rename = "SIGQUIT")]
+    Quit,
+    /// Hang up.
+    #[serde(rename = "SIGHUP")]
+    Hup,
+    /// First of the user's own.
+    #[serde(rename = "SIGUSR1")]
+    Usr1,
+    /// Second of the user's own.
+    #[serde(rename = "SIGUSR2")]
+    Usr2,
+}
+
+/// What clients find an instance by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// The name.
+    pub name: ServiceName,
+    /// The port, on the instance's address.
+    pub port: u16,
+    /// Tags; `_<service>._<tag>` finds by them.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// What says whether an instance is healthy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckSpec {
+    /// Its name, unique in the image.
+    pub name: String,
+    /// HTTP: `GET` of this path; 200 to 299 passes. Needs `port`.
+    pub http: Option<String>,
+    /// TCP: a connection to `port` that is accepted passes.
+    #[serde(default)]
+    pub tcp: bool,
+    /// Exec: a command, without a shell; exit code 0 passes.
+    pub exec: Option<Vec<String>>,
+    /// The port of http and tcp checks, on the instance's address.
+    pub port: Option<u16>,
+    /// Time from one run to the next.
+    #[serde(default = "default_check_interval")]
+    pub interval: HumanDuration,
+    /// Time after which a run counts as failed and is ended, with all its children.
+    #[serde(default = "default_check_timeout")]
+    pub timeout: HumanDuration,
+    /// Runs that must pass in a row before a failing check passes.
+    #[serde(default = "default_rise")]
+    pub rise: NonZeroU32,
+    /// Runs that must fail in a row before a passing check fails.
+    #[serde(default = "default_fall")]
+    pub fall: NonZeroU32,
+    /// In which roles it counts.
+    #[serde(default)]
+    pub when: CheckWhen,
+}
+
+fn default_check_interval() -> HumanDuration {
+    HumanDuration::from_secs(5)
+}
+
+fn default_check_timeout() -> HumanDuration {
+    HumanDuration::from_secs(2)
+}
+
+fn default_rise() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+fn default_fall() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(1)
+}
+
+/// In which roles a check counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckWhen {
+    /// In every role.
+    #[default]
+    Always,
+    /// As standby only.
+    Standby,
+    /// While active or draining only.
+    Active,
+}
+
+/// Commands run when the role changes, without a shell, in the image's directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hooks {
+    /// After it became standby.
+    pub standby: Option<Vec<String>>,
+    /// Before it counts as active.
+    pub active: Option<Vec<String>>,
+    /// When it is told to drain. Its end with exit code 0 says that nothing is left.
+    pub drain: Option<Vec<String>>,
+    /// Before its workload is stopped for good.
+    pub retire: Option<Vec<String>>,
+    /// Time after which a hook is ended, with all its children. Draining has its own.
+    #[serde(default = "default_hook_timeout")]
+    pub timeout: HumanDuration,
+}
+
+fn default_hook_timeout() -> HumanDuration {
+    HumanDuration::from_secs(30)
+}
+
+/// The three ways to check, with what each needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckKind<'a> {
+    /// `GET` this path on this port.
+    Http {
+        /// The path.
+        path: &'a str,
+        /// The port.
+        port: u16,
+    },
+    /// Connect to this port.
+    Tcp {
+        /// The port.
+        port: u16,
+    },
+    /// Run this command.
+    Exec {
+        /// Program and arguments.
+        command: &'a [String],
+    },
+}
+
+impl CheckSpec {
+    /// Which of the three ways this check takes; `None` when it names none, two, or lacks its
+    /// port. Never `None` in a manifest that was parsed.
+    #[must_use]
+    pub fn kind(&self) -> Option<CheckKind<'_>> {
+        match (&self.http, self.tcp, &self.exec, self.port) {
+            (Some(path), false, None, Some(port)) => Some(CheckKind::Http { path, port }),
+            (None, true, None, Some(port)) => Some(CheckKind::Tcp { port }),
+            (None, false, Some(command), None) if !command.is_empty() => {
+                Some(CheckKind::Exec { command })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Services, checks and environment variables of one image. What an author writes by hand stays
+/// far below; it bounds what one image costs every agent.
+const LIST_MAX: usize = 64;
+
+impl ImageManifest {
+    /// Reads `image.toml`.
+    ///
+    /// # Errors
+    /// What TOML, types or the image's own rules refuse, with its place.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let manifest: Self = parse_toml(file, text)?;
+        manifest
+            .check()
+            .map_err(|(key, message)| ConfigError::about(file, text, key, message))?;
+        Ok(manifest)
+    }
+
+    /// Name and version.
+    #[must_use]
+    pub fn tag(&self) -> ImageTag {
+        ImageTag {
+            name: self.name.clone(),
+            version: self.version.clone(),
+        }
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        self.check_workload()?;
+        self.check_services()?;
+        self.check_checks()?;
+        for (name, hook) in [
+            ("standby", &self.hooks.standby),
+            ("active", &self.hooks.active),
+            ("drain", &self.hooks.drain),
+            ("retire", &self.hooks.retire),
+        ] {
+            if hook.as_ref().is_some_and(Vec::is_empty) {
+                return Err((name, format!("hook {name} has no command")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_workload(&self) -> Result<(), (&'static str, String)> {
+        let Some(workload) = &self.workload else {
+            return Ok(());
+        };
+        if workload.command.first().is_none_or(String::is_empty) {
+            return Err(("command", "the workload's command is empty".to_owned()));
+        }
+        if workload.env.len() > LIST_MAX {
+            return Err(("env", format!("more than {LIST_MAX} environment variables")));
+        }
+        if let Some(name) = workload.env.keys().find(|name| name.starts_with("CALVIN_")) {
+            return Err((
+                "env",
+                format!("{name} is set by the agent and cannot be given here"),
+            ));
+        }
+        let odd = |text: &str| text.contains('\0');
+        if workload
+            .env
+            .iter()
+            .any(|(name, value)| name.contains('=') || odd(name) || odd(value))
+        {
+            return Err((
+                "env",
+                "an environment variable holds = in its name or a zero byte".into(),
+            ));
+        }
+        if workload.restart_min.0.is_zero() || workload.restart_min > workload.restart_max {
+            return Err((
+                "restart_min",
+                format!(
+                    "restart_min {} must be above 0 and not above restart_max {}",
+                    workload.restart_min, workload.restart_max
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_services(&self) -> Result<(), (&'static str, String)> {
+        if self.services.len() > LIST_MAX {
+            return Err(("service", format!("more than {LIST_MAX} services")));
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for service in &self.services {
+            let name = &service.name;
+            if !names.insert(name) {
+                return Err(("service", format!("service {name} is defined twice")));
+            }
+            if name.as_str().ends_with("-standby") {
+                return Err((
+                    "name",
+                    format!(
+                        "service {name}: names that end in -standby are taken by standby instances"
+                    ),
+                ));
+            }
+            if service.port == 0 {
+                return Err(("port", format!("service {name} has port 0")));
+            }
+            if let Some(tag) = service
+                .tags
+                .iter()
+                .find(|tag| tag.parse::<ServiceName>().is_err())
+            {
+                return Err((
+                    "tags",
+                    format!("tag {tag:?} of service {name} cannot be a DNS label"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_checks(&self) -> Result<(), (&'static str, String)> {
+        if self.checks.len() > LIST_MAX {
+            return Err(("check", format!("more than {LIST_MAX} checks")));
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for check in &self.checks {
+            let name = &check.name;
+            if name.is_empty() || !names.insert(name) {
+                return Err((
+                    "check",
+                    format!("check {name:?} has no name or one that is taken"),
+                ));
+            }
+            if check.kind().is_none() {
+                return Err((
+                    "check",
+                    format!(
+                        "check {name:?} must be exactly one of: http and port, tcp = true and port, exec"
+                    ),
+                ));
+            }
+            if check
+                .http
+                .as_ref()
+                .is_some_and(|path| !path.starts_with('/'))
+            {
+                return Err((
+                    "http",
+                    format!("check {name:?}: the path must begin with /"),
+                ));
+            }
+            if check.timeout.0.is_zero() || check.interval.0.is_zero() {
+                return Err((
+                    "interval",
+                    format!("check {name:?}: interval and timeout must be above 0"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEB: &str = r#"
+name = "web"
+version = "1.0"
+
+[workload]
+command = ["bin/server", "--listen", "${CALVIN_ADDRESS}:8080"]
+
+[[service]]
+name = "web"
+port = 8080
+
+[[check]]
+name = "http"
+http = "/health"
+port = 8080
+interval = "1s"
+"#;
+
+    #[test]
+    fn an_image_with_workload_service_and_check_is_read() {
+        let image = ImageManifest::parse("image.toml", WEB).unwrap();
+        assert_eq!(image.tag().to_string(), "web@1.0");
+        assert_eq!(
+            image.checks[0].kind(),
+            Some(CheckKind::Http {
+                path: "/health",
+                port: 8080
+            })
+        );
+        assert_eq!(image.workload.unwrap().work, Work::Boot);
+    }
+
+    #[test]
+    fn a_check_of_two_kinds_is_refused() {
+        let text = format!("{WEB}tcp = true\n");
+        let error = ImageManifest::parse("image.toml", &text)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("exactly one of"), "{error}");
+    }
+
+    #[test]
+    fn a_service_that_ends_in_standby_is_refused() {
+        let text = WEB.replace("name = \"web\"\nport", "name = \"web-standby\"\nport");
+        let error = ImageManifest::parse("image.toml", &text)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("-standby"), "{error}");
+    }
+}

@@ -1,0 +1,66 @@
+//! What an agent says of itself, each few seconds and at each change.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{catalogue::NamesVersion, epoch::Generation, health::Health, id::BootId, wanted::Role};
+
+/// One statement of an agent. All durations are counted on the agent's own monotonic clock, so
+/// that nothing that happened between two reports is lost and no two clocks are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The machine's boot.
+    pub boot: BootId,
+    /// Grows with each report of one boot; a coordinator ignores one that is not newer.
+    pub sequence: u64,
+    /// The last wanted state that was fully applied; zero when none was.
+    pub generation_applied: Generation,
+    /// The role of that state.
+    pub role_applied: Option<Role>,
+    /// Health in that role.
+    pub health: Health,
+    /// How long health has had this value without a break.
+    pub health_for: Duration,
+    /// How often health turned from healthy to unhealthy in this boot.
+    pub flaps: u64,
+    /// The machine's wall clock minus the coordinator's, as the agent measured it, milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// The workload's process.
+    pub workload: WorkloadState,
+    /// The newest names snapshot that the agent stored and serves.
+    pub names: Option<NamesVersion>,
+    /// How draining goes, while and after it drains.
+    pub drain: Option<DrainProgress>,
+    /// Each check that fails and why, one sentence each; bounded by the wire (16 of 256 bytes).
+    pub failing: Vec<String>,
+}
+
+/// The workload's process, as its runner sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadState {
+    /// Not to run now: `on_active` and not active, or the image has none.
+    NotWanted,
+    /// About to start, or started a moment ago.
+    Starting,
+    /// Runs.
+    Running,
+    /// Ended by itself; started again after a pause.
+    Backoff,
+    /// Told to stop, and not gone yet.
+    Stopping,
+    /// Stopped as told.
+    Stopped,
+}
+
+/// How draining goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainProgress {
+    /// Nothing is left: the hook ended well and no connection is open.
+    pub done: bool,
+    /// Open connections to the services' ports, where it can be counted.
+    pub connections: Option<u32>,
+    /// Time left of the order.
+    pub time_left: Duration,
+}
