@@ -14,7 +14,7 @@ pub enum Command {
     /// changed image waits for `StartRollout`; a changed count scales.
     ApplyFleet {
         /// The whole spec.
-        spec: FleetSpec,
+        spec: Box<FleetSpec>,
         /// The build that the spec's image stands for.
         build: Build,
     },

@@ -43,6 +43,9 @@ pub struct FleetPlan {
     pub actions: Vec<Action>,
     /// What goes into the history.
     pub events: Vec<Event>,
+    /// Entries that clients are not to find now, because they are freshly unhealthy or lost. Never
+    /// on unknown, and never all: when many fail at once, the catalogue keeps them.
+    pub hidden: Vec<InstanceId>,
     /// What it waits for and what holds it back.
     pub report: FleetReport,
 }
