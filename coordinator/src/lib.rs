@@ -1,1 +1,28 @@
-//! placeholder
+//! The coordinator of Calvinverse: everything around the engine that does IO.
+//!
+//! The engine decides over traits; this crate holds the implementations that touch the world,
+//! the two gRPC services, and the command line. One module for one subject:
+//!
+//! - `api`: what agents and operators call.
+//! - `catalogue`: where clients look instances up.
+//! - `cli`: every subcommand of `calvin`, as a client of the operator service.
+//! - `config`: `calvin.toml`.
+//! - `demo`: the demo and its workloads.
+//! - `identity`: the CA, join tokens, operators and the audit.
+//! - `images`: which images there are, and what they hold.
+//! - `observe`: the coordinator's own probes.
+//! - `provider`: what makes and deletes machines.
+//! - `runtime`: opens, wires and stops all of it.
+//! - `store`: durable state and history.
+
+pub mod api;
+
+pub mod catalogue;
+
+pub mod config;
+
+pub mod observe;
+
+pub mod runtime;
+
+pub mod store;

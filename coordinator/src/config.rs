@@ -1,0 +1,1 @@
+//! `calvin.toml`: the coordinator itself, written by the operator of the environment.

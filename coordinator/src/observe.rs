@@ -1,0 +1,1 @@
+//! What the coordinator sees for itself, without asking an agent.

@@ -1,0 +1,1 @@
+//! Opens, wires and stops the parts of a coordinator.

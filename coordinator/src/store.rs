@@ -1,0 +1,1 @@
+//! Durable state and history, in one `redb` database on local disk.
