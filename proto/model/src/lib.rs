@@ -27,5 +27,5 @@ pub use id::{BootId, Digest, InstanceId, RolloutId};
 pub use image::{ImageManifest, ImageRef};
 pub use name::{EnvironmentName, FleetName, ImageName, ImageVersion, NameError, ServiceName};
 pub use provision::Provision;
-pub use report::{DrainProgress, Report, WorkloadState};
+pub use report::{Connections, DrainProgress, Report, WorkloadState};
 pub use wanted::{DrainOrder, DrainReason, Role, Wanted};

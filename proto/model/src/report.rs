@@ -1,6 +1,6 @@
 //! What an agent says of itself, each few seconds and at each change.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,23 @@ pub struct Report {
     pub drain: Option<DrainProgress>,
     /// Each check that fails and why, one sentence each; bounded by the wire (16 of 256 bytes).
     pub failing: Vec<String>,
+    /// Who is connected to the services' ports, in every role; `None` where it cannot be counted.
+    #[serde(default)]
+    pub connections: Option<Connections>,
+    /// The newest thing that a coordinator said and the agent refused in this boot, and why; one
+    /// sentence of at most 256 bytes.
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
+/// Established connections to the services' ports on the instance's address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// How many.
+    pub count: u32,
+    /// The other ends of some of them, the first in the order of address and port; bounded by the
+    /// wire (16).
+    pub peers: Vec<SocketAddr>,
 }
 
 /// The workload's process, as its runner sees it.
@@ -57,7 +74,7 @@ pub enum WorkloadState {
 /// How draining goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainProgress {
-    /// Nothing is left: the hook ended well and no connection is open.
+    /// Nothing is left: the drain hook ended well, or there is none and no connection is open.
     pub done: bool,
     /// Open connections to the services' ports, where it can be counted.
     pub connections: Option<u32>,
