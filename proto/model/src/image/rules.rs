@@ -1,0 +1,142 @@
+//! What an `image.toml` must keep to beyond what its types say: the key that is wrong, and why.
+
+use super::ImageManifest;
+use crate::name::ServiceName;
+
+/// Services, checks and environment variables of one image. What an author writes by hand stays
+/// far below; it bounds what one image costs every agent.
+const LIST_MAX: usize = 64;
+
+impl ImageManifest {
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        self.check_workload()?;
+        self.check_services()?;
+        self.check_checks()?;
+        for (name, hook) in [
+            ("standby", &self.hooks.standby),
+            ("active", &self.hooks.active),
+            ("drain", &self.hooks.drain),
+            ("retire", &self.hooks.retire),
+        ] {
+            if hook.as_ref().is_some_and(Vec::is_empty) {
+                return Err((name, format!("hook {name} has no command")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_workload(&self) -> Result<(), (&'static str, String)> {
+        let Some(workload) = &self.workload else {
+            return Ok(());
+        };
+        if workload.command.first().is_none_or(String::is_empty) {
+            return Err(("command", "the workload's command is empty".to_owned()));
+        }
+        if workload.env.len() > LIST_MAX {
+            return Err(("env", format!("more than {LIST_MAX} environment variables")));
+        }
+        if let Some(name) = workload.env.keys().find(|name| name.starts_with("CALVIN_")) {
+            return Err((
+                "env",
+                format!("{name} is set by the agent and cannot be given here"),
+            ));
+        }
+        let odd = |text: &str| text.contains('\0');
+        if workload
+            .env
+            .iter()
+            .any(|(name, value)| name.contains('=') || odd(name) || odd(value))
+        {
+            return Err((
+                "env",
+                "an environment variable holds = in its name or a zero byte".into(),
+            ));
+        }
+        if workload.restart_min.0.is_zero() || workload.restart_min > workload.restart_max {
+            return Err((
+                "restart_min",
+                format!(
+                    "restart_min {} must be above 0 and not above restart_max {}",
+                    workload.restart_min, workload.restart_max
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_services(&self) -> Result<(), (&'static str, String)> {
+        if self.services.len() > LIST_MAX {
+            return Err(("service", format!("more than {LIST_MAX} services")));
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for service in &self.services {
+            let name = &service.name;
+            if !names.insert(name) {
+                return Err(("service", format!("service {name} is defined twice")));
+            }
+            if name.as_str().ends_with("-standby") {
+                return Err((
+                    "name",
+                    format!(
+                        "service {name}: names that end in -standby are taken by standby instances"
+                    ),
+                ));
+            }
+            if service.port == 0 {
+                return Err(("port", format!("service {name} has port 0")));
+            }
+            if let Some(tag) = service
+                .tags
+                .iter()
+                .find(|tag| tag.parse::<ServiceName>().is_err())
+            {
+                return Err((
+                    "tags",
+                    format!("tag {tag:?} of service {name} cannot be a DNS label"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_checks(&self) -> Result<(), (&'static str, String)> {
+        if self.checks.len() > LIST_MAX {
+            return Err(("check", format!("more than {LIST_MAX} checks")));
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for check in &self.checks {
+            let name = &check.name;
+            if name.is_empty() || !names.insert(name) {
+                return Err((
+                    "check",
+                    format!("check {name:?} has no name or one that is taken"),
+                ));
+            }
+            if check.kind().is_none() {
+                return Err((
+                    "check",
+                    format!(
+                        "check {name:?} must be exactly one of: http and port, tcp = true and port, exec"
+                    ),
+                ));
+            }
+            if check
+                .http
+                .as_ref()
+                .is_some_and(|path| !path.starts_with('/'))
+            {
+                return Err((
+                    "http",
+                    format!("check {name:?}: the path must begin with /"),
+                ));
+            }
+            if check.timeout.0.is_zero() || check.interval.0.is_zero() {
+                return Err((
+                    "interval",
+                    format!("check {name:?}: interval and timeout must be above 0"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
