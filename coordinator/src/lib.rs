@@ -21,6 +21,8 @@ pub mod catalogue;
 
 pub mod config;
 
+pub mod images;
+
 pub mod observe;
 
 pub mod runtime;
