@@ -1,1 +1,12 @@
-//! placeholder
+//! The agent of Calvinverse: one per instance. It learns who its machine is, gets an identity,
+//! keeps a session with its coordinator, starts and checks the workload through its runner,
+//! answers the environment's names, and obeys: stand by, serve, drain, retire.
+//!
+//! What to do next is decided by the pure state machine in `calvin-lifecycle`; every module here
+//! is one subsystem that does the IO for it. A failing subsystem never takes another down.
+
+pub mod cli;
+pub mod disk;
+pub mod exit;
+pub mod local_socket;
+pub mod machine;

@@ -1,0 +1,97 @@
+//! The command line of `calvin-agent`: arguments, dispatch and exit codes.
+
+mod check_config;
+mod render;
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::exit::{self, Exit};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "calvin-agent",
+    version,
+    about = "The agent of Calvinverse: one per machine",
+    after_help = exit::HELP,
+    arg_required_else_help = true
+)]
+struct Arguments {
+    /// How to print: text for people, json for programs.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check image.toml and provision.toml files, and say where they are wrong
+    CheckConfig {
+        /// The files; which kind each is shows from its name or its content
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn main() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let output = arguments.output;
+    match arguments.command {
+        Command::CheckConfig { files } => check_config::run(&files, output),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn usage(error: &clap::Error) -> Exit {
+    // `--help` and `--version` come as errors that are none.
+    let exit = match u8::try_from(error.exit_code()) {
+        Ok(0) => Exit::Done,
+        Ok(_) | Err(_) => Exit::Usage,
+    };
+    // A closed pipe is no reason to fail louder.
+    let _ = error.print();
+    exit
+}
+
+fn completions(shell: Shell) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        shell,
+        &mut Arguments::command(),
+        "calvin-agent",
+        &mut script,
+    );
+    render::bytes(&script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}
