@@ -1,0 +1,152 @@
+//! The engine's state: every fleet, the decision clock and the epoch, by compare and set.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use calvin_engine::ports::{Batch, Revision, Store, StoreError, Stored};
+use calvin_model::{Epoch, FleetName};
+use calvin_planner::{FleetState, Moment};
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    database::Database,
+    failure::StoreFailure,
+    history,
+    record::{self, RecordError},
+};
+
+/// Fleets by name.
+const FLEETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("fleets");
+/// What there is one of.
+const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
+const HEAD: &str = "head";
+const HEAD_RECORD: &str = "the head record of the store";
+
+/// What every commit changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    revision: Revision,
+    moment: Moment,
+    epoch: Option<Epoch>,
+}
+
+/// The engine's store, on the environment's database.
+#[derive(Debug)]
+pub struct FleetStore {
+    database: Arc<Database>,
+}
+
+impl FleetStore {
+    /// The engine's part of `database`.
+    #[must_use]
+    pub fn new(database: Arc<Database>) -> Self {
+        Self { database }
+    }
+
+    fn read(&self) -> Result<Stored, StoreFailure> {
+        let read = self.database.begin_read()?;
+        let head = match read.open_table(STATE) {
+            Err(redb::TableError::TableDoesNotExist(_)) => Head::default(),
+            other => head(other?.get(HEAD)?)?,
+        };
+        let mut fleets = BTreeMap::new();
+        match read.open_table(FLEETS) {
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            other => {
+                for entry in other?.iter()? {
+                    let (name, bytes) = entry?;
+                    let (name, fleet) = fleet(name.value(), bytes.value())?;
+                    fleets.insert(name, fleet);
+                }
+            }
+        }
+        Ok(Stored {
+            revision: head.revision,
+            moment: head.moment,
+            epoch: head.epoch,
+            fleets,
+        })
+    }
+
+    /// One write transaction; `Err` within `Ok` is a lost comparison.
+    fn write(
+        &self,
+        expected: Revision,
+        batch: &Batch,
+    ) -> Result<Result<Revision, Revision>, StoreFailure> {
+        let write = self.database.begin_write()?;
+        let revision = {
+            let mut state = write.open_table(STATE)?;
+            let before = head(state.get(HEAD)?)?;
+            if before.revision != expected {
+                return Ok(Err(before.revision));
+            }
+            let revision = Revision(expected.0 + 1);
+            let after = Head {
+                revision,
+                moment: batch.moment,
+                epoch: batch.epoch.clone().or(before.epoch),
+            };
+            let bytes = record::encode(HEAD_RECORD, &after)?;
+            state.insert(HEAD, bytes.as_slice())?;
+            revision
+        };
+        write_fleets(&write, batch)?;
+        history::append(&write, &batch.history)?;
+        write.commit()?;
+        Ok(Ok(revision))
+    }
+}
+
+impl Store for FleetStore {
+    fn load(&mut self) -> Result<Stored, StoreError> {
+        self.read().map_err(|fault| failed("read", fault))
+    }
+
+    fn commit(&mut self, expected: Revision, batch: &Batch) -> Result<Revision, StoreError> {
+        match self.write(expected, batch) {
+            Ok(Ok(revision)) => Ok(revision),
+            Ok(Err(found)) => Err(StoreError::Conflict { expected, found }),
+            Err(fault) => Err(failed("write", fault)),
+        }
+    }
+}
+
+fn failed(doing: &'static str, fault: StoreFailure) -> StoreError {
+    StoreError::Failed {
+        doing,
+        source: Box::new(fault),
+    }
+}
+
+fn head(found: Option<redb::AccessGuard<'_, &[u8]>>) -> Result<Head, RecordError> {
+    match found {
+        Some(bytes) => record::decode(HEAD_RECORD, bytes.value()),
+        None => Ok(Head::default()),
+    }
+}
+
+fn fleet(name: &str, bytes: &[u8]) -> Result<(FleetName, FleetState), StoreFailure> {
+    let state = record::decode(&format!("the record of fleet {name}"), bytes)?;
+    let name = name.parse().map_err(|source| StoreFailure::Name {
+        name: name.to_owned(),
+        source,
+    })?;
+    Ok((name, state))
+}
+
+fn write_fleets(write: &WriteTransaction, batch: &Batch) -> Result<(), StoreFailure> {
+    let mut table: Table<'_, &str, &[u8]> = write.open_table(FLEETS)?;
+    for (name, change) in &batch.fleets {
+        match change {
+            Some(state) => {
+                let bytes = record::encode(&format!("the record of fleet {name}"), state)?;
+                table.insert(name.as_str(), bytes.as_slice())?;
+            }
+            None => {
+                table.remove(name.as_str())?;
+            }
+        }
+    }
+    Ok(())
+}
