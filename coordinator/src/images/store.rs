@@ -15,11 +15,12 @@ use calvin_model::{
     ConfigError, Digest, ImageManifest, ImageRef,
     image::{DataKind, ImageTag},
 };
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableTable, TableDefinition};
 use ring::digest::SHA256;
 use serde::{Deserialize, Serialize};
 
 use super::digest::{DigestError, digest_of};
+use crate::store::Database;
 
 /// By tag (`web@1.0`): a JSON `StoredImage`.
 const IMAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("images");

@@ -2,8 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
+use crate::store::Database;
 use calvin_engine::ports::Images;
-use redb::Database;
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn write_image(directory: &Path) {
 }
 
 fn open(path: &Path) -> ImageStore {
-    ImageStore::open(Arc::new(Database::create(path).unwrap())).unwrap()
+    ImageStore::open(Arc::new(Database::open(path).unwrap())).unwrap()
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn an_image_that_moved_is_known_by_its_new_place() {
 #[test]
 fn a_record_of_a_newer_format_is_refused_with_its_number() {
     let root = tempfile::tempdir().unwrap();
-    let database = Arc::new(Database::create(root.path().join("store.redb")).unwrap());
+    let database = Arc::new(Database::open(&root.path().join("store.redb")).unwrap());
     let transaction = database.begin_write().unwrap();
     {
         let images: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("images");

@@ -40,7 +40,10 @@ pub struct Database {
 
 impl Database {
     /// Opens the file at `path`, or makes it.
-    pub(super) fn open(path: &Path) -> Result<Self, DatabaseError> {
+    ///
+    /// # Errors
+    /// It cannot be read or written, or is no database.
+    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         #[cfg(test)]
         let fault = Arc::<StoreFault>::default();
         let backend = FileBackend::open(
