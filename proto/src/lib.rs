@@ -3,6 +3,10 @@
 //!
 //! Wire types stop here: the coordinator and the agent convert at their edge, and a message that
 //! names what this version does not know is refused with the name, never guessed at.
+//!
+//! What coordinator and agent agree on without a wire, on one host, is in [`machine`].
+
+pub mod machine;
 
 pub mod wire {
     //! Generated from `calvin/v1/*.proto`; the documentation of each field is there.

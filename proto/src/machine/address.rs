@@ -1,0 +1,148 @@
+//! Claims of loopback addresses. Several coordinators may run on one host and use the same
+//! network; a lock of the kernel on a file named after the address keeps two machines from
+//! getting the same one, and is gone with the last process that holds it.
+//!
+//! The files stay: removing one would let two processes lock two files of the same name.
+
+use std::{
+    fs::{self, File},
+    io,
+    net::IpAddr,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+/// For all users of the host, like a directory for temporary files.
+const SHARED: &str = "/run/calvin/addresses";
+/// Everybody may add files, nobody may remove another's.
+const SHARED_MODE: u32 = 0o1777;
+
+/// A claimed address; given up when it is dropped and no other process has the file open.
+#[derive(Debug)]
+pub struct AddressLock {
+    file: File,
+}
+
+impl AddressLock {
+    /// Claims `address`; `None` when another process has it.
+    ///
+    /// # Errors
+    /// Where the file cannot be made, opened or locked.
+    pub fn try_take(directory: &Path, address: IpAddr) -> io::Result<Option<Self>> {
+        let path = Self::path(directory, address);
+        let file = match File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+        {
+            Ok(file) => file,
+            // Another user's file. Reading is enough to lock it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(&path)?,
+            Err(error) => return Err(error),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether `file` is the lock file of `address`: a provider claims the address and hands the
+    /// open file to the machine's first process, so that there is no moment without a claim.
+    #[must_use]
+    pub fn is_file_of(directory: &Path, address: IpAddr, file: &File) -> bool {
+        let Ok(expected) = fs::metadata(Self::path(directory, address)) else {
+            return false;
+        };
+        file.metadata()
+            .is_ok_and(|found| (found.dev(), found.ino()) == (expected.dev(), expected.ino()))
+    }
+
+    /// The open file that holds the claim, to be handed to another process.
+    #[must_use]
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    fn path(directory: &Path, address: IpAddr) -> PathBuf {
+        directory.join(address.to_string())
+    }
+}
+
+/// The directory of the locks: `chosen`, or the host's, or where that cannot be used the user's
+/// own. It is made if it is not there.
+///
+/// # Errors
+/// Where none can be made.
+pub fn address_lock_directory(chosen: Option<&Path>) -> io::Result<PathBuf> {
+    if let Some(chosen) = chosen {
+        fs::create_dir_all(chosen)?;
+        return Ok(chosen.to_owned());
+    }
+    let shared = PathBuf::from(SHARED);
+    if shared.is_dir() {
+        return Ok(shared);
+    }
+    if fs::create_dir_all(&shared).is_ok() {
+        fs::set_permissions(&shared, fs::Permissions::from_mode(SHARED_MODE))?;
+        return Ok(shared);
+    }
+    own_directory()
+}
+
+fn own_directory() -> io::Result<PathBuf> {
+    let user = rustix::process::getuid().as_raw();
+    let base = match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(base) => PathBuf::from(base),
+        None => std::env::temp_dir().join(format!("calvin-{user}")),
+    };
+    let directory = base.join("calvin/addresses");
+    fs::create_dir_all(&directory)?;
+    // Under a directory for everybody somebody else may have been first.
+    let owner = fs::metadata(&directory)?.uid();
+    if owner != user {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} belongs to user {owner}", directory.display()),
+        ));
+    }
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_holder_until_the_last_copy_of_its_file_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let address: IpAddr = "127.9.0.1".parse().unwrap();
+        let take = || AddressLock::try_take(directory.path(), address).unwrap();
+        let first = take().unwrap();
+        assert!(take().is_none());
+        let file = first.into_file();
+        assert!(AddressLock::is_file_of(directory.path(), address, &file));
+        let handed_on = file.try_clone().unwrap();
+        drop(file);
+        assert!(take().is_none(), "a copy still holds it");
+        drop(handed_on);
+        assert!(take().is_some());
+    }
+
+    #[test]
+    fn addresses_are_claimed_one_by_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let take = |text: &str| {
+            let address = text.parse().unwrap();
+            AddressLock::try_take(directory.path(), address).unwrap()
+        };
+        let (one, two) = (take("127.9.0.1"), take("127.9.0.2"));
+        assert!(one.is_some() && two.is_some());
+    }
+}

@@ -1,0 +1,258 @@
+//! The two records of a machine: the provider's tag and init's processes. Each has one writer, and
+//! is replaced as a whole, so that a reader never sees half of one.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    net::IpAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use calvin_model::{BootId, EnvironmentName, FleetName, ImageRef, InstanceId};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{MachineFiles, ProcessId};
+
+/// The form of both records; grows when a field changes its meaning.
+const FORMAT: u64 = 1;
+
+/// What the provider says of a machine, as `machine.json`. Without it a directory is not ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineTag {
+    /// The environment that it belongs to.
+    pub environment: EnvironmentName,
+    /// The instance that it was made for.
+    pub instance: InstanceId,
+    /// That instance's fleet.
+    pub fleet: FleetName,
+    /// What it was made from.
+    pub image: ImageRef,
+    /// Its address, claimed as long as it runs.
+    pub address: IpAddr,
+}
+
+impl MachineTag {
+    /// Reads the tag; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be read or is of a newer form.
+    pub fn read(files: &MachineFiles) -> Result<Option<Self>, RecordError> {
+        read(&files.tag())
+    }
+
+    /// Writes the tag, as a whole or not at all.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, files: &MachineFiles) -> Result<(), RecordError> {
+        write(&files.tag(), self)
+    }
+}
+
+/// What init says of the processes that it started, as `run/init.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitRecord {
+    /// The host's boot: after another one no recorded process can be alive.
+    pub host_boot: String,
+    /// The machine's boot.
+    pub boot: BootId,
+    /// Init itself, leader of the session that the others belong to.
+    pub init: ProcessId,
+    /// The agent, leader of a process group of its own.
+    pub agent: Option<ProcessId>,
+    /// The workload, leader of a process group of its own.
+    pub workload: Option<ProcessId>,
+}
+
+impl InitRecord {
+    /// Reads the record; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be read or is of a newer form.
+    pub fn read(files: &MachineFiles) -> Result<Option<Self>, RecordError> {
+        read(&files.init_record())
+    }
+
+    /// Writes the record, as a whole or not at all.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, files: &MachineFiles) -> Result<(), RecordError> {
+        write(&files.init_record(), self)
+    }
+}
+
+/// Why a record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// It cannot be read.
+    #[error("could not read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It cannot be written.
+    #[error("could not write {}", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no record.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Another version of the program wrote it.
+    #[error("{} has format {found}, this version knows {FORMAT}", path.display())]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct Written<'a, T> {
+    format: u64,
+    #[serde(flatten)]
+    record: &'a T,
+}
+
+fn write<T: Serialize>(path: &Path, record: &T) -> Result<(), RecordError> {
+    let written = Written {
+        format: FORMAT,
+        record,
+    };
+    let json = serde_json::to_vec(&written).map_err(|source| RecordError::Damaged {
+        path: path.to_owned(),
+        source,
+    })?;
+    write_atomic(path, &json, 0o600).map_err(|source| RecordError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
+    /// Looked at before anything else: a newer record may lack what this version needs.
+    #[derive(Deserialize)]
+    struct Head {
+        format: u64,
+    }
+    let json = match fs::read(path) {
+        Ok(json) => json,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(RecordError::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    let damaged = |source| RecordError::Damaged {
+        path: path.to_owned(),
+        source,
+    };
+    let head: Head = serde_json::from_slice(&json).map_err(damaged)?;
+    if head.format != FORMAT {
+        return Err(RecordError::Format {
+            path: path.to_owned(),
+            found: head.format,
+        });
+    }
+    serde_json::from_slice(&json).map(Some).map_err(damaged)
+}
+
+/// Replaces the content of `path`: after a crash at any moment it is the old or the new one. The
+/// file is born with `mode`.
+///
+/// # Errors
+/// Where it cannot be written; the old content is untouched.
+pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    // What an earlier crash left may have another mode.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let written = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = written {
+        // The reason for the failure matters more than a file that is left and replaced later.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn tag() -> MachineTag {
+        MachineTag {
+            environment: "build".parse().unwrap(),
+            instance: "web-abcdefgh".parse().unwrap(),
+            fleet: "web".parse().unwrap(),
+            image: ImageRef {
+                tag: "web@1.0".parse().unwrap(),
+                digest: calvin_model::Digest::from_sha256([1; 32]),
+            },
+            address: "127.9.0.1".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_tag_is_read_as_it_was_written_and_is_private() {
+        let root = tempfile::tempdir().unwrap();
+        let files = MachineFiles::new(root.path());
+        assert_eq!(MachineTag::read(&files).unwrap(), None);
+        tag().write(&files).unwrap();
+        tag().write(&files).unwrap();
+        assert_eq!(MachineTag::read(&files).unwrap(), Some(tag()));
+        let mode = fs::metadata(files.tag()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_tag_of_a_newer_format_is_refused_with_its_number() {
+        let root = tempfile::tempdir().unwrap();
+        let files = MachineFiles::new(root.path());
+        fs::write(files.tag(), r#"{"format":2,"environment":7}"#).unwrap();
+        let error = MachineTag::read(&files).unwrap_err();
+        assert!(
+            matches!(error, RecordError::Format { found: 2, .. }),
+            "{error}"
+        );
+        fs::write(files.tag(), "{").unwrap();
+        let error = MachineTag::read(&files).unwrap_err();
+        assert!(matches!(error, RecordError::Damaged { .. }), "{error}");
+    }
+}
