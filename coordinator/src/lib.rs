@@ -28,3 +28,5 @@ pub mod observe;
 pub mod runtime;
 
 pub mod store;
+
+pub mod demo;
