@@ -6,7 +6,9 @@
 //! is one subsystem that does the IO for it. A failing subsystem never takes another down.
 
 pub mod cli;
+pub mod command;
 pub mod disk;
 pub mod exit;
 pub mod local_socket;
 pub mod machine;
+pub mod workload;
