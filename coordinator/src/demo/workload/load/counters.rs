@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// Failures whose text is kept: what a person reads before looking elsewhere.
 const FAILURES_SHOWN: usize = 8;
 
+/// Two failures with less time between them belong to the same stretch of failing.
+const ONE_STRETCH: Duration = Duration::from_secs(1);
+
 /// Versions that are told apart. A server that makes up versions must not fill the memory.
 const VERSIONS_MAX: usize = 64;
 
@@ -33,6 +36,9 @@ pub struct Counted {
     pub reopened: u64,
     /// Longest time without a request that ended well, milliseconds; one that lasts counts.
     pub longest_gap_ms: u64,
+    /// For how long requests failed, milliseconds: each failure counts with the time since the one
+    /// before it, where that was less than a second ago.
+    pub failing_ms: u64,
     /// The newest failures, one sentence each.
     pub newest_failures: Vec<String>,
 }
@@ -46,7 +52,9 @@ pub(super) struct Counters {
 struct State {
     counted: Counted,
     last_success: Option<Instant>,
+    last_failure: Option<Instant>,
     longest_gap: Duration,
+    failing: Duration,
     failures: VecDeque<String>,
 }
 
@@ -56,7 +64,9 @@ impl Counters {
             state: Mutex::new(State {
                 counted: Counted::default(),
                 last_success: None,
+                last_failure: None,
                 longest_gap: Duration::ZERO,
+                failing: Duration::ZERO,
                 failures: VecDeque::new(),
             }),
         }
@@ -79,6 +89,12 @@ impl Counters {
         let mut state = self.lock();
         state.counted.requests += 1;
         state.counted.failed += 1;
+        let now = Instant::now();
+        if let Some(last) = state.last_failure.replace(now)
+            && now - last < ONE_STRETCH
+        {
+            state.failing += now - last;
+        }
         if state.failures.len() == FAILURES_SHOWN {
             state.failures.pop_front();
         }
@@ -109,6 +125,7 @@ impl Counters {
         let gap = state.longest_gap.max(lasting);
         Counted {
             longest_gap_ms: u64::try_from(gap.as_millis()).unwrap_or(u64::MAX),
+            failing_ms: u64::try_from(state.failing.as_millis()).unwrap_or(u64::MAX),
             newest_failures: state.failures.iter().cloned().collect(),
             ..state.counted.clone()
         }
