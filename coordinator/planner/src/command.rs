@@ -1,10 +1,20 @@
 //! What operators order, as pure changes of the state: an order is taken whole or refused with
 //! the reason, and nothing else may change what is wanted.
 
-use calvin_model::{FleetName, FleetSpec, InstanceId};
+mod fleet;
+mod instance;
+mod rollout;
+
+use std::collections::BTreeMap;
+
+use calvin_model::{FleetName, FleetSpec, InstanceId, RolloutId};
 use serde::{Deserialize, Serialize};
 
-use crate::state::Build;
+use crate::{
+    moment::Moment,
+    plan::{Event, EventKind},
+    state::{Build, FleetState},
+};
 
 /// An operator's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,4 +112,95 @@ pub enum Refusal {
         /// What is different now.
         changed: String,
     },
+}
+
+/// What taking an order changes: to be committed, with its events, before anything is planned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "an order whose outcome is not committed was not taken"]
+pub struct CommandOutcome {
+    /// Fleets as they are from now on; only those that change.
+    pub changes: BTreeMap<FleetName, FleetState>,
+    /// For the history.
+    pub events: Vec<Event>,
+    /// What happens now, for the person who ordered it, one sentence each.
+    pub lines: Vec<String>,
+    /// The rollout that was started or is meant.
+    pub rollout: Option<RolloutId>,
+}
+
+/// What every order needs to know.
+#[derive(Debug, Clone, Copy)]
+struct Desk<'a> {
+    fleets: &'a BTreeMap<FleetName, FleetState>,
+    now: Moment,
+    who: &'a str,
+}
+
+/// Takes an order, whole or not at all. Pure: the caller commits the outcome.
+///
+/// # Errors
+/// The order does not fit the state, with what was asked, why not, and what to do instead.
+pub fn command(
+    fleets: &BTreeMap<FleetName, FleetState>,
+    order: &Command,
+    now: Moment,
+    who: &str,
+) -> Result<CommandOutcome, Refusal> {
+    let desk = Desk { fleets, now, who };
+    match order {
+        Command::ApplyFleet { spec, build } => fleet::apply(desk, spec, build),
+        Command::Scale { fleet, count } => fleet::scale(desk, fleet, *count),
+        Command::DeleteFleet { fleet } => fleet::delete(desk, fleet),
+        Command::StartRollout { fleet, build, plan } => {
+            rollout::start(desk, fleet, build, plan.as_deref())
+        }
+        Command::Abort { fleet, reason } => rollout::abort(desk, fleet, reason),
+        Command::Rollback { fleet, reason } => rollout::roll_back(desk, fleet, reason),
+        Command::Undo { fleet } => rollout::undo(desk, fleet),
+        Command::ReplaceInstance { instance, reason } => instance::replace(desk, instance, reason),
+    }
+}
+
+impl<'a> Desk<'a> {
+    /// The fleet, if there is one that may be changed.
+    fn fleet(self, name: &FleetName) -> Result<&'a FleetState, Refusal> {
+        let Some(state) = self.fleets.get(name) else {
+            return Err(Refusal::NoFleet {
+                fleet: name.clone(),
+                known: self.fleets.keys().cloned().collect(),
+            });
+        };
+        if state.deleting {
+            return Err(Refusal::NotNow {
+                what: format!("could not change fleet {name}"),
+                why: "it is being deleted".to_owned(),
+                hint: format!("wait until it is gone: calvin fleet show {name}"),
+            });
+        }
+        Ok(state)
+    }
+
+    /// The outcome of an order that changes one fleet.
+    fn changed(self, name: &FleetName, after: FleetState, line: String) -> CommandOutcome {
+        let mut outcome = CommandOutcome {
+            events: vec![Event {
+                fleet: name.clone(),
+                instance: None,
+                kind: EventKind::Command,
+                text: format!("{}: {line}", self.who),
+            }],
+            lines: vec![line],
+            ..CommandOutcome::default()
+        };
+        outcome.changes.insert(name.clone(), after);
+        outcome
+    }
+
+    /// The outcome of an order that changes nothing.
+    fn unchanged(line: String) -> CommandOutcome {
+        CommandOutcome {
+            lines: vec![line],
+            ..CommandOutcome::default()
+        }
+    }
 }

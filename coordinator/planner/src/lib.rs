@@ -6,20 +6,35 @@
 //! input gives the same plan, so a decision can be tested, replayed and explained.
 
 pub mod command;
+mod fnv;
+pub mod invariant;
+pub mod judge;
 pub mod moment;
 pub mod observed;
+mod pass;
 pub mod phase;
 pub mod plan;
+pub mod preview;
 pub mod report;
 pub mod state;
+mod step;
+pub mod transition;
 
-pub use command::{Command, Refusal};
+pub use command::{Command, CommandOutcome, Refusal, command};
+pub use invariant::InvariantId;
+pub use judge::{Answering, Judgement, Loss, judge};
 pub use moment::Moment;
 pub use observed::{
     AgentObserved, CatalogueObserved, InstanceObserved, MachineObserved, MachineState, Observed,
     ProbeObserved, ProviderFault, SessionObserved,
 };
 pub use phase::Phase;
-pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput};
+pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};
+pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
-pub use state::{Build, FleetState, Instance, Life, Purpose, Rollout, Wave};
+pub use state::{Build, FleetState, Instance, Life, NextRollout, Purpose, Rollout, Wave};
+pub use step::RETIRE_GRACE;
+pub use transition::{Cause, IllegalTransition, transition};
+
+/// Who decided what nobody ordered, in the history and as the one who started a rollout.
+pub const PLANNER: &str = "planner";

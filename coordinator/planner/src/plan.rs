@@ -6,10 +6,12 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    judge::Answering,
     moment::Moment,
-    observed::Observed,
+    observed::{Observed, SessionObserved},
     report::FleetReport,
-    state::{Build, FleetState},
+    state::{Build, FleetState, Life},
+    step::plan_fleet,
 };
 
 /// All that a decision rests on.
@@ -181,4 +183,32 @@ pub enum EventKind {
     Switch,
     /// The planner began or stopped to hold something back.
     Hold,
+}
+
+/// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.
+pub fn plan(input: &PlanInput<'_>) -> Plan {
+    let answering = answering(input);
+    let mut plan = Plan::default();
+    for (name, state) in input.fleets {
+        let next = plan_fleet(input, name, state, answering);
+        plan.fleets.insert(name.clone(), next);
+    }
+    plan
+}
+
+/// How many instances answer, over all fleets: whether silence is one machine's or the network's.
+#[must_use]
+pub fn answering(input: &PlanInput<'_>) -> Answering {
+    let mut answering = Answering::default();
+    for (id, instance) in input.fleets.values().flat_map(|fleet| &fleet.instances) {
+        if instance.life != Life::Up {
+            continue;
+        }
+        answering.all += 1;
+        let session = input.observed.instances.get(id).map(|seen| seen.session);
+        if matches!(session, Some(SessionObserved::Alive(_))) {
+            answering.alive += 1;
+        }
+    }
+    answering
 }

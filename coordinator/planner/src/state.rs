@@ -1,7 +1,10 @@
 //! The durable state of a fleet: everything that a new run of the coordinator must know. Nothing
 //! that is observed is in it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use calvin_model::{
     CatalogueRole, FleetSpec, ImageRef, InstanceId, RolloutId, Wanted, image::Work,
@@ -9,7 +12,7 @@ use calvin_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{moment::Moment, phase::Phase, plan::DeleteBasis};
+use crate::{invariant::InvariantId, moment::Moment, phase::Phase, plan::DeleteBasis};
 
 /// An image, with what the planner must know of its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,14 +37,29 @@ pub struct FleetState {
     pub previous: Option<Build>,
     /// The running rollout, or the newest one that ended.
     pub rollout: Option<Rollout>,
-    /// A rollout that starts when the running one has gone back.
-    pub next: Option<Build>,
+    /// A rollout that starts when the running one has ended.
+    pub next: Option<NextRollout>,
     /// How many rollouts there were.
     pub rollouts: u64,
     /// The fleet is being deleted.
     pub deleting: bool,
+    /// The rules that hold something back now, so that the history tells when that began and
+    /// when it ended, once each.
+    #[serde(default)]
+    pub holding: BTreeSet<InvariantId>,
     /// Every instance that may have a machine, an identity or an entry anywhere.
     pub instances: BTreeMap<InstanceId, Instance>,
+}
+
+/// A rollout that waits for the running one to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextRollout {
+    /// What is to serve.
+    pub build: Build,
+    /// Who wants it: an operator, or [`PLANNER`](crate::PLANNER).
+    pub by: String,
+    /// Why, where it is not simply wanted.
+    pub reason: Option<String>,
 }
 
 /// One replacement of a fleet's image.
@@ -53,6 +71,9 @@ pub struct Rollout {
     pub from: Option<Build>,
     /// What is to serve.
     pub to: Build,
+    /// How many are to serve when it is done: the fleet's count when it began. A change of the
+    /// count in between takes effect after it.
+    pub count: u32,
     /// Where it is.
     pub phase: Phase,
     /// When that phase began.
@@ -67,7 +88,7 @@ pub struct Rollout {
     pub sets: Wave,
     /// Greens that failed and were given up, over all waves.
     pub failures: u32,
-    /// Why it goes or went back, or failed.
+    /// Why it started where nobody ordered it, goes or went back, or failed.
     pub reason: Option<String>,
     /// Who started it, as the audit names operators.
     pub started_by: String,
@@ -98,10 +119,15 @@ pub struct Instance {
     pub created: Moment,
     /// What its agent is told.
     pub wanted: Wanted,
+    /// Since when.
+    pub wanted_since: Moment,
     /// How clients are to find it.
     pub catalogue: CatalogueRole,
     /// Whether it has ever been healthy: from then on `healthy_deadline` no longer counts.
     pub proven: bool,
+    /// It is to be replaced, on this basis: another serves first, then it leaves.
+    #[serde(default)]
+    pub replace: Option<DeleteBasis>,
 }
 
 /// Why an instance was made.
@@ -129,4 +155,82 @@ pub enum Life {
     Draining(DrainReason),
     /// Identity, entries and machine are being removed, on this basis.
     Retiring(DeleteBasis),
+}
+
+impl FleetState {
+    /// The rollout, while it runs.
+    #[must_use]
+    pub fn running(&self) -> Option<&Rollout> {
+        self.rollout
+            .as_ref()
+            .filter(|rollout| !rollout.phase.ended())
+    }
+
+    /// Whether the running rollout's greens are active in the catalogue: from then on traffic is
+    /// theirs, and going back means to switch back.
+    #[must_use]
+    pub fn switched(&self) -> bool {
+        let Some(rollout) = self.running() else {
+            return false;
+        };
+        match rollout.phase {
+            Phase::Settling | Phase::Baking | Phase::Draining | Phase::Retiring => true,
+            Phase::Switching => rollout.sets.green.iter().any(|id| {
+                self.instances
+                    .get(id)
+                    .is_some_and(|green| green.catalogue == CatalogueRole::Active)
+            }),
+            Phase::Provisioning
+            | Phase::Soaking
+            | Phase::RollingBack
+            | Phase::Done
+            | Phase::RolledBack
+            | Phase::Failed => false,
+        }
+    }
+}
+
+impl FleetState {
+    /// Instances of the running rollout, or of one that failed, that are not to serve clients now:
+    /// green before the switch, blue after it.
+    #[must_use]
+    pub fn not_to_serve(&self) -> BTreeSet<InstanceId> {
+        let Some(rollout) = &self.rollout else {
+            return BTreeSet::new();
+        };
+        let not_to_serve = match rollout.phase {
+            Phase::Provisioning | Phase::Soaking | Phase::RollingBack | Phase::Failed => {
+                &rollout.sets.green
+            }
+            Phase::Switching if self.switched() => &rollout.sets.blue,
+            Phase::Switching => &rollout.sets.green,
+            Phase::Settling | Phase::Baking | Phase::Draining | Phase::Retiring => {
+                &rollout.sets.blue
+            }
+            Phase::Done | Phase::RolledBack => return BTreeSet::new(),
+        };
+        not_to_serve.iter().cloned().collect()
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Making => f.pad("being made"),
+            Self::Up => f.pad("up"),
+            Self::Draining(reason) => write!(f, "draining ({reason})"),
+            Self::Retiring(basis) => write!(f, "being removed ({basis})"),
+        }
+    }
+}
+
+impl Instance {
+    /// Drains or is being removed.
+    #[must_use]
+    pub fn leaving(&self) -> bool {
+        match self.life {
+            Life::Draining(_) | Life::Retiring(_) => true,
+            Life::Making | Life::Up => false,
+        }
+    }
 }

@@ -1,0 +1,60 @@
+//! Orders about one instance.
+
+use calvin_model::InstanceId;
+
+use super::{CommandOutcome, Desk, Refusal};
+use crate::plan::DeleteBasis;
+
+pub(super) fn replace(
+    desk: Desk<'_>,
+    id: &InstanceId,
+    reason: &str,
+) -> Result<CommandOutcome, Refusal> {
+    let found = desk
+        .fleets
+        .iter()
+        .find(|(_, state)| state.instances.contains_key(id));
+    let Some((name, _)) = found else {
+        return Err(Refusal::NoInstance {
+            instance: id.clone(),
+        });
+    };
+    let before = desk.fleet(name)?;
+    let refuse = |why: String, hint: String| {
+        Err(Refusal::NotNow {
+            what: format!("could not replace {id}"),
+            why,
+            hint,
+        })
+    };
+    if let Some(rollout) = before.running() {
+        return refuse(
+            format!("rollout {} runs in fleet {name}", rollout.id),
+            format!("wait until it has ended: calvin rollout watch {name}"),
+        );
+    }
+    if before.serving.is_none() {
+        return refuse(
+            format!("nothing of fleet {name} ever served"),
+            format!("start again: calvin rollout start {name}"),
+        );
+    }
+    let mut after = before.clone();
+    let Some(instance) = after.instances.get_mut(id) else {
+        return Err(Refusal::NoInstance {
+            instance: id.clone(),
+        });
+    };
+    if instance.leaving() {
+        return refuse(
+            format!("it leaves already: {}", instance.life),
+            format!("look at it: calvin instance show {id}"),
+        );
+    }
+    if instance.replace == Some(DeleteBasis::Ordered) {
+        return Ok(Desk::unchanged(format!("{id} is being replaced already")));
+    }
+    instance.replace = Some(DeleteBasis::Ordered);
+    let line = format!("{id} is replaced: another serves first, then it leaves ({reason})");
+    Ok(desk.changed(name, after, line))
+}

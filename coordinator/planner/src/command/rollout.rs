@@ -1,0 +1,213 @@
+//! Orders about rollouts: start, abort, roll back, undo.
+
+use calvin_model::FleetName;
+
+use super::{CommandOutcome, Desk, Refusal};
+use crate::{
+    phase::Phase,
+    preview::{PlanId, same_plan},
+    state::{Build, FleetState, NextRollout, Rollout},
+    step::{Start, begin},
+    transition::{Cause, transition},
+};
+
+pub(super) fn start(
+    desk: Desk<'_>,
+    name: &FleetName,
+    build: &Build,
+    plan: Option<&str>,
+) -> Result<CommandOutcome, Refusal> {
+    let before = desk.fleet(name)?;
+    if let Some(plan) = plan {
+        same_plan(plan, &PlanId::of(before, build))?;
+    }
+    match before.running() {
+        Some(rollout) => start_after(desk, name, before, rollout, build),
+        None => start_now(desk, name, before, build),
+    }
+}
+
+fn start_now(
+    desk: Desk<'_>,
+    name: &FleetName,
+    before: &FleetState,
+    build: &Build,
+) -> Result<CommandOutcome, Refusal> {
+    if before.serving.as_ref().map(|serving| &serving.image) == Some(&build.image) {
+        return Err(Refusal::NotNow {
+            what: format!("could not start a rollout of fleet {name}"),
+            why: format!("{} serves already", build.image),
+            hint: format!("name another image: calvin rollout start {name} --image NAME@VERSION"),
+        });
+    }
+    let mut after = before.clone();
+    let start = Start {
+        fleet: name,
+        build: build.clone(),
+        by: desk.who.to_owned(),
+        reason: None,
+        now: desk.now,
+    };
+    let rollout = begin(&mut after, start);
+    let from = before.serving.as_ref();
+    let from = from.map_or_else(|| "nothing".to_owned(), |from| from.image.to_string());
+    let line = format!("fleet {name}: {from} -> {}", build.image);
+    Ok(CommandOutcome {
+        rollout,
+        ..desk.changed(name, after, line)
+    })
+}
+
+/// A new image while a rollout runs: that one goes back first, where it still can.
+fn start_after(
+    desk: Desk<'_>,
+    name: &FleetName,
+    before: &FleetState,
+    running: &Rollout,
+    build: &Build,
+) -> Result<CommandOutcome, Refusal> {
+    if running.to.image == build.image && running.phase != Phase::RollingBack {
+        return Err(Refusal::NotNow {
+            what: format!("could not start a rollout of fleet {name}"),
+            why: format!(
+                "{} is being rolled out already, by {}",
+                build.image, running.id
+            ),
+            hint: format!("follow it: calvin rollout watch {name}"),
+        });
+    }
+    let back = running
+        .from
+        .as_ref()
+        .is_some_and(|from| from.image == build.image);
+    let mut after = before.clone();
+    after.next = Some(NextRollout {
+        build: build.clone(),
+        by: desk.who.to_owned(),
+        reason: None,
+    });
+    let why = format!("{} wants {} instead", desk.who, build.image);
+    let turned = turn_back(desk, &mut after, &why);
+    let line = match (turned, back) {
+        (Some(_), true) => {
+            // Going back leads to that image: there is nothing to start after it.
+            after.next = None;
+            format!("fleet {name}: {} goes back to {}", running.id, build.image)
+        }
+        (Some(_), false) => format!(
+            "fleet {name}: {} goes back, then {} is rolled out",
+            running.id, build.image
+        ),
+        (None, _) => format!(
+            "fleet {name}: {} is in {} and ends first, then {} is rolled out",
+            running.id, running.phase, build.image
+        ),
+    };
+    Ok(CommandOutcome {
+        rollout: Some(running.id.clone()),
+        ..desk.changed(name, after, line)
+    })
+}
+
+/// Turns the running rollout around, if its phase allows that.
+fn turn_back(desk: Desk<'_>, state: &mut FleetState, why: &str) -> Option<Phase> {
+    let switched = state.switched();
+    let rollout = state.rollout.as_mut()?;
+    let cause = match (&rollout.from, switched) {
+        (Some(_), _) => Cause::GoBack,
+        (None, false) => Cause::GivenUp,
+        // The first greens of a fleet serve: there is nothing behind them.
+        (None, true) => return None,
+    };
+    let phase = transition(Some(rollout.phase), cause).ok()?;
+    rollout.phase = phase;
+    rollout.phase_since = desk.now;
+    rollout.reason = Some(why.to_owned());
+    Some(phase)
+}
+
+pub(super) fn abort(
+    desk: Desk<'_>,
+    name: &FleetName,
+    reason: &str,
+) -> Result<CommandOutcome, Refusal> {
+    let before = desk.fleet(name)?;
+    let rollout = running(name, before, "abort")?;
+    if before.switched() {
+        return Err(Refusal::NotNow {
+            what: format!("could not abort {}", rollout.id),
+            why: format!("it is in {}: traffic is switched already", rollout.phase),
+            hint: format!("switch back: calvin rollout rollback {name}"),
+        });
+    }
+    go_back(desk, name, before, rollout, reason)
+}
+
+pub(super) fn roll_back(
+    desk: Desk<'_>,
+    name: &FleetName,
+    reason: &str,
+) -> Result<CommandOutcome, Refusal> {
+    let before = desk.fleet(name)?;
+    let rollout = running(name, before, "roll back")?;
+    go_back(desk, name, before, rollout, reason)
+}
+
+fn running<'a>(
+    name: &FleetName,
+    state: &'a FleetState,
+    verb: &str,
+) -> Result<&'a Rollout, Refusal> {
+    state.running().ok_or_else(|| Refusal::NotNow {
+        what: format!("could not {verb} in fleet {name}"),
+        why: "no rollout runs".to_owned(),
+        hint: format!("to serve the image from before: calvin undo {name}"),
+    })
+}
+
+fn go_back(
+    desk: Desk<'_>,
+    name: &FleetName,
+    before: &FleetState,
+    rollout: &Rollout,
+    reason: &str,
+) -> Result<CommandOutcome, Refusal> {
+    let mut after = before.clone();
+    after.next = None;
+    let why = format!("{}: {reason}", desk.who);
+    let Some(phase) = turn_back(desk, &mut after, &why) else {
+        return Err(Refusal::NotNow {
+            what: format!("could not roll back {}", rollout.id),
+            why: format!(
+                "it is in {}: nothing is left to switch back to",
+                rollout.phase
+            ),
+            hint: format!("when it has ended: calvin undo {name}"),
+        });
+    };
+    let line = format!("fleet {name}: {} is {phase} ({reason})", rollout.id);
+    Ok(CommandOutcome {
+        rollout: Some(rollout.id.clone()),
+        ..desk.changed(name, after, line)
+    })
+}
+
+pub(super) fn undo(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome, Refusal> {
+    let before = desk.fleet(name)?;
+    let what = format!("could not undo in fleet {name}");
+    if let Some(rollout) = before.running() {
+        return Err(Refusal::NotNow {
+            what,
+            why: format!("rollout {} runs", rollout.id),
+            hint: format!("turn it around: calvin rollout rollback {name}"),
+        });
+    }
+    let Some(previous) = &before.previous else {
+        return Err(Refusal::NotNow {
+            what,
+            why: "no other image served before".to_owned(),
+            hint: format!("roll one out: calvin rollout start {name} --image NAME@VERSION"),
+        });
+    };
+    start_now(desk, name, before, previous)
+}

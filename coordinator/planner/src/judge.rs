@@ -1,0 +1,214 @@
+//! What one instance is judged to be, from what its sources say. Pure, and blind to the rollout:
+//! the same observations give the same judgement in every phase.
+//!
+//! Unknown is a judgement of its own. It stops every count and never ends anything; only sources
+//! that fail for different reasons can together say that an instance is lost.
+
+use std::time::Duration;
+
+use calvin_model::Health;
+
+use crate::{
+    observed::{InstanceObserved, MachineState, Observed, SessionObserved},
+    report::InstanceClass,
+    state::{Instance, Life},
+};
+
+/// An observation that is older than this many report intervals is unknown.
+pub const FRESH_INTERVALS: u32 = 3;
+/// A probe's result counts for at least this long, however often agents report: the coordinator
+/// probes every second or two, and two probes may be lost.
+pub const PROBE_FRESH: Duration = Duration::from_secs(6);
+/// A provider's complete list counts for this long: three lists of a slow provider, which is asked
+/// every 10 s.
+pub const PROVIDER_FRESH: Duration = Duration::from_secs(30);
+
+/// How many instances, over all fleets, answer on the coordinator's path to them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answering {
+    /// Instances that were up.
+    pub all: usize,
+    /// Of these, those whose session lives.
+    pub alive: usize,
+}
+
+/// On what an instance counts as lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It does not.
+    None,
+    /// Its path is silent and its provider says that it is gone.
+    TwoSources,
+    /// Only silence, for longer than `silent_after`, while most others answer.
+    Silence,
+    /// Only silence, for longer than `silent_after`, but most others are silent too.
+    SilenceWithoutWitnesses,
+}
+
+/// What an instance is judged to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judgement {
+    /// In one word. `Leaving` is not a judgement: it is what the planner decided.
+    pub class: InstanceClass,
+    /// How long it has been healthy without a break, by its agent's own clock; only when that is
+    /// fresh and said of the newest role.
+    pub healthy_for: Option<Duration>,
+    /// Its agent has applied the newest wanted state.
+    pub in_role: bool,
+    /// Whether it counts as lost.
+    pub loss: Loss,
+    /// How long its session has been gone; zero while it lives.
+    pub silent_for: Duration,
+    /// Age of the newest word of any source that the judgement rests on.
+    pub age: Duration,
+}
+
+impl Judgement {
+    /// Of an instance of which nothing was ever seen.
+    pub const NOTHING: Self = Self {
+        class: InstanceClass::Starting,
+        healthy_for: None,
+        in_role: false,
+        loss: Loss::None,
+        silent_for: Duration::ZERO,
+        age: Duration::ZERO,
+    };
+
+    /// Freshly healthy.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        self.class == InstanceClass::Healthy
+    }
+
+    /// Freshly healthy in the newest role.
+    #[must_use]
+    pub fn healthy_in_role(&self) -> bool {
+        self.healthy_for.is_some()
+    }
+
+    /// Answers clients, as far as can be seen: healthy, or only its agent is gone.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        match self.class {
+            InstanceClass::Healthy | InstanceClass::Unmanaged => true,
+            InstanceClass::Starting
+            | InstanceClass::Unhealthy
+            | InstanceClass::Unknown
+            | InstanceClass::Lost
+            | InstanceClass::Leaving => false,
+        }
+    }
+
+    /// Is known not to answer clients: freshly unhealthy or lost. Unknown is not.
+    #[must_use]
+    pub fn failing(&self) -> bool {
+        match self.class {
+            InstanceClass::Unhealthy | InstanceClass::Lost => true,
+            InstanceClass::Healthy
+            | InstanceClass::Unmanaged
+            | InstanceClass::Starting
+            | InstanceClass::Unknown
+            | InstanceClass::Leaving => false,
+        }
+    }
+}
+
+/// Judges one instance.
+#[must_use]
+pub fn judge(
+    instance: &Instance,
+    silent_after: Duration,
+    seen: Option<&InstanceObserved>,
+    observed: &Observed,
+    answering: Answering,
+) -> Judgement {
+    let stale_after = observed.report_interval * FRESH_INTERVALS;
+    let nothing = InstanceObserved::default();
+    let seen = seen.unwrap_or(&nothing);
+    let silent_for = match seen.session {
+        SessionObserved::Alive(_) => Duration::ZERO,
+        SessionObserved::Ended(ago) => ago,
+        SessionObserved::Never => observed.watching_for,
+    };
+    let up = instance.life != Life::Making;
+    let gone = silent_for > stale_after;
+    let probe = probe(seen, stale_after);
+    let loss = if up && gone {
+        loss(instance, seen, probe, silent_for, silent_after, answering)
+    } else {
+        Loss::None
+    };
+    let mut judgement = Judgement {
+        class: InstanceClass::Unknown,
+        loss,
+        silent_for,
+        ..Judgement::NOTHING
+    };
+    if let Some(agent) = &seen.agent {
+        judgement.in_role = agent.report.generation_applied >= instance.wanted.generation;
+        judgement.age = agent.age;
+    }
+    judgement.class = match (&seen.agent, loss) {
+        (_, Loss::TwoSources) => InstanceClass::Lost,
+        (Some(agent), _) if agent.age <= stale_after => match agent.report.health {
+            Health::Healthy => InstanceClass::Healthy,
+            Health::Unhealthy => InstanceClass::Unhealthy,
+            Health::Unknown => InstanceClass::Unknown,
+        },
+        (_, _) if up && gone && probe == Some(true) => InstanceClass::Unmanaged,
+        (None, _) if !up => InstanceClass::Starting,
+        (_, _) => InstanceClass::Unknown,
+    };
+    if judgement.class == InstanceClass::Healthy
+        && judgement.in_role
+        && let Some(agent) = &seen.agent
+    {
+        judgement.healthy_for = Some(agent.report.health_for + agent.age);
+    }
+    judgement
+}
+
+/// What the coordinator's own probe says, while that is fresh.
+fn probe(seen: &InstanceObserved, stale_after: Duration) -> Option<bool> {
+    let probe = seen.probe?;
+    (probe.age <= stale_after.max(PROBE_FRESH)).then_some(probe.passing)
+}
+
+/// Whether an instance that was up, and whose session has been gone for a while, is lost.
+fn loss(
+    instance: &Instance,
+    seen: &InstanceObserved,
+    probe: Option<bool>,
+    silent_for: Duration,
+    silent_after: Duration,
+    answering: Answering,
+) -> Loss {
+    if probe == Some(true) {
+        return Loss::None;
+    }
+    let machine = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH);
+    // A machine that is not there has no address to probe, so its missing probe says no less than
+    // a failing one would.
+    let (gone_by_provider, path_down) = match machine.map(|machine| machine.state) {
+        Some(MachineState::Absent) => (true, true),
+        Some(MachineState::Stopped) => (true, !instance.build.services || probe == Some(false)),
+        Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None => {
+            (false, !instance.build.services || probe == Some(false))
+        }
+    };
+    if !path_down {
+        return Loss::None;
+    }
+    if gone_by_provider {
+        return Loss::TwoSources;
+    }
+    if silent_for <= silent_after {
+        return Loss::None;
+    }
+    // The instance itself is one of `all` and none of `alive`.
+    if answering.alive * 2 > answering.all.saturating_sub(1) {
+        Loss::Silence
+    } else {
+        Loss::SilenceWithoutWitnesses
+    }
+}

@@ -1,0 +1,73 @@
+//! Lets instances serve that were made outside of a wave: for a repair, or to make a fleet larger.
+//! The same gates as at a switch: healthy long enough, entered, read back, then active.
+
+use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
+
+use crate::{invariant::InvariantId, pass::Pass, state::Life};
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    if pass.state().deleting {
+        return;
+    }
+    let idle = pass.state().not_to_serve();
+    let candidates: Vec<InstanceId> = pass
+        .state()
+        .instances
+        .iter()
+        .filter(|(id, instance)| {
+            let serves =
+                instance.catalogue == CatalogueRole::Active && instance.wanted.role == Role::Active;
+            !instance.leaving() && !serves && !idle.contains(*id)
+        })
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in candidates {
+        admit(pass, &id);
+    }
+}
+
+fn admit(pass: &mut Pass<'_>, id: &InstanceId) {
+    let Some(instance) = pass.instance(id) else {
+        return;
+    };
+    let (created, work, told) = (
+        instance.created,
+        instance.build.work,
+        instance.wanted.role == Role::Active && instance.wanted_since < pass.now,
+    );
+    let (catalogue, life) = (instance.catalogue, instance.life.clone());
+    let judgement = pass.judged(id);
+    let enough = pass.state().spec.replace.min_healthy.0;
+    let soaked = judgement.healthy_for.is_some_and(|long| long >= enough);
+    match catalogue {
+        CatalogueRole::Active => pass.want(id, Role::Active, None),
+        CatalogueRole::Entered if !judgement.healthy_in_role() => pass.hold(
+            InvariantId::UnprovenNeverServes,
+            format!("{id} does not become active"),
+            "it is not known to be healthy".to_owned(),
+        ),
+        CatalogueRole::Entered if pass.read_back(id) => {
+            pass.want(id, Role::Active, None);
+            pass.place(id, CatalogueRole::Active);
+        }
+        CatalogueRole::Entered => {
+            let what = format!("{id} to be read back as entered");
+            pass.wait(what, pass.now.since(created), None);
+        }
+        CatalogueRole::Absent | CatalogueRole::Standby => match work {
+            Work::OnActive if soaked && !told => pass.want(id, Role::Active, None),
+            Work::OnActive if told && judgement.healthy_in_role() => {
+                pass.place(id, CatalogueRole::Entered);
+            }
+            Work::Boot if soaked && life == Life::Up => pass.place(id, CatalogueRole::Entered),
+            Work::Boot | Work::OnActive => {
+                let deadline = pass.state().spec.replace.healthy_deadline.0;
+                let by = created.after(deadline);
+                let what = format!("{id} to be healthy for long enough");
+                let proven = pass.instance(id).is_some_and(|instance| instance.proven);
+                let until = (!proven).then_some((by, "it is made again"));
+                pass.wait(what, pass.now.since(created), until);
+            }
+        },
+    }
+}

@@ -1,0 +1,44 @@
+//! Hides from clients what is freshly unhealthy or lost. Never what nothing is known of, and never
+//! most of a fleet: when more than half fail at once, the catalogue keeps them all.
+
+use calvin_model::{CatalogueRole, InstanceId};
+
+use crate::{invariant::InvariantId, pass::Pass};
+
+/// How many of a fleet's active entries may be hidden: half of them, and never the last one.
+pub(crate) fn hidden_limit(active: usize) -> usize {
+    (active / 2).min(active.saturating_sub(1))
+}
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    let mut active = 0;
+    let mut failing_active: Vec<InstanceId> = Vec::new();
+    let mut failing_others: Vec<InstanceId> = Vec::new();
+    for (id, instance) in &pass.state().instances {
+        let failing = pass.judged(id).failing();
+        match instance.catalogue {
+            CatalogueRole::Absent => {}
+            CatalogueRole::Active => {
+                active += 1;
+                if failing {
+                    failing_active.push(id.clone());
+                }
+            }
+            CatalogueRole::Standby | CatalogueRole::Entered => {
+                if failing {
+                    failing_others.push(id.clone());
+                }
+            }
+        }
+    }
+    let limit = hidden_limit(active);
+    if failing_active.len() > limit {
+        let what = format!("failing instances stay visible: more than {limit} of {active}");
+        let fact = format!("{} of {active} active instances fail", failing_active.len());
+        pass.hold(InvariantId::HealthNeverHidesMost, what, fact);
+        failing_active.clear();
+    }
+    pass.hidden.extend(failing_active);
+    pass.hidden.extend(failing_others);
+    pass.hidden.sort();
+}

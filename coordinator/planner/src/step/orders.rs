@@ -1,0 +1,96 @@
+//! Says what is to be carried out for what was decided, as long as it is not seen to be done.
+
+use std::collections::BTreeMap;
+
+use calvin_model::{CatalogueRole, Generation, InstanceId};
+
+use crate::{
+    observed::{MachineState, SessionObserved},
+    pass::Pass,
+    plan::Action,
+    state::{Instance, Life},
+};
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    let mut actions = Vec::new();
+    for (id, instance) in &pass.state().instances {
+        if instance.life == Life::Making && !made(pass, id) {
+            actions.push(Action::CreateMachine {
+                instance: id.clone(),
+                fleet: pass.fleet.clone(),
+                build: instance.build.clone(),
+                provider: pass.state().spec.provider.clone(),
+            });
+        }
+        if to_be_told(pass, id, instance) {
+            actions.push(Action::SetWanted {
+                instance: id.clone(),
+                wanted: instance.wanted,
+            });
+        }
+    }
+    actions.extend(roles(pass));
+    // What takes away comes last: names first, then machines.
+    actions.append(&mut pass.actions);
+    pass.actions = actions;
+}
+
+/// Whether a machine is there, or never can be.
+fn made(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let Some(seen) = pass.seen(id) else {
+        return false;
+    };
+    let there = match seen.machine.map(|machine| machine.state) {
+        Some(
+            MachineState::Creating
+            | MachineState::Running
+            | MachineState::Stopped
+            | MachineState::Deleting,
+        ) => true,
+        Some(MachineState::Absent) | None => false,
+    };
+    there || seen.fault.as_ref().is_some_and(|fault| fault.permanent)
+}
+
+/// Whether an agent listens and has not applied the newest wanted state.
+fn to_be_told(pass: &Pass<'_>, id: &InstanceId, instance: &Instance) -> bool {
+    let Some(seen) = pass.seen(id) else {
+        return false;
+    };
+    let applied = seen
+        .agent
+        .as_ref()
+        .map_or(Generation(0), |agent| agent.report.generation_applied);
+    match seen.session {
+        SessionObserved::Alive(_) => applied < instance.wanted.generation,
+        SessionObserved::Never | SessionObserved::Ended(_) => false,
+    }
+}
+
+/// The catalogue's roles, if it shows others. An entry needs an address: after a start they are
+/// unknown until the provider has listed its machines, and until then nothing is changed.
+fn roles(pass: &Pass<'_>) -> Option<Action> {
+    let mut roles: BTreeMap<InstanceId, CatalogueRole> = BTreeMap::new();
+    let listed = pass
+        .observed
+        .provider_lists
+        .contains_key(&pass.state().spec.provider);
+    for (id, instance) in &pass.state().instances {
+        if instance.catalogue == CatalogueRole::Absent {
+            continue;
+        }
+        let machine = pass.seen(id).and_then(|seen| seen.machine);
+        let address = machine.and_then(|machine| machine.address);
+        if address.is_none() && pass.role_read(id) == CatalogueRole::Absent {
+            if !listed {
+                return None;
+            }
+            continue;
+        }
+        roles.insert(id.clone(), instance.catalogue);
+    }
+    (roles != pass.catalogue.roles).then(|| Action::SetRoles {
+        fleet: pass.fleet.clone(),
+        roles,
+    })
+}

@@ -1,0 +1,181 @@
+//! Repairs: what is lost by two sources goes at once and is made again; what is only silent, gone
+//! unmanaged or ordered away is made again first, and leaves when its replacement serves.
+
+use std::collections::BTreeSet;
+
+use calvin_model::{CatalogueRole, DrainReason, InstanceId};
+
+use crate::{
+    invariant::InvariantId,
+    judge::Loss,
+    pass::Pass,
+    plan::{DeleteBasis, EventKind},
+    report::InstanceClass,
+    state::{Instance, Life, Purpose},
+};
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    if pass.state().deleting {
+        return;
+    }
+    let idle = pass.state().not_to_serve();
+    look_for_losses(pass, &idle);
+    give_up_never_healthy(pass, &idle);
+    replace_marked(pass, &idle);
+}
+
+fn select(pass: &Pass<'_>, wanted: impl Fn(&InstanceId, &Instance) -> bool) -> Vec<InstanceId> {
+    let instances = &pass.state().instances;
+    let chosen = instances
+        .iter()
+        .filter(|(id, instance)| wanted(id, instance));
+    chosen.map(|(id, _)| id.clone()).collect()
+}
+
+fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
+    let suspects = select(pass, |id, instance| {
+        instance.life == Life::Up
+            && (pass.judged(id).loss != Loss::None || instance.replace == Some(DeleteBasis::Lost))
+    });
+    for id in suspects {
+        let judgement = pass.judged(&id);
+        let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
+        match judgement.loss {
+            Loss::TwoSources => {
+                let why = format!("{silent}, and its provider says that it is gone");
+                let text = format!("{id} is lost: {why}");
+                pass.event(Some(&id), EventKind::InstanceFailed, text);
+                pass.retire(&id, DeleteBasis::Lost, &why);
+                if !idle.contains(&id) {
+                    repair(pass, &id, &why);
+                }
+            }
+            Loss::Silence => mark(pass, &id, Some(DeleteBasis::Lost), &silent),
+            Loss::SilenceWithoutWitnesses => pass.hold(
+                InvariantId::SilenceAloneNeedsWitnesses,
+                format!("{id} is not replaced"),
+                format!("{silent}, but so are most others: the fault is probably on the way"),
+            ),
+            Loss::None => mark(pass, &id, None, "it answers again"),
+        }
+    }
+}
+
+/// Wants an instance replaced, or no longer.
+pub(super) fn mark(pass: &mut Pass<'_>, id: &InstanceId, basis: Option<DeleteBasis>, why: &str) {
+    let Some(instance) = pass.instance(id) else {
+        return;
+    };
+    if instance.replace == basis || instance.replace == Some(DeleteBasis::Ordered) {
+        return;
+    }
+    let text = basis.as_ref().map_or_else(
+        || format!("{id} is kept after all: {why}"),
+        |basis| format!("{id} is to be replaced ({basis}): {why}"),
+    );
+    pass.event(Some(id), EventKind::InstanceFailed, text);
+    if let Some(instance) = pass.change().instances.get_mut(id) {
+        instance.replace = basis;
+    }
+}
+
+/// An instance that was made outside of a wave and does not become healthy is made again. That
+/// its deadline passes first keeps a broken image from making machines in a loop.
+fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
+    let deadline = pass.state().spec.replace.healthy_deadline.0;
+    let now = pass.now;
+    let late = select(pass, |id, instance| {
+        !instance.proven
+            && !instance.leaving()
+            && !idle.contains(id)
+            && instance.created.after(deadline).reached(now)
+            && !pass.judged(id).serves()
+    });
+    for id in late {
+        let why = "not healthy within healthy_deadline";
+        pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
+        pass.retire(&id, DeleteBasis::NeverHealthy, why);
+        repair(pass, &id, why);
+    }
+}
+
+/// Makes an instance in the place of another. While a rollout runs, of the same build: the rollout
+/// decides when builds change.
+fn repair(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
+    let Some(build) = pass.instance(old).map(|instance| instance.build.clone()) else {
+        return;
+    };
+    let running = pass.running().is_some();
+    let serving = pass.state().serving.clone().filter(|_| !running);
+    let made = pass.create(
+        serving.unwrap_or(build),
+        Purpose::Repair(old.clone()),
+        &format!("in the place of {old}: {why}"),
+    );
+    let switched = pass.state().switched();
+    let Some(rollout) = pass.running() else {
+        return;
+    };
+    // Before the switch it is one of those that the wave replaces, as the lost one was.
+    if !switched
+        && rollout.sets.blue.contains(old)
+        && let Some(rollout) = &mut pass.change().rollout
+    {
+        rollout.sets.blue.push(made);
+    }
+}
+
+fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
+    let marked = select(pass, |id, instance| {
+        instance.replace.is_some() && !instance.leaving() && !idle.contains(id)
+    });
+    for old in marked {
+        let replacement = pass
+            .state()
+            .instances
+            .iter()
+            .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
+            .map(|(id, _)| id.clone());
+        match replacement {
+            None => repair(pass, &old, "it is to be replaced"),
+            Some(new) if serves(pass, &new) => go(pass, &old, &new),
+            Some(new) => {
+                let since = pass.instance(&new).map_or(pass.now, |new| new.created);
+                let what = format!("{new} to serve in the place of {old}");
+                pass.wait(what, pass.now.since(since), None);
+            }
+        }
+    }
+}
+
+fn serves(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let active = pass
+        .instance(id)
+        .is_some_and(|instance| instance.catalogue == CatalogueRole::Active);
+    active && pass.read_back(id) && pass.judged(id).healthy_in_role()
+}
+
+/// Lets the replaced one leave, if what speaks against it still does.
+fn go(pass: &mut Pass<'_>, old: &InstanceId, new: &InstanceId) {
+    let Some(basis) = pass.instance(old).and_then(|old| old.replace.clone()) else {
+        return;
+    };
+    let why = format!("{new} serves in its place");
+    let judgement = pass.judged(old);
+    match basis {
+        DeleteBasis::Lost if judgement.loss == Loss::Silence => {
+            pass.retire(old, DeleteBasis::Lost, &why);
+        }
+        DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
+            pass.leave(old, DrainReason::Repaired, &why);
+        }
+        DeleteBasis::Ordered => pass.leave(old, DrainReason::Repaired, &why),
+        DeleteBasis::Lost
+        | DeleteBasis::Unmanaged
+        | DeleteBasis::Replaced
+        | DeleteBasis::RolledBack
+        | DeleteBasis::ScaledDown
+        | DeleteBasis::FleetDeleted
+        | DeleteBasis::NeverHealthy => {}
+    }
+}

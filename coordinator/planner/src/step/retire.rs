@@ -1,0 +1,107 @@
+//! Retiring: entries, identity and machine are removed, each seen to be gone, then the record.
+
+use std::time::Duration;
+
+use calvin_model::{CatalogueRole, InstanceId};
+
+use crate::{
+    judge::FRESH_INTERVALS,
+    observed::MachineState,
+    pass::Pass,
+    plan::{Action, DeleteBasis, EventKind},
+    state::Life,
+};
+
+/// How long an instance's agent may take to stop its work, and other agents to forget its names,
+/// before its machine goes all the same: the default timeout of a hook (30 s), of the stop of a
+/// workload (10 s), and a margin of 5 s.
+pub const RETIRE_GRACE: Duration = Duration::from_secs(45);
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    let retiring: Vec<(InstanceId, DeleteBasis)> = pass
+        .state()
+        .instances
+        .iter()
+        .filter_map(|(id, instance)| match &instance.life {
+            Life::Retiring(basis) => Some((id.clone(), basis.clone())),
+            Life::Making | Life::Up | Life::Draining(_) => None,
+        })
+        .collect();
+    for (id, basis) in retiring {
+        retire(pass, &id, basis);
+    }
+}
+
+fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
+    let Some(since) = pass.instance(id).map(|instance| instance.since) else {
+        return;
+    };
+    // What was decided in this pass is not known to anybody yet.
+    if since == pass.now {
+        return;
+    }
+    let waited = pass.now.since(since);
+    let grace = since.after(RETIRE_GRACE);
+    if pass.role_read(id) != CatalogueRole::Absent {
+        pass.wait(format!("the entries of {id} to be removed"), waited, None);
+        return;
+    }
+    let judgement = pass.judged(id);
+    let stale = pass.observed.report_interval * FRESH_INTERVALS;
+    let stopped = judgement.in_role || judgement.silent_for > stale;
+    let ready = (stopped && pass.confirmed()) || grace.reached(pass.now);
+    if !ready {
+        let what = if stopped {
+            format!("every live agent to forget {id}")
+        } else {
+            format!("{id} to stop its work")
+        };
+        pass.wait(what, waited, Some((grace, "its machine is deleted")));
+        return;
+    }
+    let revoked = pass.seen(id).is_some_and(|seen| seen.revoked);
+    let absent = absent(pass, id, waited);
+    if revoked && absent {
+        pass.change().instances.remove(id);
+        let text = format!("nothing of {id} is left ({basis})");
+        pass.event(Some(id), EventKind::InstanceGone, text);
+        return;
+    }
+    if !revoked {
+        let instance = id.clone();
+        pass.actions.push(Action::RevokeIdentity { instance });
+    }
+    if !absent {
+        let action = Action::DeleteMachine {
+            instance: id.clone(),
+            provider: pass.state().spec.provider.clone(),
+            basis,
+        };
+        pass.actions.push(action);
+    }
+    let what = match (revoked, absent) {
+        (true, _) => format!("the machine of {id} to be gone"),
+        (false, true) => format!("the identity of {id} to be revoked"),
+        (false, false) => format!("machine and identity of {id} to be gone"),
+    };
+    pass.wait(what, waited, None);
+}
+
+/// Whether a complete list that is younger than the order does not have the machine.
+fn absent(pass: &Pass<'_>, id: &InstanceId, ordered_for: Duration) -> bool {
+    let provider = &pass.state().spec.provider;
+    let list = pass.observed.provider_lists.get(provider).copied();
+    let machine = pass.seen(id).and_then(|seen| seen.machine);
+    let age = match machine.map(|machine| (machine.state, machine.age)) {
+        Some((MachineState::Absent, age)) => Some(age),
+        Some((
+            MachineState::Creating
+            | MachineState::Running
+            | MachineState::Stopped
+            | MachineState::Deleting,
+            _,
+        )) => None,
+        None => list,
+    };
+    age.is_some_and(|age| age < ordered_for)
+}

@@ -1,0 +1,52 @@
+//! Baking: green serves, blue is warm. A green that is freshly unhealthy or lost ends it at once;
+//! a green of which nothing is known keeps blue.
+
+use calvin_model::DrainReason;
+
+use super::greens::{blue, broken, green, why_not_healthy};
+use crate::{
+    invariant::InvariantId, pass::Pass, report::InstanceClass, step::unmanaged_limit,
+    transition::Cause,
+};
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    if let Some(why) = broken(pass) {
+        pass.go_back(&format!("green is not healthy while it bakes: {why}"));
+        return;
+    }
+    let Some(rollout) = pass.running() else {
+        return;
+    };
+    let since = rollout.phase_since;
+    let baked = since.after(pass.state().spec.replace.bake.0);
+    if !baked.reached(pass.now) {
+        let what = "green to prove itself under traffic".to_owned();
+        pass.wait(
+            what,
+            pass.now.since(since),
+            Some((baked, "blue is drained")),
+        );
+        return;
+    }
+    let greens = green(pass);
+    let count = |class: InstanceClass| {
+        let judged = greens.iter().map(|id| pass.judged(id).class);
+        judged.filter(|found| *found == class).count()
+    };
+    let unmanaged = count(InstanceClass::Unmanaged);
+    let healthy = count(InstanceClass::Healthy);
+    if healthy + unmanaged < greens.len() || unmanaged > unmanaged_limit(greens.len()) {
+        let fact = greens
+            .iter()
+            .find(|id| !pass.judged(id).healthy())
+            .map(|id| format!("{id}: {}", why_not_healthy(pass, id)))
+            .unwrap_or_default();
+        let what = "blue is kept: not every green is known to be healthy".to_owned();
+        pass.hold(InvariantId::BlueStaysUntilGreenIsProven, what, fact);
+        return;
+    }
+    for id in blue(pass) {
+        pass.leave(&id, DrainReason::Replaced, "green has proved itself");
+    }
+    pass.go(Cause::Baked, "green was healthy under traffic");
+}

@@ -1,0 +1,37 @@
+//! Draining: blue finishes what it has. All of it leaves together, so that until then the way back
+//! is a switch.
+
+use calvin_model::fleet::OnDrainTimeout;
+
+use super::greens::blue;
+use crate::{
+    pass::Pass,
+    plan::DeleteBasis,
+    step::drain::{Drained, drained},
+    transition::Cause,
+};
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    let mut all = true;
+    for id in blue(pass) {
+        match drained(pass, &id) {
+            Drained::Done => {}
+            Drained::Waits => all = false,
+            Drained::TimedOut(why) => match pass.state().spec.drain.on_timeout {
+                OnDrainTimeout::Force => {}
+                OnDrainTimeout::Hold => all = false,
+                OnDrainTimeout::Back => {
+                    pass.go_back(&format!("{id} is not drained in time: {why}"));
+                    return;
+                }
+            },
+        }
+    }
+    if !all {
+        return;
+    }
+    for id in blue(pass) {
+        pass.retire(&id, DeleteBasis::Replaced, "green serves in its place");
+    }
+    pass.go(Cause::Drained, "blue has finished what it had");
+}

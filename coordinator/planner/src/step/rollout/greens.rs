@@ -1,0 +1,197 @@
+//! What the phases ask of their greens.
+
+use calvin_model::{InstanceId, image::Work};
+
+use crate::{
+    judge::{Judgement, Loss},
+    pass::Pass,
+    plan::{DeleteBasis, EventKind},
+    report::InstanceClass,
+    state::Purpose,
+    transition::Cause,
+};
+
+/// The greens of the wave.
+pub(crate) fn green(pass: &Pass<'_>) -> Vec<InstanceId> {
+    pass.running()
+        .map(|rollout| rollout.sets.green.clone())
+        .unwrap_or_default()
+}
+
+/// The blues of the wave of which a record is left.
+pub(crate) fn blue(pass: &Pass<'_>) -> Vec<InstanceId> {
+    let Some(rollout) = pass.running() else {
+        return Vec::new();
+    };
+    let left = |id: &&InstanceId| pass.instance(id).is_some();
+    rollout.sets.blue.iter().filter(left).cloned().collect()
+}
+
+/// A green that is given up, and why.
+#[derive(Debug)]
+struct Failure {
+    green: InstanceId,
+    basis: DeleteBasis,
+    why: String,
+}
+
+/// Gives failed greens up and makes them again, as long as the fleet allows that. Says whether the
+/// phase may go on as it is.
+pub(crate) fn give_up_failed(pass: &mut Pass<'_>) -> Progress {
+    let failures: Vec<Failure> = green(pass)
+        .iter()
+        .filter_map(|id| failure(pass, id))
+        .collect();
+    if failures.is_empty() {
+        return Progress::GoesOn;
+    }
+    let allowed = pass.state().spec.replace.max_instance_failures;
+    let mut why = String::new();
+    for failure in failures {
+        why = format!("{}: {}", failure.green, failure.why);
+        let failed = give_up(pass, &failure);
+        if failed > allowed {
+            let text = format!("{why}; failed greens: {failed}, allowed: {allowed}");
+            pass.go_back(&text);
+            return Progress::Ended;
+        }
+        replace(pass, &failure.green);
+    }
+    pass.go(Cause::GreenReplaced, &why);
+    Progress::Ended
+}
+
+/// Whether a phase may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing has happened.
+    GoesOn,
+    /// The phase has ended, or begins again.
+    Ended,
+}
+
+fn failure(pass: &Pass<'_>, id: &InstanceId) -> Option<Failure> {
+    let fail = |basis: DeleteBasis, why: String| {
+        Some(Failure {
+            green: id.clone(),
+            basis,
+            why,
+        })
+    };
+    let Some(instance) = pass.instance(id) else {
+        return fail(DeleteBasis::NeverHealthy, "its record is gone".to_owned());
+    };
+    if instance.leaving() {
+        return fail(DeleteBasis::NeverHealthy, "it was ordered away".to_owned());
+    }
+    if pass.judged(id).loss == Loss::TwoSources {
+        let text = "lost: its path is silent and its provider says that it is gone";
+        return fail(DeleteBasis::Lost, text.to_owned());
+    }
+    if instance.proven {
+        return None;
+    }
+    let fault = pass.seen(id).and_then(|seen| seen.fault.as_ref());
+    if let Some(fault) = fault.filter(|fault| fault.permanent) {
+        let text = format!("cannot be made: {}", fault.message);
+        return fail(DeleteBasis::NeverHealthy, text);
+    }
+    let deadline = pass.state().spec.replace.healthy_deadline;
+    if instance.created.after(deadline.0).reached(pass.now) {
+        let text = format!(
+            "not healthy within healthy_deadline {deadline}: {}",
+            why_not_healthy(pass, id)
+        );
+        return fail(DeleteBasis::NeverHealthy, text);
+    }
+    None
+}
+
+/// Counts a failed green and removes it. Returns how many have failed.
+fn give_up(pass: &mut Pass<'_>, failure: &Failure) -> u32 {
+    pass.event(
+        Some(&failure.green),
+        EventKind::InstanceFailed,
+        failure.why.clone(),
+    );
+    pass.retire(&failure.green, failure.basis.clone(), &failure.why);
+    let Some(rollout) = &mut pass.change().rollout else {
+        return u32::MAX;
+    };
+    rollout.failures = rollout.failures.saturating_add(1);
+    rollout.sets.green.retain(|id| *id != failure.green);
+    rollout.failures
+}
+
+fn replace(pass: &mut Pass<'_>, failed: &InstanceId) {
+    let Some(rollout) = pass.running() else {
+        return;
+    };
+    let (to, id) = (rollout.to.clone(), rollout.id.clone());
+    let made = pass.create(
+        to,
+        Purpose::Rollout(id),
+        &format!("in the place of {failed}, which failed"),
+    );
+    if let Some(rollout) = &mut pass.change().rollout {
+        rollout.sets.green.push(made);
+    }
+}
+
+/// Why an instance is not healthy, as far as is known: one clause for people.
+pub(crate) fn why_not_healthy(pass: &Pass<'_>, id: &InstanceId) -> String {
+    let judgement = pass.judged(id);
+    let seen = pass.seen(id);
+    match judgement.class {
+        InstanceClass::Healthy if !judgement.in_role => {
+            "it has not applied its newest role".to_owned()
+        }
+        InstanceClass::Healthy => "it is healthy".to_owned(),
+        InstanceClass::Unhealthy => {
+            let failing = seen.and_then(|seen| seen.agent.as_ref());
+            let first = failing.and_then(|agent| agent.report.failing.first());
+            first.map_or_else(|| "its checks fail".to_owned(), Clone::clone)
+        }
+        InstanceClass::Starting => {
+            let fault = seen.and_then(|seen| seen.fault.as_ref());
+            fault.map_or_else(
+                || "its agent has not reported yet".to_owned(),
+                |fault| format!("its machine is not there: {}", fault.message),
+            )
+        }
+        InstanceClass::Unknown => format!(
+            "nothing fresh is known of it (last word {:.0} s ago)",
+            judgement.age.as_secs_f64()
+        ),
+        InstanceClass::Unmanaged => "its agent is gone; its workload answers".to_owned(),
+        InstanceClass::Lost => "it is lost".to_owned(),
+        InstanceClass::Leaving => "it leaves".to_owned(),
+    }
+}
+
+/// The first green that shows that the image does not do what it should, and how. A workload that
+/// only begins its work has until its deadline.
+pub(crate) fn broken(pass: &Pass<'_>) -> Option<String> {
+    green(pass).iter().find_map(|id| {
+        let judgement = pass.judged(id);
+        let gone = pass.instance(id).is_none_or(|green| green.leaving());
+        if gone {
+            return Some(format!("{id} was ordered away"));
+        }
+        (judgement.failing() && !begins(pass, id, judgement))
+            .then(|| format!("{id}: {}", why_not_healthy(pass, id)))
+    })
+}
+
+/// Whether a workload that runs only while active was told to, and may still take its time.
+fn begins(pass: &Pass<'_>, id: &InstanceId, judgement: Judgement) -> bool {
+    if judgement.class == InstanceClass::Lost {
+        return false;
+    }
+    let deadline = pass.state().spec.replace.healthy_deadline.0;
+    pass.instance(id).is_some_and(|green| {
+        green.build.work == Work::OnActive
+            && green.catalogue < calvin_model::CatalogueRole::Entered
+            && !green.wanted_since.after(deadline).reached(pass.now)
+    })
+}

@@ -1,0 +1,62 @@
+//! Provisioning: greens are made, and each becomes healthy in time or is given up.
+
+use super::{
+    greens::{Progress, give_up_failed, green, why_not_healthy},
+    wave,
+};
+use crate::{pass::Pass, transition::Cause};
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    let Some(rollout) = pass.running() else {
+        return;
+    };
+    if !wave::begun(rollout) {
+        wave::begin(pass);
+        return;
+    }
+    if give_up_failed(pass) == Progress::Ended || past_progress(pass) == Progress::Ended {
+        return;
+    }
+    let deadline = pass.state().spec.replace.healthy_deadline.0;
+    let mut healthy = true;
+    for id in green(pass) {
+        let Some(instance) = pass.instance(&id) else {
+            continue;
+        };
+        if pass.judged(&id).healthy_in_role() {
+            continue;
+        }
+        healthy = false;
+        let (created, by) = (instance.created, instance.created.after(deadline));
+        let until = (!instance.proven).then_some((by, "it is given up"));
+        let what = format!("{id} is not healthy: {}", why_not_healthy(pass, &id));
+        pass.wait(what, pass.now.since(created), until);
+    }
+    if healthy {
+        pass.go(Cause::AllHealthy, "every green is healthy");
+    }
+}
+
+/// Goes back when no green has become healthy for too long.
+pub(crate) fn past_progress(pass: &mut Pass<'_>) -> Progress {
+    let progress = pass.state().spec.replace.progress_deadline;
+    let passed = pass
+        .running()
+        .is_some_and(|rollout| rollout.progress_by.reached(pass.now));
+    if !passed {
+        return Progress::GoesOn;
+    }
+    let waits: Vec<String> = green(pass)
+        .iter()
+        .filter(|id| !pass.judged(id).healthy_in_role())
+        .map(|id| format!("{id}: {}", why_not_healthy(pass, id)))
+        .collect();
+    let why = format!(
+        "no progress within progress_deadline {progress}: {}",
+        waits
+            .first()
+            .map_or("greens did not stay healthy", |first| first)
+    );
+    pass.go_back(&why);
+    Progress::Ended
+}

@@ -1,0 +1,152 @@
+//! Switching: green enters, then green is active and blue stands by, as one change of the
+//! catalogue, and each is read back before the next.
+//!
+//! A workload that pulls its work is told to begin first, and enters only when it is healthy at
+//! it. At no moment is nobody active: the roles change only while every green is healthy.
+
+use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
+
+use super::{
+    greens::{Progress, blue, broken, green, why_not_healthy},
+    provision::past_progress,
+    wave,
+};
+use crate::{invariant::InvariantId, pass::Pass, plan::EventKind, state::Life, transition::Cause};
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    let greens = green(pass);
+    let blues = blue(pass);
+    let switched = pass.state().switched();
+    // Once the first greens of a fleet serve, taking them away would help nobody.
+    let can_go_back = !switched || !blues.is_empty();
+    if can_go_back {
+        if let Some(why) = broken(pass) {
+            pass.go_back(&format!(
+                "green is not healthy while traffic is switched: {why}"
+            ));
+            return;
+        }
+        if past_progress(pass) == Progress::Ended {
+            return;
+        }
+    }
+    if switched {
+        confirm(pass, &greens, &blues);
+    } else if begun(pass, &greens) && entered(pass, &greens) {
+        switch(pass, &greens, &blues);
+    }
+}
+
+/// Tells workloads that pull their work to begin. Says whether all are healthy at it.
+fn begun(pass: &mut Pass<'_>, greens: &[InstanceId]) -> bool {
+    let mut all = true;
+    for id in greens {
+        let Some(instance) = pass.instance(id) else {
+            continue;
+        };
+        if instance.build.work == Work::OnActive {
+            pass.want(id, Role::Active, None);
+        }
+        let Some(instance) = pass.instance(id) else {
+            continue;
+        };
+        // A role that was wanted only now cannot have been applied yet.
+        let told_now = instance.wanted_since == pass.now && instance.wanted.role == Role::Active;
+        let deadline = pass.state().spec.replace.healthy_deadline.0;
+        let (told, by) = (instance.wanted_since, instance.wanted_since.after(deadline));
+        if told_now || !pass.judged(id).healthy_in_role() {
+            all = false;
+            let what = format!(
+                "{id} to be healthy in its role: {}",
+                why_not_healthy(pass, id)
+            );
+            pass.wait(
+                what,
+                pass.now.since(told),
+                Some((by, "the rollout goes back")),
+            );
+        }
+    }
+    all
+}
+
+/// Lets every green enter. Says whether clients find all of them.
+fn entered(pass: &mut Pass<'_>, greens: &[InstanceId]) -> bool {
+    for id in greens {
+        pass.place(id, CatalogueRole::Entered);
+    }
+    read_back(pass, greens, "entered")
+}
+
+/// Makes green active and blue stand by, in the catalogue.
+fn switch(pass: &mut Pass<'_>, greens: &[InstanceId], blues: &[InstanceId]) {
+    let unproven = greens.iter().find(|id| !pass.judged(id).healthy_in_role());
+    if let Some(id) = unproven {
+        pass.hold(
+            InvariantId::UnprovenNeverServes,
+            "traffic is not switched".to_owned(),
+            format!("{id}: {}", why_not_healthy(pass, id)),
+        );
+        return;
+    }
+    for id in greens {
+        pass.want(id, Role::Active, None);
+        pass.place(id, CatalogueRole::Active);
+    }
+    for id in blues {
+        // One that is not up yet, or leaves already, has no entry to change.
+        if pass.instance(id).is_some_and(|blue| blue.life == Life::Up) {
+            pass.place(id, CatalogueRole::Standby);
+        }
+    }
+    let text = format!(
+        "traffic is switched: {} active, {} to stand by; every green entered, healthy, read back",
+        greens.len(),
+        blues.len()
+    );
+    pass.event(None, EventKind::Switch, text);
+}
+
+/// Waits until clients find what was switched.
+fn confirm(pass: &mut Pass<'_>, greens: &[InstanceId], blues: &[InstanceId]) {
+    let both: Vec<InstanceId> = greens.iter().chain(blues).cloned().collect();
+    if !read_back(pass, &both, "switched") {
+        return;
+    }
+    let why = "every live agent serves the new names";
+    pass.event(
+        None,
+        EventKind::Switch,
+        format!("the switch is read back: {why}"),
+    );
+    if blues.is_empty() {
+        wave::finish(pass);
+    } else {
+        pass.go(Cause::Switched, why);
+    }
+}
+
+fn read_back(pass: &mut Pass<'_>, ids: &[InstanceId], what: &str) -> bool {
+    let missing: Vec<&InstanceId> = ids.iter().filter(|id| !pass.read_back(id)).collect();
+    let Some(first) = missing.first() else {
+        return true;
+    };
+    let unconfirmed = pass.catalogue.unconfirmed.first();
+    let detail = unconfirmed.map_or_else(
+        || format!("{first} is not found so yet"),
+        |agent| format!("{agent} has not confirmed the newest names"),
+    );
+    let since = pass
+        .running()
+        .map_or(pass.now, |rollout| rollout.phase_since);
+    let by = pass
+        .running()
+        .map_or(pass.now, |rollout| rollout.progress_by);
+    let what = format!("{} to be read back as {what}: {detail}", missing.len());
+    pass.wait(
+        what,
+        pass.now.since(since),
+        Some((by, "the rollout goes back")),
+    );
+    false
+}

@@ -1,0 +1,76 @@
+//! Starts rollouts: the one that an operator orders, and the one that waited for another to end.
+
+use calvin_model::{FleetName, RolloutId};
+
+use crate::{
+    moment::Moment,
+    pass::Pass,
+    phase::Phase,
+    plan::EventKind,
+    state::{Build, FleetState, Rollout, Wave},
+    transition::{Cause, transition},
+};
+
+/// What is to be started.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    /// In which fleet.
+    pub(crate) fleet: &'a FleetName,
+    /// What is to serve.
+    pub(crate) build: Build,
+    /// Who wants it.
+    pub(crate) by: String,
+    /// Why, where nobody ordered it.
+    pub(crate) reason: Option<String>,
+    /// When.
+    pub(crate) now: Moment,
+}
+
+/// Starts a rollout. `None` while another runs.
+pub(crate) fn begin(state: &mut FleetState, start: Start<'_>) -> Option<RolloutId> {
+    let phase = state.rollout.as_ref().map(|rollout| rollout.phase);
+    let phase: Phase = transition(phase, Cause::Started).ok()?;
+    state.rollouts += 1;
+    let id = RolloutId::new(start.fleet, state.rollouts);
+    state.spec.image = start.build.image.tag.clone();
+    let progress_by = start.now.after(state.spec.replace.progress_deadline.0);
+    state.rollout = Some(Rollout {
+        id: id.clone(),
+        from: state.serving.clone(),
+        to: start.build,
+        count: state.spec.count,
+        phase,
+        phase_since: start.now,
+        started: start.now,
+        progress_by,
+        wave: 0,
+        sets: Wave::default(),
+        failures: 0,
+        reason: start.reason,
+        started_by: start.by,
+    });
+    Some(id)
+}
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    let state = pass.state();
+    if state.deleting || state.running().is_some() || state.next.is_none() {
+        return;
+    }
+    let (fleet, now) = (pass.fleet, pass.now);
+    let state = pass.change();
+    let Some(next) = state.next.take() else {
+        return;
+    };
+    let text = format!("{} wants {}", next.by, next.build.image);
+    let start = Start {
+        fleet,
+        build: next.build,
+        by: next.by,
+        reason: next.reason,
+        now,
+    };
+    if let Some(id) = begin(state, start) {
+        pass.event(None, EventKind::Phase, format!("{id} starts: {text}"));
+    }
+}

@@ -1,0 +1,68 @@
+//! Sums up: who serves, how each instance is judged, and what begins or ends to be held back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use calvin_model::CatalogueRole;
+
+use super::rollout::why_not_healthy;
+use crate::{
+    invariant::InvariantId,
+    pass::Pass,
+    plan::EventKind,
+    report::{FleetReport, InstanceClass, InstanceReport},
+};
+
+pub(crate) fn step(pass: &mut Pass<'_>) -> FleetReport {
+    note_holds(pass);
+    let mut serving = 0;
+    let mut instances = BTreeMap::new();
+    for (id, instance) in &pass.state().instances {
+        let judgement = pass.judged(id);
+        if instance.catalogue == CatalogueRole::Active && judgement.serves() && pass.visible(id) {
+            serving += 1;
+        }
+        let (class, text) = if instance.leaving() {
+            (InstanceClass::Leaving, instance.life.to_string())
+        } else if judgement.healthy() {
+            (InstanceClass::Healthy, "healthy, says its agent".to_owned())
+        } else {
+            (judgement.class, why_not_healthy(pass, id))
+        };
+        instances.insert(id.clone(), InstanceReport { class, text });
+    }
+    let state = pass.state();
+    FleetReport {
+        phase: state.running().map(|rollout| rollout.phase),
+        serving,
+        wanted: state.spec.count,
+        instances,
+        waiting: std::mem::take(&mut pass.waiting),
+        blocked: std::mem::take(&mut pass.blocked)
+            .into_iter()
+            .map(|(_, blocked)| blocked)
+            .collect(),
+    }
+}
+
+/// Writes into the history when a rule begins and stops to hold something back.
+fn note_holds(pass: &mut Pass<'_>) {
+    let now: BTreeSet<InvariantId> = pass.blocked.iter().map(|(rule, _)| *rule).collect();
+    let before = &pass.state().holding;
+    if now == *before {
+        return;
+    }
+    let ended: Vec<InvariantId> = before.difference(&now).copied().collect();
+    let begun: Vec<String> = pass
+        .blocked
+        .iter()
+        .filter(|(rule, _)| !before.contains(rule))
+        .map(|(rule, blocked)| format!("held by {rule}: {}: {}", blocked.what, blocked.fact))
+        .collect();
+    for text in begun {
+        pass.event(None, EventKind::Hold, text);
+    }
+    for rule in ended {
+        pass.event(None, EventKind::Hold, format!("no longer held by {rule}"));
+    }
+    pass.change().holding = now;
+}

@@ -1,0 +1,185 @@
+//! The one table of how a rollout's phase may change. Every pair of phase and cause is named, so
+//! that a new phase or a new cause does not compile until somebody has thought about each.
+
+use std::fmt;
+
+use crate::phase::Phase;
+
+/// What changes a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// A rollout starts.
+    Started,
+    /// Every green of the wave is healthy.
+    AllHealthy,
+    /// A green failed and another is made.
+    GreenReplaced,
+    /// Every green was healthy for `min_healthy` without a break.
+    Soaked,
+    /// Green is active, blue stands by, and that was read back.
+    Switched,
+    /// Green is active, read back, and there was nothing to replace: the last wave.
+    SwitchedOnly,
+    /// The wave is complete and another follows.
+    NextWave,
+    /// Nobody uses blue's addresses any more, or they had their time.
+    Settled,
+    /// Green has proved itself under traffic.
+    Baked,
+    /// Blue has finished what it had.
+    Drained,
+    /// Nothing of blue is left: the last wave.
+    Retired,
+    /// Something is wrong, or an operator wants the old image.
+    GoBack,
+    /// Blue serves and nothing of green is left.
+    Restored,
+    /// Something is wrong, and there is nothing to go back to.
+    GivenUp,
+    /// The fleet is being deleted.
+    FleetDeleted,
+}
+
+/// A change of phase that the table does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no rollout goes on from {} because {cause}", from.map_or("idle", Phase::as_str))]
+pub struct IllegalTransition {
+    /// The phase; `None` is a fleet that never had a rollout.
+    pub from: Option<Phase>,
+    /// What was to change it.
+    pub cause: Cause,
+}
+
+impl Cause {
+    /// All causes, in the order of a rollout.
+    pub const ALL: [Self; 15] = [
+        Self::Started,
+        Self::AllHealthy,
+        Self::GreenReplaced,
+        Self::Soaked,
+        Self::Switched,
+        Self::SwitchedOnly,
+        Self::NextWave,
+        Self::Settled,
+        Self::Baked,
+        Self::Drained,
+        Self::Retired,
+        Self::GoBack,
+        Self::Restored,
+        Self::GivenUp,
+        Self::FleetDeleted,
+    ];
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Started => "a rollout starts",
+            Self::AllHealthy => "every green is healthy",
+            Self::GreenReplaced => "a green is replaced",
+            Self::Soaked => "every green soaked",
+            Self::Switched => "the switch was read back",
+            Self::SwitchedOnly => "the last greens are active and nothing was replaced",
+            Self::NextWave => "the next wave begins",
+            Self::Settled => "clients have settled",
+            Self::Baked => "green baked",
+            Self::Drained => "blue is drained",
+            Self::Retired => "blue is gone",
+            Self::GoBack => "it goes back",
+            Self::Restored => "blue is restored",
+            Self::GivenUp => "it is given up",
+            Self::FleetDeleted => "the fleet is deleted",
+        })
+    }
+}
+
+/// The phase after `from`, because of `cause`.
+///
+/// # Errors
+/// Every pair that is not a row of the table.
+pub fn transition(from: Option<Phase>, cause: Cause) -> Result<Phase, IllegalTransition> {
+    use Phase as P;
+    let illegal = Err(IllegalTransition { from, cause });
+    let Some(phase) = from else {
+        return match cause {
+            Cause::Started => Ok(P::Provisioning),
+            Cause::AllHealthy
+            | Cause::GreenReplaced
+            | Cause::Soaked
+            | Cause::Switched
+            | Cause::SwitchedOnly
+            | Cause::NextWave
+            | Cause::Settled
+            | Cause::Baked
+            | Cause::Drained
+            | Cause::Retired
+            | Cause::GoBack
+            | Cause::Restored
+            | Cause::GivenUp
+            | Cause::FleetDeleted => illegal,
+        };
+    };
+    match cause {
+        Cause::Started => only(phase.ended(), P::Provisioning, illegal),
+        Cause::AllHealthy => only(phase == P::Provisioning, P::Soaking, illegal),
+        Cause::GreenReplaced => match phase {
+            P::Provisioning | P::Soaking => Ok(P::Provisioning),
+            P::Switching
+            | P::Settling
+            | P::Baking
+            | P::Draining
+            | P::Retiring
+            | P::RollingBack
+            | P::Done
+            | P::RolledBack
+            | P::Failed => illegal,
+        },
+        Cause::Soaked => only(phase == P::Soaking, P::Switching, illegal),
+        Cause::Switched => only(phase == P::Switching, P::Settling, illegal),
+        Cause::SwitchedOnly => only(phase == P::Switching, P::Done, illegal),
+        Cause::NextWave => match phase {
+            P::Switching | P::Retiring => Ok(P::Provisioning),
+            P::Provisioning
+            | P::Soaking
+            | P::Settling
+            | P::Baking
+            | P::Draining
+            | P::RollingBack
+            | P::Done
+            | P::RolledBack
+            | P::Failed => illegal,
+        },
+        Cause::Settled => only(phase == P::Settling, P::Baking, illegal),
+        Cause::Baked => only(phase == P::Baking, P::Draining, illegal),
+        Cause::Drained => only(phase == P::Draining, P::Retiring, illegal),
+        Cause::Retired => only(phase == P::Retiring, P::Done, illegal),
+        Cause::GoBack => match phase {
+            P::Provisioning | P::Soaking | P::Switching | P::Settling | P::Baking | P::Draining => {
+                Ok(P::RollingBack)
+            }
+            P::Retiring | P::RollingBack | P::Done | P::RolledBack | P::Failed => illegal,
+        },
+        Cause::Restored => only(phase == P::RollingBack, P::RolledBack, illegal),
+        Cause::GivenUp => match phase {
+            P::Provisioning | P::Soaking | P::Switching => Ok(P::Failed),
+            P::Settling
+            | P::Baking
+            | P::Draining
+            | P::Retiring
+            | P::RollingBack
+            | P::Done
+            | P::RolledBack
+            | P::Failed => illegal,
+        },
+        Cause::FleetDeleted => only(!phase.ended(), P::Failed, illegal),
+    }
+}
+
+/// The row of a cause that one phase, or all that have ended or have not, can meet.
+fn only(
+    met: bool,
+    to: Phase,
+    illegal: Result<Phase, IllegalTransition>,
+) -> Result<Phase, IllegalTransition> {
+    if met { Ok(to) } else { illegal }
+}

@@ -1,0 +1,8 @@
+//! The planner against a small deterministic world: machines, agents and a catalogue as plain
+//! structs, a clock that only the test moves.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod repairs;
+mod rollouts;
+mod world;

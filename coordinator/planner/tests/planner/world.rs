@@ -1,0 +1,551 @@
+//! A small deterministic world: what the engine, providers, agents and the catalogue are to the
+//! planner. It carries plans out at once and shows the result at the next look.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use calvin_model::{
+    BootId, CatalogueRole, Digest, DrainProgress, FleetName, FleetSpec, Generation, Health,
+    ImageRef, InstanceId, Report, Role, Wanted, WorkloadState, image::Work,
+};
+use calvin_planner::{
+    Action, AgentObserved, Build, CatalogueObserved, Command, Event, FleetReport, FleetState,
+    Instance, InstanceObserved, MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan,
+    PlanInput, ProbeObserved, ProviderFault, Refusal, SessionObserved, command, plan,
+};
+
+/// How often agents report, and how long the world steps.
+pub(crate) const STEP: Duration = Duration::from_secs(1);
+
+/// How instances of an image behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    /// Healthy from their first report.
+    Healthy,
+    /// Never healthy.
+    Broken,
+    /// Healthy until they are active.
+    FailsWhenActive,
+    /// Their provider cannot make them.
+    CannotBeMade,
+}
+
+/// One machine with its agent and workload.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    pub(crate) state: MachineState,
+    pub(crate) agent: Agent,
+    pub(crate) workload_answers: bool,
+    pub(crate) path_cut_at: Option<u64>,
+    version: String,
+    made_at: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Agent {
+    /// `None` while it runs; otherwise when it ended.
+    pub(crate) ended_at: Option<u64>,
+    pub(crate) last_word_at: Option<u64>,
+    pub(crate) report: Report,
+    healthy_since: u64,
+    pub(crate) forced: Option<Health>,
+    pub(crate) drain_takes: Option<Duration>,
+    drain_since: Option<u64>,
+}
+
+/// The world.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) ms: u64,
+    pub(crate) fleets: BTreeMap<FleetName, FleetState>,
+    pub(crate) machines: BTreeMap<InstanceId, Machine>,
+    pub(crate) catalogue: BTreeMap<FleetName, BTreeMap<InstanceId, CatalogueRole>>,
+    pub(crate) hidden: BTreeSet<InstanceId>,
+    pub(crate) unconfirmed: Vec<InstanceId>,
+    pub(crate) revoked: BTreeSet<InstanceId>,
+    pub(crate) behaviour: BTreeMap<String, Behaviour>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) reports: BTreeMap<FleetName, FleetReport>,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) work: Work,
+    pub(crate) services: bool,
+    pub(crate) created: BTreeSet<InstanceId>,
+    pub(crate) peak: usize,
+    pub(crate) started_at: u64,
+    pub(crate) seed: u64,
+    pub(crate) plan: Plan,
+    boot_delay_ms: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            // The coordinator has been looking for a day.
+            ms: 86_400_000,
+            fleets: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            catalogue: BTreeMap::new(),
+            hidden: BTreeSet::new(),
+            unconfirmed: Vec::new(),
+            revoked: BTreeSet::new(),
+            behaviour: BTreeMap::new(),
+            events: Vec::new(),
+            reports: BTreeMap::new(),
+            actions: Vec::new(),
+            work: Work::Boot,
+            services: true,
+            created: BTreeSet::new(),
+            peak: 0,
+            started_at: 0,
+            seed: 1,
+            plan: Plan::default(),
+            boot_delay_ms: 2_000,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        Moment { ms: self.ms }
+    }
+
+    pub(crate) fn build(&self, version: &str) -> Build {
+        let byte = version.bytes().fold(0_u8, u8::wrapping_add);
+        Build {
+            image: ImageRef {
+                tag: format!("web@{version}").parse().unwrap(),
+                digest: Digest::from_sha256([byte; 32]),
+            },
+            work: self.work,
+            services: self.services,
+        }
+    }
+
+    /// Gives an order, as `ann`.
+    pub(crate) fn order(&mut self, order: &Command) -> Result<Vec<String>, Refusal> {
+        let outcome = command(&self.fleets, order, self.now(), "ann")?;
+        self.fleets.extend(outcome.changes);
+        self.events.extend(outcome.events);
+        Ok(outcome.lines)
+    }
+
+    pub(crate) fn apply(&mut self, text: &str, version: &str) {
+        let spec = spec(text);
+        let build = self.build(version);
+        let order = Command::ApplyFleet {
+            spec: Box::new(spec),
+            build,
+        };
+        self.order(&order).unwrap();
+    }
+
+    pub(crate) fn start(&mut self, version: &str) -> Result<Vec<String>, Refusal> {
+        let build = self.build(version);
+        self.order(&Command::StartRollout {
+            fleet: web(),
+            build,
+            plan: None,
+        })
+    }
+
+    /// What the coordinator sees now.
+    pub(crate) fn observed(&self) -> Observed {
+        let mut observed = Observed {
+            report_interval: STEP,
+            watching_for: Duration::from_millis(self.ms - self.started_at),
+            ..Observed::default()
+        };
+        observed
+            .provider_lists
+            .insert("process".to_owned(), Duration::ZERO);
+        let known: BTreeSet<&InstanceId> = self
+            .fleets
+            .values()
+            .flat_map(|fleet| fleet.instances.keys())
+            .chain(&self.revoked)
+            .collect();
+        for id in known {
+            observed.instances.insert(id.clone(), self.see(id));
+        }
+        for (fleet, roles) in &self.catalogue {
+            let visible = roles.keys().filter(|id| !self.hidden.contains(*id));
+            let seen = CatalogueObserved {
+                roles: roles.clone(),
+                visible: visible.cloned().collect(),
+                unconfirmed: self.unconfirmed.clone(),
+            };
+            observed.catalogue.insert(fleet.clone(), seen);
+        }
+        observed
+    }
+
+    fn ago(&self, then: u64) -> Duration {
+        Duration::from_millis(self.ms.saturating_sub(then))
+    }
+
+    fn see(&self, id: &InstanceId) -> InstanceObserved {
+        let mut seen = InstanceObserved {
+            revoked: self.revoked.contains(id),
+            ..InstanceObserved::default()
+        };
+        let wanted = self
+            .fleets
+            .values()
+            .find_map(|fleet| fleet.instances.get(id));
+        let version = wanted.map(|found| found.build.image.tag.version.to_string());
+        if self.behaves(&version.unwrap_or_default()) == Behaviour::CannotBeMade {
+            seen.fault = Some(ProviderFault {
+                message: "the image's digest is another".to_owned(),
+                tries: 1,
+                retry_in: Duration::ZERO,
+                permanent: true,
+            });
+        }
+        let Some(machine) = self.machines.get(id) else {
+            seen.machine = Some(MachineObserved {
+                age: Duration::ZERO,
+                state: MachineState::Absent,
+                address: None,
+            });
+            return seen;
+        };
+        let there = machine.state != MachineState::Absent;
+        seen.machine = Some(MachineObserved {
+            age: Duration::ZERO,
+            state: machine.state,
+            address: there.then(|| "127.0.0.2".parse().unwrap()),
+        });
+        if let Some(at) = machine.agent.last_word_at
+            && at >= self.started_at
+        {
+            let report = machine.agent.report.clone();
+            let age = self.ago(at);
+            seen.agent = Some(AgentObserved { age, report });
+            let gone_at = machine.agent.ended_at.or(machine.path_cut_at);
+            seen.session = match gone_at {
+                None => SessionObserved::Alive(self.ago(machine.made_at.max(self.started_at))),
+                Some(at) => SessionObserved::Ended(self.ago(at)),
+            };
+        }
+        if there && self.services && machine.agent.report.sequence > 0 {
+            let answers = machine.workload_answers && machine.path_cut_at.is_none();
+            seen.probe = Some(ProbeObserved {
+                age: Duration::ZERO,
+                passing: answers,
+                same_for: STEP,
+            });
+        }
+        seen
+    }
+
+    fn behaves(&self, version: &str) -> Behaviour {
+        let found = self.behaviour.get(version).copied();
+        found.unwrap_or(Behaviour::Healthy)
+    }
+
+    /// Plans once, checks the rules, and carries the plan out.
+    pub(crate) fn pass(&mut self) {
+        self.seed += 1;
+        let observed = self.observed();
+        let before = self.fleets.clone();
+        let input = PlanInput {
+            now: self.now(),
+            seed: self.seed,
+            fleets: &before,
+            observed: &observed,
+        };
+        let made = plan(&input);
+        assert_eq!(made, plan(&input), "the same input gives the same plan");
+        for (name, fleet) in &made.fleets {
+            match &fleet.next {
+                Next::Same => assert!(fleet.events.is_empty(), "{:?}", fleet.events),
+                Next::Change(after) => {
+                    self.fleets.insert(name.clone(), (**after).clone());
+                }
+                Next::Remove => {
+                    self.fleets.remove(name);
+                }
+            }
+            self.events.extend(fleet.events.clone());
+            self.reports.insert(name.clone(), fleet.report.clone());
+        }
+        self.hidden = made
+            .fleets
+            .values()
+            .flat_map(|fleet| fleet.hidden.clone())
+            .collect();
+        self.actions.clear();
+        for fleet in made.fleets.values() {
+            for action in &fleet.actions {
+                self.carry_out(action);
+            }
+        }
+        self.peak = self.peak.max(self.running_machines());
+        self.plan = made;
+    }
+
+    pub(crate) fn running_machines(&self) -> usize {
+        let machines = self.machines.values();
+        machines
+            .filter(|machine| machine.state == MachineState::Running)
+            .count()
+    }
+
+    fn carry_out(&mut self, action: &Action) {
+        self.actions.push(action.clone());
+        match action {
+            Action::CreateMachine {
+                instance, build, ..
+            } => {
+                let version = build.image.tag.version.to_string();
+                if self.behaves(&version) == Behaviour::CannotBeMade {
+                    return;
+                }
+                self.created.insert(instance.clone());
+                let machine = Machine::new(self.ms, version);
+                self.machines.entry(instance.clone()).or_insert(machine);
+            }
+            Action::SetWanted { instance, wanted } => {
+                if let Some(machine) = self.machines.get_mut(instance)
+                    && machine.agent.ended_at.is_none()
+                    && machine.path_cut_at.is_none()
+                {
+                    machine.agent.apply(*wanted, self.ms);
+                }
+            }
+            Action::SetRoles { fleet, roles } => {
+                self.catalogue.insert(fleet.clone(), roles.clone());
+            }
+            Action::RevokeIdentity { instance } => {
+                self.revoked.insert(instance.clone());
+                if let Some(machine) = self.machines.get_mut(instance) {
+                    machine.agent.ended_at.get_or_insert(self.ms);
+                }
+            }
+            Action::DeleteMachine { instance, .. } => {
+                self.machines.remove(instance);
+            }
+        }
+    }
+
+    /// Lets one second pass: agents report, then the coordinator plans.
+    pub(crate) fn tick(&mut self) {
+        self.ms += u64::try_from(STEP.as_millis()).unwrap();
+        let behaviours = self.behaviour.clone();
+        for machine in self.machines.values_mut() {
+            let behaviour = behaviours
+                .get(&machine.version)
+                .copied()
+                .unwrap_or(Behaviour::Healthy);
+            machine.step(self.ms, behaviour, self.boot_delay_ms);
+        }
+        self.pass();
+    }
+
+    pub(crate) fn run_for(&mut self, duration: Duration) {
+        for _ in 0..duration.as_secs() {
+            self.tick();
+        }
+    }
+
+    /// Lets time pass until `done`; at most for `limit` seconds.
+    pub(crate) fn run_until(&mut self, limit: u32, done: impl Fn(&Self) -> bool) {
+        for _ in 0..limit {
+            if done(self) {
+                return;
+            }
+            self.tick();
+        }
+        panic!("not within {limit} s: {}", self.story());
+    }
+
+    pub(crate) fn run_to(&mut self, phase: Phase) {
+        self.run_until(3_600, |world| world.phase() == Some(phase));
+    }
+
+    /// Whether the next looks change and order nothing more.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        (0..5).all(|_| {
+            self.tick();
+            self.plan
+                .fleets
+                .values()
+                .all(|fleet| fleet.next == Next::Same && fleet.actions.is_empty())
+        })
+    }
+
+    pub(crate) fn web(&self) -> &FleetState {
+        &self.fleets[&web()]
+    }
+
+    pub(crate) fn report(&self) -> &FleetReport {
+        &self.reports[&web()]
+    }
+
+    pub(crate) fn phase(&self) -> Option<Phase> {
+        let rollout = self.fleets.get(&web())?.rollout.as_ref()?;
+        Some(rollout.phase)
+    }
+
+    /// The instances that serve: found as active, of that version.
+    pub(crate) fn active(&self, version: &str) -> Vec<InstanceId> {
+        let roles = self.catalogue.get(&web()).cloned().unwrap_or_default();
+        let active = roles
+            .into_iter()
+            .filter(|(id, role)| *role == CatalogueRole::Active && !self.hidden.contains(id));
+        active
+            .map(|(id, _)| id)
+            .filter(|id| {
+                self.machines
+                    .get(id)
+                    .is_some_and(|one| one.version == version)
+            })
+            .collect()
+    }
+
+    pub(crate) fn staying(&self) -> Vec<(&InstanceId, &Instance)> {
+        let all = self.web().instances.iter();
+        all.filter(|(_, instance)| !instance.leaving()).collect()
+    }
+
+    pub(crate) fn agent(&mut self, id: &InstanceId) -> &mut Agent {
+        &mut self.machines.get_mut(id).unwrap().agent
+    }
+
+    pub(crate) fn kill_agent(&mut self, id: &InstanceId) {
+        let ms = self.ms;
+        self.agent(id).ended_at = Some(ms);
+    }
+
+    pub(crate) fn revive_agent(&mut self, id: &InstanceId) {
+        self.agent(id).ended_at = None;
+    }
+
+    pub(crate) fn kill_machine(&mut self, id: &InstanceId) {
+        let ms = self.ms;
+        let machine = self.machines.get_mut(id).unwrap();
+        machine.state = MachineState::Absent;
+        machine.agent.ended_at.get_or_insert(ms);
+        machine.workload_answers = false;
+    }
+
+    pub(crate) fn cut_path(&mut self, id: &InstanceId) {
+        let ms = self.ms;
+        self.machines.get_mut(id).unwrap().path_cut_at = Some(ms);
+    }
+
+    /// The history, for a test that fails.
+    pub(crate) fn story(&self) -> String {
+        let lines = self.events.iter().map(|event| event.text.as_str());
+        let tail = format!("{:#?}\n{:#?}", self.reports, self.actions);
+        lines.chain([tail.as_str()]).collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn tells(&self, text: &str) -> bool {
+        self.events.iter().any(|event| event.text.contains(text))
+    }
+}
+
+impl Machine {
+    fn new(ms: u64, version: String) -> Self {
+        let report = Report {
+            boot: "b0".parse::<BootId>().unwrap(),
+            sequence: 0,
+            generation_applied: Generation(0),
+            role_applied: None,
+            health: Health::Unknown,
+            health_for: Duration::ZERO,
+            flaps: 0,
+            clock_offset_ms: None,
+            workload: WorkloadState::Running,
+            names: None,
+            drain: None,
+            failing: Vec::new(),
+            connections: Default::default(),
+            refused: Default::default(),
+        };
+        Self {
+            state: MachineState::Running,
+            workload_answers: true,
+            path_cut_at: None,
+            version,
+            made_at: ms,
+            agent: Agent {
+                ended_at: None,
+                last_word_at: None,
+                report,
+                healthy_since: ms,
+                forced: None,
+                drain_takes: Some(Duration::ZERO),
+                drain_since: None,
+            },
+        }
+    }
+
+    fn step(&mut self, ms: u64, behaviour: Behaviour, boot_delay_ms: u64) {
+        if self.agent.ended_at.is_some() || self.state != MachineState::Running {
+            return;
+        }
+        if self.made_at + boot_delay_ms > ms {
+            return;
+        }
+        let active = self.agent.report.role_applied == Some(Role::Active);
+        let says = match behaviour {
+            Behaviour::Healthy => Health::Healthy,
+            Behaviour::Broken => Health::Unhealthy,
+            Behaviour::FailsWhenActive if active => Health::Unhealthy,
+            Behaviour::FailsWhenActive | Behaviour::CannotBeMade => Health::Healthy,
+        };
+        self.agent.say(self.agent.forced.unwrap_or(says), ms);
+        if self.path_cut_at.is_none() {
+            self.agent.last_word_at = Some(ms);
+        }
+    }
+}
+
+impl Agent {
+    fn apply(&mut self, wanted: Wanted, ms: u64) {
+        if wanted.generation <= self.report.generation_applied {
+            return;
+        }
+        self.report.generation_applied = wanted.generation;
+        self.report.role_applied = Some(wanted.role);
+        self.drain_since = (wanted.role == Role::Draining).then_some(ms);
+        self.report.drain = None;
+    }
+
+    fn say(&mut self, health: Health, ms: u64) {
+        if self.report.health != health {
+            self.healthy_since = ms;
+        }
+        self.report.health = health;
+        self.report.health_for = Duration::from_millis(ms - self.healthy_since);
+        self.report.sequence += 1;
+        self.report.drain = self.drain_since.map(|since| {
+            let took = Duration::from_millis(ms - since);
+            let done = self.drain_takes.is_some_and(|takes| took >= takes);
+            DrainProgress {
+                done,
+                connections: Some(u32::from(!done)),
+                time_left: Duration::ZERO,
+            }
+        });
+    }
+}
+
+pub(crate) fn web() -> FleetName {
+    "web".parse().unwrap()
+}
+
+/// A fleet file's text, with the name, an image and short times where it says nothing else.
+pub(crate) fn spec(text: &str) -> FleetSpec {
+    let mut spec = FleetSpec::parse(
+        "web.toml",
+        &format!("name = \"web\"\nimage = \"web@1.0\"\n{text}"),
+    )
+    .unwrap();
+    if !text.contains("bake") {
+        spec.replace.bake = calvin_model::HumanDuration::from_secs(20);
+    }
+    spec
+}
