@@ -158,6 +158,22 @@ pub enum Life {
 }
 
 impl FleetState {
+    /// A fleet of which there is nothing yet.
+    #[must_use]
+    pub fn new(spec: FleetSpec) -> Self {
+        Self {
+            spec,
+            serving: None,
+            previous: None,
+            rollout: None,
+            next: None,
+            rollouts: 0,
+            deleting: false,
+            holding: BTreeSet::new(),
+            instances: BTreeMap::new(),
+        }
+    }
+
     /// The rollout, while it runs.
     #[must_use]
     pub fn running(&self) -> Option<&Rollout> {

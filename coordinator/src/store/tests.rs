@@ -40,16 +40,7 @@ impl StoreFault {
 fn fleet(name: &str, count: u32) -> (FleetName, FleetState) {
     let text = format!("name = \"{name}\"\nimage = \"web@1.0\"\ncount = {count}\n");
     let spec = FleetSpec::parse("fleet.toml", &text).unwrap();
-    let state = FleetState {
-        spec,
-        serving: None,
-        previous: None,
-        rollout: None,
-        next: None,
-        rollouts: 0,
-        deleting: false,
-        instances: std::collections::BTreeMap::new(),
-    };
+    let state = FleetState::new(spec);
     (state.spec.name.clone(), state)
 }
 

@@ -24,17 +24,7 @@ pub(super) fn apply(
         });
     }
     if !desk.fleets.contains_key(name) {
-        let state = FleetState {
-            spec: spec.clone(),
-            serving: None,
-            previous: None,
-            rollout: None,
-            next: None,
-            rollouts: 0,
-            deleting: false,
-            holding: std::collections::BTreeSet::new(),
-            instances: std::collections::BTreeMap::new(),
-        };
+        let state = FleetState::new(spec.clone());
         return Ok(first_rollout(desk, name, state, build, "is new"));
     }
     let before = desk.fleet(name)?;
