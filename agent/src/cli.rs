@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::exit::{self, Exit};
+use crate::{
+    exit::{self, Exit},
+    init::{self, InitError},
+};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -43,6 +46,8 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Run a machine: start the agent and its workload, and keep both running
+    Init(init::InitArguments),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -60,7 +65,29 @@ pub fn main() -> Exit {
     let output = arguments.output;
     match arguments.command {
         Command::CheckConfig { files } => check_config::run(&files, output),
+        Command::Init(arguments) => run_init(&arguments),
         Command::Completions { shell } => completions(shell),
+    }
+}
+
+/// Runs the machine on this thread, before there is any other.
+fn run_init(arguments: &init::InitArguments) -> Exit {
+    match init::run(arguments) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            let exit = match error {
+                InitError::Provision(_) => Exit::Config,
+                InitError::Threads { .. }
+                | InitError::System { .. }
+                | InitError::File { .. }
+                | InitError::Record(_)
+                | InitError::Running { .. }
+                | InitError::Leftovers(_)
+                | InitError::AddressTaken { .. }
+                | InitError::Dns { .. } => Exit::Failed,
+            };
+            render::failure(&error, exit)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod command;
 pub mod disk;
 pub mod exit;
+pub mod init;
 pub mod local_socket;
 pub mod machine;
 pub mod workload;

@@ -46,28 +46,39 @@ impl AddressLock {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(&path)?,
             Err(error) => return Err(error),
         };
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { file })),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Self::lock(file)
     }
 
-    /// Whether `file` is the lock file of `address`: a provider claims the address and hands the
-    /// open file to the machine's first process, so that there is no moment without a claim.
-    #[must_use]
-    pub fn is_file_of(directory: &Path, address: IpAddr, file: &File) -> bool {
+    /// Takes over a claim that came with an open file: a provider claims the address and hands the
+    /// file to the machine's first process, so that there is no moment without a claim. `None` when
+    /// `file` is not the lock file of `address`, or another process has the claim.
+    ///
+    /// # Errors
+    /// Where the kernel refuses for another reason.
+    pub fn adopt(directory: &Path, address: IpAddr, file: File) -> io::Result<Option<Self>> {
         let Ok(expected) = fs::metadata(Self::path(directory, address)) else {
-            return false;
+            return Ok(None);
         };
-        file.metadata()
-            .is_ok_and(|found| (found.dev(), found.ino()) == (expected.dev(), expected.ino()))
+        let found = file.metadata()?;
+        if (found.dev(), found.ino()) != (expected.dev(), expected.ino()) {
+            return Ok(None);
+        }
+        Self::lock(file)
     }
 
     /// The open file that holds the claim, to be handed to another process.
     #[must_use]
     pub fn into_file(self) -> File {
         self.file
+    }
+
+    /// Locking again what the same open file has locked succeeds.
+    fn lock(file: File) -> io::Result<Option<Self>> {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn path(directory: &Path, address: IpAddr) -> PathBuf {
@@ -127,11 +138,15 @@ mod tests {
         let first = take().unwrap();
         assert!(take().is_none());
         let file = first.into_file();
-        assert!(AddressLock::is_file_of(directory.path(), address, &file));
         let handed_on = file.try_clone().unwrap();
         drop(file);
         assert!(take().is_none(), "a copy still holds it");
-        drop(handed_on);
+        let adopt = |file| AddressLock::adopt(directory.path(), address, file).unwrap();
+        let adopted = adopt(handed_on).unwrap();
+        let unlocked = File::open(directory.path().join("127.9.0.1")).unwrap();
+        assert!(adopt(unlocked).is_none(), "the file alone is no claim");
+        assert!(adopt(File::open("/dev/null").unwrap()).is_none());
+        drop(adopted);
         assert!(take().is_some());
     }
 

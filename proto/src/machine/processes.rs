@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Read},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -150,7 +151,7 @@ pub fn find(directory: &Path, record: Option<&InitRecord>) -> Vec<ProcessId> {
     let table = table();
     // After another boot of the host the recorded pids are other processes.
     let record = record.filter(|record| host_boot().is_ok_and(|boot| boot == record.host_boot));
-    let mark = mark(directory);
+    let mark = mark(MACHINE_VARIABLE, directory.as_os_str().as_bytes());
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let mut found: BTreeSet<i32> = table
         .iter()
@@ -208,11 +209,24 @@ fn belongs(
     stat.session == record.init.pid && same_leader
 }
 
-/// What an environment holds that names the machine.
-fn mark(directory: &Path) -> Vec<u8> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut mark = format!("{MACHINE_VARIABLE}=").into_bytes();
-    mark.extend_from_slice(directory.as_os_str().as_bytes());
+/// Finds the processes that were started with `variable` set to `value`.
+#[must_use]
+pub fn find_marked(variable: &str, value: &str) -> Vec<ProcessId> {
+    let mark = mark(variable, value.as_bytes());
+    table()
+        .into_iter()
+        .filter(|(pid, stat)| stat.lives && carries(*pid, &mark))
+        .map(|(pid, stat)| ProcessId {
+            pid,
+            start: stat.start,
+        })
+        .collect()
+}
+
+/// What an environment with this variable holds.
+fn mark(variable: &str, value: &[u8]) -> Vec<u8> {
+    let mut mark = format!("{variable}=").into_bytes();
+    mark.extend_from_slice(value);
     mark
 }
 

@@ -1,0 +1,180 @@
+//! Starting and reaping children. Init is the parent of agent and workload, and of every orphan
+//! below them, so it reaps whatever ends and looks afterwards whose end it was.
+
+use std::{
+    fs::File,
+    io::{self, PipeWriter},
+    os::{
+        fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::{Command, Stdio},
+};
+
+use calvin_proto::machine::ProcessId;
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::SigSet,
+        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
+    },
+    unistd::Pid,
+};
+use rustix::process::{Signal, kill_process_group, set_parent_process_death_signal};
+
+use super::sockets::{COUNT, DnsSockets, FIRST};
+use crate::workload::{End, WorkloadSpec};
+
+/// Keeps the descriptors that an agent gets its sockets as from being used for anything else: what
+/// has one of them (the pipe over which a failed start is told, for instance) would be closed when
+/// a socket is put there.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    _placeholders: Vec<File>,
+}
+
+impl Reserved {
+    /// To be called before anything else opens descriptors.
+    pub(super) fn take() -> io::Result<Self> {
+        let mut placeholders = Vec::new();
+        loop {
+            let file = File::open("/dev/null")?;
+            if file.as_raw_fd() >= FIRST + COUNT {
+                return Ok(Self {
+                    _placeholders: placeholders,
+                });
+            }
+            placeholders.push(file);
+        }
+    }
+}
+
+/// Starts the agent: in a process group of its own, ended by the kernel when init ends, with the
+/// machine's sockets as descriptors 3 and 4.
+pub(super) fn spawn_agent(
+    mut agent: Command,
+    sockets: Option<&DnsSockets>,
+    output: PipeWriter,
+) -> io::Result<ProcessId> {
+    if sockets.is_some() {
+        agent.env("LISTEN_FDS", COUNT.to_string());
+        agent.env("LISTEN_FDNAMES", "dns-udp:dns-tcp");
+    }
+    let descriptors = sockets.map(DnsSockets::descriptors);
+    let init = rustix::process::getpid();
+    // The program and environment of this first command are never used: the child replaces them
+    // once it knows its own pid, which must be in its environment.
+    let mut fork = Command::new(agent.get_program());
+    fork.stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .process_group(0);
+    before_exec(&mut fork, move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Init may have ended before that call.
+        if rustix::process::getppid() != Some(init) {
+            return Err(io::Error::other("init has ended"));
+        }
+        if let Some(descriptors) = descriptors {
+            hand_over(descriptors)?;
+            agent.env("LISTEN_PID", std::process::id().to_string());
+        }
+        Err(agent.exec())
+    });
+    start(&mut fork)
+}
+
+/// Starts the workload: in a process group of its own, which outlives agent and init.
+pub(super) fn spawn_workload(spec: &WorkloadSpec, output: PipeWriter) -> io::Result<ProcessId> {
+    let mut command = Command::new(&spec.program);
+    command
+        .args(&spec.arguments)
+        .current_dir(&spec.directory)
+        .env_clear()
+        .envs(&spec.env)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .process_group(0);
+    before_exec(&mut command, || Ok(()));
+    start(&mut command)
+}
+
+#[allow(
+    unsafe_code,
+    reason = "a death signal, sockets by number and the signal mask can be set nowhere else"
+)]
+fn before_exec(
+    command: &mut Command,
+    mut prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: what may be called between fork and exec is limited because another thread may have
+    // held a lock (the allocator's, for instance) when this one forked. Init has one thread: that is
+    // checked when it starts.
+    unsafe {
+        command.pre_exec(move || {
+            // Init reads its signals from a descriptor and has them blocked; a child inherits that.
+            SigSet::all().thread_unblock()?;
+            prepare()
+        });
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "a descriptor of a given number can be made in no other way"
+)]
+fn hand_over(descriptors: [RawFd; 2]) -> io::Result<()> {
+    for (target, source) in (FIRST..).zip(descriptors) {
+        // SAFETY: `source` is open: init holds the sockets for its whole life. `target` is one of
+        // those that `Reserved` keeps for this. `into_raw_fd` leaves it open for the agent.
+        let (source, mut target) = unsafe {
+            (
+                std::os::fd::BorrowedFd::borrow_raw(source),
+                OwnedFd::from_raw_fd(target),
+            )
+        };
+        let result = rustix::io::dup2(source, &mut target);
+        let _ = target.into_raw_fd();
+        result?;
+    }
+    Ok(())
+}
+
+fn start(command: &mut Command) -> io::Result<ProcessId> {
+    let child = command.spawn()?;
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    // It may have ended already. It is not reaped before the next look at children, so its pid is
+    // still its own; its start time only serves to know it later, when it is not there any more.
+    Ok(ProcessId::of(pid).unwrap_or(ProcessId { pid, start: 0 }))
+}
+
+/// A child that has ended and is not reaped yet: nobody else can have its pid.
+pub(super) fn next_ended() -> Option<(i32, End)> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    loop {
+        return match waitid(Id::All, flags) {
+            Ok(WaitStatus::Exited(pid, code)) => Some((pid.as_raw(), End::Exited(code))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                Some((pid.as_raw(), End::Signalled(signal as i32)))
+            }
+            Err(Errno::EINTR) => continue,
+            // None has ended, or there is none. The flags ask for no other kind of change.
+            Ok(_) | Err(_) => None,
+        };
+    }
+}
+
+/// Reaps a child that has ended. Its pid may now become another process's.
+pub(super) fn reap(pid: i32) {
+    // It is there: `next_ended` has seen it, and nobody else reaps.
+    let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
+}
+
+/// Sends a signal to a process group whose leader is a child that is not reaped yet.
+pub(super) fn signal_group(leader: i32, signal: Signal) {
+    if let Some(leader) = rustix::process::Pid::from_raw(leader) {
+        // The only failure is that nobody is left in it.
+        let _ = kill_process_group(leader, signal);
+    }
+}

@@ -1,0 +1,248 @@
+//! The workload's process: wanted or not, running or waiting to be started again. Everything that
+//! changes it goes through here; time is handed in.
+
+use std::{
+    io::{self, PipeWriter},
+    time::{Duration, Instant},
+};
+
+use calvin_model::{WorkloadState, image::StopSignal};
+use calvin_proto::machine::ProcessId;
+use rustix::process::Signal;
+
+use super::{backoff::Backoff, child};
+use crate::workload::{End, WorkloadSpec};
+
+/// The workload, from init's view.
+#[derive(Debug)]
+pub(super) struct Workload {
+    spec: Option<WorkloadSpec>,
+    backoff: Backoff,
+    phase: Phase,
+    /// To be started when it has stopped: it was wanted again before it was gone.
+    next: Option<WorkloadSpec>,
+    pub(super) starts: u64,
+    pub(super) last_end: Option<End>,
+    pub(super) fault: Option<String>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Not started in this boot.
+    Idle,
+    Running {
+        process: ProcessId,
+        since: Instant,
+    },
+    Backoff {
+        until: Instant,
+    },
+    Stopping {
+        process: ProcessId,
+        kill_at: Instant,
+        killed: bool,
+    },
+    Stopped,
+}
+
+impl Workload {
+    /// One that was never started.
+    pub(super) fn new() -> Self {
+        Self {
+            spec: None,
+            backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
+            phase: Phase::Idle,
+            next: None,
+            starts: 0,
+            last_end: None,
+            fault: None,
+        }
+    }
+
+    /// Wants it to run. Returns why not.
+    pub(super) fn start(&mut self, spec: WorkloadSpec, now: Instant) -> Option<String> {
+        match &self.phase {
+            Phase::Idle | Phase::Stopped => self.want(spec, now),
+            // A running workload is never ended because somebody now thinks otherwise of it.
+            Phase::Running { .. } if self.spec.as_ref() != Some(&spec) => {
+                return Some("it runs already in another way; stop it first".to_owned());
+            }
+            Phase::Running { .. } => {}
+            Phase::Backoff { .. } if self.spec.as_ref() != Some(&spec) => self.want(spec, now),
+            Phase::Backoff { .. } => {}
+            Phase::Stopping { .. } => self.next = Some(spec),
+        }
+        None
+    }
+
+    fn want(&mut self, spec: WorkloadSpec, now: Instant) {
+        self.backoff = Backoff::new(spec.restart_min.0, spec.restart_max.0);
+        self.spec = Some(spec);
+        self.phase = Phase::Backoff { until: now };
+    }
+
+    /// Wants it not to run.
+    pub(super) fn stop(&mut self, signal: StopSignal, timeout: Duration, now: Instant) {
+        self.next = None;
+        let by = now + timeout;
+        match &mut self.phase {
+            Phase::Idle | Phase::Stopped => {}
+            Phase::Backoff { .. } => self.phase = Phase::Stopped,
+            Phase::Running { process, .. } => {
+                child::signal_group(process.pid, signal_of(signal));
+                self.phase = Phase::Stopping {
+                    process: *process,
+                    kill_at: by,
+                    killed: false,
+                };
+            }
+            Phase::Stopping { kill_at, .. } => *kill_at = by.min(*kill_at),
+        }
+    }
+
+    /// Stops it as its own spec says.
+    pub(super) fn stop_as_specified(&mut self, now: Instant) {
+        if let Some(spec) = &self.spec {
+            let (signal, timeout) = (spec.stop_signal, spec.stop_timeout.0);
+            self.stop(signal, timeout, now);
+        }
+    }
+
+    /// Does what is due: starts it, or kills what does not stop. Returns whether anything changed.
+    pub(super) fn tick(
+        &mut self,
+        now: Instant,
+        random: f64,
+        output: impl FnOnce() -> io::Result<PipeWriter>,
+    ) -> bool {
+        match &mut self.phase {
+            Phase::Backoff { until } if *until <= now => {
+                self.spawn(now, random, output);
+                true
+            }
+            Phase::Stopping {
+                process,
+                kill_at,
+                killed,
+            } if *kill_at <= now && !*killed => {
+                child::signal_group(process.pid, Signal::KILL);
+                *killed = true;
+                true
+            }
+            Phase::Backoff { .. }
+            | Phase::Stopping { .. }
+            | Phase::Idle
+            | Phase::Running { .. }
+            | Phase::Stopped => false,
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        now: Instant,
+        random: f64,
+        output: impl FnOnce() -> io::Result<PipeWriter>,
+    ) {
+        let Some(spec) = &self.spec else {
+            self.phase = Phase::Idle;
+            return;
+        };
+        match output().and_then(|output| child::spawn_workload(spec, output)) {
+            Ok(process) => {
+                self.starts += 1;
+                self.fault = None;
+                self.phase = Phase::Running {
+                    process,
+                    since: now,
+                };
+            }
+            Err(error) => {
+                self.fault = Some(format!(
+                    "could not start {}: {error}",
+                    spec.program.display()
+                ));
+                let until = now + self.backoff.pause_after(Duration::ZERO, random);
+                self.phase = Phase::Backoff { until };
+            }
+        }
+    }
+
+    /// Its process has ended, and is not reaped yet. What is left of its group is ended with it.
+    pub(super) fn ended(&mut self, end: End, now: Instant, random: f64) {
+        self.last_end = Some(end);
+        match &self.phase {
+            Phase::Running { process, since } => {
+                child::signal_group(process.pid, Signal::KILL);
+                let ran = now.duration_since(*since);
+                let until = now + self.backoff.pause_after(ran, random);
+                self.phase = Phase::Backoff { until };
+            }
+            Phase::Stopping { process, .. } => {
+                child::signal_group(process.pid, Signal::KILL);
+                self.phase = Phase::Stopped;
+                if let Some(spec) = self.next.take() {
+                    self.want(spec, now);
+                }
+            }
+            Phase::Idle | Phase::Backoff { .. } | Phase::Stopped => {}
+        }
+    }
+
+    /// Its process, while there is one.
+    pub(super) fn process(&self) -> Option<ProcessId> {
+        match &self.phase {
+            Phase::Running { process, .. } | Phase::Stopping { process, .. } => Some(*process),
+            Phase::Idle | Phase::Backoff { .. } | Phase::Stopped => None,
+        }
+    }
+
+    /// What it is doing.
+    pub(super) fn state(&self) -> WorkloadState {
+        match &self.phase {
+            Phase::Idle => WorkloadState::NotWanted,
+            Phase::Running { .. } => WorkloadState::Running,
+            // Wanted, and not tried yet.
+            Phase::Backoff { .. } if self.last_end.is_none() && self.fault.is_none() => {
+                WorkloadState::Starting
+            }
+            Phase::Backoff { .. } => WorkloadState::Backoff,
+            Phase::Stopping { .. } => WorkloadState::Stopping,
+            Phase::Stopped => WorkloadState::Stopped,
+        }
+    }
+
+    /// When something is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Backoff { until } => Some(*until),
+            Phase::Stopping {
+                kill_at,
+                killed: false,
+                ..
+            } => Some(*kill_at),
+            Phase::Stopping { killed: true, .. }
+            | Phase::Idle
+            | Phase::Running { .. }
+            | Phase::Stopped => None,
+        }
+    }
+
+    /// Time until it is started again, while it waits for that.
+    pub(super) fn restart_in(&self, now: Instant) -> Option<Duration> {
+        match &self.phase {
+            Phase::Backoff { until } => Some(until.saturating_duration_since(now)),
+            Phase::Idle | Phase::Running { .. } | Phase::Stopping { .. } | Phase::Stopped => None,
+        }
+    }
+}
+
+fn signal_of(signal: StopSignal) -> Signal {
+    match signal {
+        StopSignal::Term => Signal::TERM,
+        StopSignal::Int => Signal::INT,
+        StopSignal::Quit => Signal::QUIT,
+        StopSignal::Hup => Signal::HUP,
+        StopSignal::Usr1 => Signal::USR1,
+        StopSignal::Usr2 => Signal::USR2,
+    }
+}
