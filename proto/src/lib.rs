@@ -8,6 +8,10 @@
 
 pub mod machine;
 
+pub mod convert;
+pub mod limits;
+pub mod transport;
+
 pub mod wire {
     //! Generated from `calvin/v1/*.proto`; the documentation of each field is there.
     #![allow(

@@ -13,6 +13,7 @@ pub mod health;
 pub mod id;
 pub mod image;
 pub mod name;
+pub mod operator;
 pub mod provision;
 pub mod report;
 pub mod wanted;
@@ -25,7 +26,10 @@ pub use fleet::FleetSpec;
 pub use health::{Health, Source};
 pub use id::{BootId, Digest, InstanceId, RolloutId};
 pub use image::{ImageManifest, ImageRef};
-pub use name::{EnvironmentName, FleetName, ImageName, ImageVersion, NameError, ServiceName};
+pub use name::{
+    EnvironmentName, FleetName, ImageName, ImageVersion, NameError, OperatorName, ServiceName,
+};
+pub use operator::OperatorRole;
 pub use provision::Provision;
 pub use report::{Connections, DrainProgress, Report, WorkloadState};
 pub use wanted::{DrainOrder, DrainReason, Role, Wanted};

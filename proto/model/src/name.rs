@@ -179,6 +179,8 @@ names! {
     ServiceName, "service name", 55, check_label;
     /// An image, without its version.
     ImageName, "image name", 40, check_label;
+    /// A person or a tool that operates an environment, as certificates and the audit name it.
+    OperatorName, "operator name", 40, check_label;
     /// The version of an image; compared only for equality.
     ImageVersion, "image version", 40, check_version;
 }
