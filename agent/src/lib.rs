@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod command;
 pub mod disk;
+pub mod dns;
 pub mod exit;
 pub mod init;
 pub mod local_socket;

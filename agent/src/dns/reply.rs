@@ -1,0 +1,210 @@
+//! From a packet to its reply. Pure, and safe for any bytes: it reads what strangers send.
+
+use hickory_proto::{
+    op::{Edns, Message, MessageType, Metadata, OpCode, ResponseCode},
+    rr::{DNSClass, Name},
+    serialize::binary::{BinEncodable as _, BinEncoder},
+};
+
+use super::zone::{Answer, Zone, labels_below};
+
+/// Largest reply over UDP that is ever sent: what passes every path unfragmented (RFC 9715).
+const UDP_BYTES_MAX: u16 = 1232;
+/// Largest reply over UDP to a client that says nothing of its own (RFC 1035 section 4.2.1).
+const UDP_BYTES_PLAIN: u16 = 512;
+/// Header of a message (RFC 1035 section 4.1.1).
+const HEADER_BYTES: usize = 12;
+/// Additional records that a query may carry: EDNS, a signature, and some to spare.
+const QUERY_ADDITIONALS_MAX: u16 = 4;
+
+/// How a query came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// A datagram: short replies.
+    Udp,
+    /// A stream: long ones too.
+    Tcp,
+}
+
+/// Replies to a packet; `None` if it is no query that could be replied to. `apex` is the
+/// environment's domain, `zone` its names once any are known, `turn` as in [`Zone::answer`].
+#[must_use]
+pub fn reply(
+    apex: &Name,
+    zone: Option<&Zone>,
+    packet: &[u8],
+    transport: Transport,
+    turn: usize,
+) -> Option<Vec<u8>> {
+    let counts = Counts::read(packet)?;
+    if counts.is_response {
+        return None;
+    }
+    if !counts.is_plain_query() {
+        return refusal(packet, ResponseCode::FormErr);
+    }
+    let Ok(query) = Message::from_vec(packet) else {
+        return refusal(packet, ResponseCode::FormErr);
+    };
+    let limit = match (transport, &query.edns) {
+        (Transport::Tcp, _) => u16::MAX,
+        (Transport::Udp, None) => UDP_BYTES_PLAIN,
+        (Transport::Udp, Some(edns)) => edns.max_payload().clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX),
+    };
+    encode(respond(apex, zone, &query, turn), limit)
+}
+
+fn respond(apex: &Name, zone: Option<&Zone>, query: &Message, turn: usize) -> Message {
+    let mut response = empty(&query.metadata);
+    response.queries.clone_from(&query.queries);
+    if let Some(edns) = &query.edns {
+        let mut own = Edns::new();
+        own.set_max_payload(UDP_BYTES_MAX).set_version(0);
+        response.edns = Some(own);
+        if edns.version() > 0 {
+            response.metadata.response_code = ResponseCode::BADVERS;
+            return response;
+        }
+    }
+    if query.metadata.op_code != OpCode::Query {
+        response.metadata.response_code = ResponseCode::NotImp;
+        return response;
+    }
+    // That there is exactly one was seen from the counts.
+    let Some(question) = query.queries.first() else {
+        response.metadata.response_code = ResponseCode::FormErr;
+        return response;
+    };
+    let ours = labels_below(apex, question.name()).is_some();
+    if !ours || !matches!(question.query_class(), DNSClass::IN | DNSClass::ANY) {
+        response.metadata.response_code = ResponseCode::Refused;
+        return response;
+    }
+    let Some(zone) = zone else {
+        // No snapshot came yet: that is not the same as "no such name".
+        response.metadata.response_code = ResponseCode::ServFail;
+        return response;
+    };
+    fill(
+        &mut response,
+        zone.answer(question.name(), question.query_type(), turn),
+    );
+    response
+}
+
+fn fill(response: &mut Message, answer: Answer) {
+    response.metadata.authoritative = true;
+    match answer {
+        Answer::Refused => {
+            response.metadata.authoritative = false;
+            response.metadata.response_code = ResponseCode::Refused;
+        }
+        Answer::NoSuchName { soa } => {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            response.authorities.push(*soa);
+        }
+        Answer::NoData { soa } => response.authorities.push(*soa),
+        Answer::Found {
+            answers,
+            additionals,
+        } => {
+            response.answers = answers;
+            response.additionals = additionals;
+        }
+    }
+}
+
+fn empty(query: &Metadata) -> Message {
+    let mut response = Message::new(query.id, MessageType::Response, query.op_code);
+    response.metadata = Metadata::response_from_request(query);
+    response
+}
+
+/// A refusal of what could not be read beyond its header.
+fn refusal(packet: &[u8], code: ResponseCode) -> Option<Vec<u8>> {
+    let id = u16::from_be_bytes([*packet.first()?, *packet.get(1)?]);
+    let mut response = Message::new(id, MessageType::Response, OpCode::Query);
+    response.metadata.response_code = code;
+    encode(response, UDP_BYTES_PLAIN)
+}
+
+/// Writes a reply within `limit`. Additional records are left out first: without them the reply
+/// is still whole. Answers go last, and then the reply says that it is cut (RFC 2181 section 9).
+fn encode(mut response: Message, limit: u16) -> Option<Vec<u8>> {
+    let whole = write(&response, u16::MAX)?;
+    if fits(&whole, &response, limit) {
+        return Some(whole);
+    }
+    response.additionals.clear();
+    let mut written = write(&response, u16::MAX)?;
+    if !fits(&written, &response, limit) {
+        // The writer leaves out what does not fit, EDNS too, and counts what did.
+        let cut = write(&response, limit)?;
+        let fitted = Counts::read(&cut)?.answers;
+        response.answers.truncate(usize::from(fitted));
+        response.metadata.truncation = true;
+        written = write(&response, u16::MAX)?;
+    }
+    while !fits(&written, &response, limit) {
+        response.answers.pop()?;
+        written = write(&response, u16::MAX)?;
+    }
+    Some(written)
+}
+
+/// Whether `written` is all of `response` and short enough.
+fn fits(written: &[u8], response: &Message, limit: u16) -> bool {
+    let edns = u16::from(response.edns.is_some());
+    let additionals = count(&response.additionals).saturating_add(edns);
+    written.len() <= usize::from(limit)
+        && Counts::read(written).is_some_and(|counts| {
+            counts.answers == count(&response.answers) && counts.additionals == additionals
+        })
+}
+
+fn count<T>(list: &[T]) -> u16 {
+    u16::try_from(list.len()).unwrap_or(u16::MAX)
+}
+
+fn write(response: &Message, limit: u16) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::from(UDP_BYTES_PLAIN));
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_max_size(limit);
+    match response.emit(&mut encoder) {
+        Ok(()) => Some(bytes),
+        Err(error) => {
+            tracing::warn!(%error, "could not write a reply");
+            None
+        }
+    }
+}
+
+/// The counts of a header, read before anything is believed of them.
+struct Counts {
+    is_response: bool,
+    queries: u16,
+    answers: u16,
+    authorities: u16,
+    additionals: u16,
+}
+
+impl Counts {
+    fn read(packet: &[u8]) -> Option<Self> {
+        let header: &[u8; HEADER_BYTES] = packet.first_chunk()?;
+        let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+        Some(Self {
+            is_response: header[2] & 0x80 != 0,
+            queries: word(4),
+            answers: word(6),
+            authorities: word(8),
+            additionals: word(10),
+        })
+    }
+
+    fn is_plain_query(&self) -> bool {
+        self.queries == 1
+            && self.answers == 0
+            && self.authorities == 0
+            && self.additionals <= QUERY_ADDITIONALS_MAX
+    }
+}

@@ -1,0 +1,205 @@
+//! The newest snapshot: stored on disk first, then served. An older one changes nothing.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use arc_swap::ArcSwapOption;
+use calvin_model::{NamesSnapshot, NamesVersion};
+use hickory_proto::rr::Name;
+use serde::{Deserialize, Serialize};
+
+use super::zone::{self, Zone, ZoneError};
+use crate::disk::{self, DiskError};
+
+/// Format of the file that this version writes.
+const FORMAT: u32 = 1;
+/// Largest file: the wire takes snapshots of 8 MiB, and JSON doubles what is short in them.
+const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    format: u32,
+    snapshot: &'a NamesSnapshot,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u32,
+    snapshot: NamesSnapshot,
+}
+
+/// Why a snapshot is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum NamesError {
+    /// A newer one is served already.
+    #[error("names {given} are older than names {served}, which are served")]
+    Older {
+        /// What came.
+        given: NamesVersion,
+        /// What is served.
+        served: NamesVersion,
+    },
+    /// It is for another domain.
+    #[error("names {version} are for the domain {given}, this machine is in {own}")]
+    OtherDomain {
+        /// Which snapshot.
+        version: NamesVersion,
+        /// Its domain.
+        given: String,
+        /// The machine's.
+        own: String,
+    },
+    /// It cannot be looked up in.
+    #[error("names {version} cannot be served")]
+    Zone {
+        /// Which snapshot.
+        version: NamesVersion,
+        /// Why.
+        #[source]
+        source: ZoneError,
+    },
+    /// It could not be stored or loaded.
+    #[error("could not keep the names on disk")]
+    Disk(#[from] DiskError),
+    /// It was stored by a version that knows more.
+    #[error("the stored names have format {found}, this version knows {FORMAT}")]
+    Format {
+        /// The format found.
+        found: u32,
+    },
+    /// The task that wrote it ended early.
+    #[error("the write of the names did not end")]
+    Write(#[source] io::Error),
+}
+
+/// What became of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admitted {
+    /// It is stored and served.
+    New(NamesVersion),
+    /// It was served already.
+    Known(NamesVersion),
+}
+
+/// The names that are served.
+#[derive(Debug)]
+pub struct Names {
+    path: PathBuf,
+    domain: String,
+    apex: Name,
+    zone: ArcSwapOption<Zone>,
+}
+
+impl Names {
+    /// The names of `domain`, kept in the file `path`; nothing is served yet.
+    ///
+    /// # Errors
+    /// Where the domain cannot be one.
+    pub fn new(domain: &str, path: PathBuf) -> Result<Self, ZoneError> {
+        Ok(Self {
+            apex: zone::apex(domain)?,
+            domain: domain.to_owned(),
+            path,
+            zone: ArcSwapOption::empty(),
+        })
+    }
+
+    /// Serves what was stored by an earlier run, if there is anything.
+    ///
+    /// # Errors
+    /// Where it cannot be read or understood.
+    pub fn load(&self) -> Result<Option<NamesVersion>, NamesError> {
+        let Some(bytes) = disk::read_bounded(&self.path, FILE_BYTES_MAX)? else {
+            return Ok(None);
+        };
+        let stored: Stored =
+            serde_json::from_slice(&bytes).map_err(|source| DiskError::Content {
+                path: self.path.clone(),
+                source,
+            })?;
+        if stored.format != FORMAT {
+            return Err(NamesError::Format {
+                found: stored.format,
+            });
+        }
+        let version = stored.snapshot.version;
+        self.serve(Arc::new(stored.snapshot))?;
+        Ok(Some(version))
+    }
+
+    /// Stores a snapshot and serves it from then on. One caller at a time.
+    ///
+    /// # Errors
+    /// Nothing changed: it is older, of another domain, or could not be stored.
+    pub async fn admit(&self, snapshot: Arc<NamesSnapshot>) -> Result<Admitted, NamesError> {
+        let version = snapshot.version;
+        if let Some(served) = self.version() {
+            if version < served {
+                return Err(NamesError::Older {
+                    given: version,
+                    served,
+                });
+            }
+            if version == served {
+                return Ok(Admitted::Known(version));
+            }
+        }
+        let zone = self.zone_of(snapshot)?;
+        let path = self.path.clone();
+        let zone = tokio::task::spawn_blocking(move || -> Result<Zone, DiskError> {
+            let written = Written {
+                format: FORMAT,
+                snapshot: zone.snapshot(),
+            };
+            let content = serde_json::to_vec(&written).map_err(|source| DiskError::Content {
+                path: path.clone(),
+                source,
+            })?;
+            disk::write_private(&path, &content)?;
+            Ok(zone)
+        })
+        .await
+        .map_err(|error| NamesError::Write(io::Error::other(error)))??;
+        self.zone.store(Some(Arc::new(zone)));
+        Ok(Admitted::New(version))
+    }
+
+    fn serve(&self, snapshot: Arc<NamesSnapshot>) -> Result<(), NamesError> {
+        let zone = self.zone_of(snapshot)?;
+        self.zone.store(Some(Arc::new(zone)));
+        Ok(())
+    }
+
+    fn zone_of(&self, snapshot: Arc<NamesSnapshot>) -> Result<Zone, NamesError> {
+        let version = snapshot.version;
+        if !snapshot.domain.eq_ignore_ascii_case(&self.domain) {
+            return Err(NamesError::OtherDomain {
+                version,
+                given: snapshot.domain.clone(),
+                own: self.domain.clone(),
+            });
+        }
+        Zone::of(snapshot).map_err(|source| NamesError::Zone { version, source })
+    }
+
+    /// The version that is served.
+    #[must_use]
+    pub fn version(&self) -> Option<NamesVersion> {
+        self.zone
+            .load()
+            .as_ref()
+            .map(|zone| zone.snapshot().version)
+    }
+
+    /// The environment's domain.
+    #[must_use]
+    pub fn apex(&self) -> &Name {
+        &self.apex
+    }
+
+    /// What is served now.
+    #[must_use]
+    pub fn zone(&self) -> Option<Arc<Zone>> {
+        self.zone.load_full()
+    }
+}
