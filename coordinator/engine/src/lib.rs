@@ -1,4 +1,24 @@
 //! Looks, decides, commits, acts: the loop around the planner. Deterministic: it reaches the
 //! world only through the traits of [`ports`], reads no clock but theirs, and owns no thread.
 
+mod act;
+pub mod clock;
+pub mod command;
+pub mod decide;
+pub mod engine;
+mod entries;
+pub mod hold;
+mod look;
+mod permit;
 pub mod ports;
+pub mod view;
+
+pub use command::CommandError;
+pub use decide::{Decide, Planner};
+pub use engine::{Engine, PassOutcome, StartError};
+pub use hold::Held;
+pub use ports::{PortSet, Ports};
+pub use view::{Notice, View};
+
+#[cfg(test)]
+mod tests;

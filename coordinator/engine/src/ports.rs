@@ -167,6 +167,10 @@ pub trait Catalogue: Debug {
     fn list(&self) -> Vec<(InstanceId, CatalogueRole)>;
     /// Removes the entry of an instance that is gone.
     fn remove_ghost(&mut self, instance: &InstanceId);
+    /// Called after the changes of one pass: what was set since the last call may now be shown
+    /// to clients. A catalogue that publishes whole snapshots waits for it, so that after a start
+    /// no client sees a snapshot in which some fleets are still missing.
+    fn publish(&mut self) {}
 }
 
 /// What one agent link shows of an instance.
@@ -228,4 +232,114 @@ pub trait Probe: Debug {
 pub trait Images: Debug {
     /// The manifest that `image add` recorded.
     fn manifest(&self, image: &ImageRef) -> Option<calvin_model::ImageManifest>;
+}
+
+/// All ports together. The engine borrows them one at a time, so an implementation may be a
+/// struct of its own types, or [`PortSet`].
+pub trait Ports: Debug {
+    /// Time.
+    fn clock(&self) -> &dyn Clock;
+    /// Durable state.
+    fn store(&mut self) -> &mut dyn Store;
+    /// Every provider of `calvin.toml` with its name, in the order of the names.
+    fn providers(&self) -> Vec<(&str, &dyn Provider)>;
+    /// The provider of that name, if there is one.
+    fn provider(&mut self, name: &str) -> Option<&mut dyn Provider>;
+    /// Where clients look instances up.
+    fn catalogue(&mut self) -> &mut dyn Catalogue;
+    /// The way to the agents.
+    fn agents(&mut self) -> &mut dyn AgentLink;
+    /// The coordinator's own probes.
+    fn probe(&mut self) -> &mut dyn Probe;
+    /// Recorded images.
+    fn images(&self) -> &dyn Images;
+}
+
+/// Ports whose implementations are chosen when the process starts and may move to the engine's
+/// thread.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each field is the port of its type")]
+pub struct PortSet {
+    pub clock: Box<dyn Clock + Send>,
+    pub store: Box<dyn Store + Send>,
+    pub providers: BTreeMap<String, Box<dyn Provider + Send>>,
+    pub catalogue: Box<dyn Catalogue + Send>,
+    pub agents: Box<dyn AgentLink + Send>,
+    pub probe: Box<dyn Probe + Send>,
+    pub images: Box<dyn Images + Send>,
+}
+
+impl Ports for PortSet {
+    fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    fn store(&mut self) -> &mut dyn Store {
+        &mut *self.store
+    }
+
+    fn providers(&self) -> Vec<(&str, &dyn Provider)> {
+        self.providers
+            .iter()
+            .map(|(name, provider)| (name.as_str(), &**provider as &dyn Provider))
+            .collect()
+    }
+
+    fn provider(&mut self, name: &str) -> Option<&mut dyn Provider> {
+        match self.providers.get_mut(name) {
+            Some(provider) => Some(&mut **provider),
+            None => None,
+        }
+    }
+
+    fn catalogue(&mut self) -> &mut dyn Catalogue {
+        &mut *self.catalogue
+    }
+
+    fn agents(&mut self) -> &mut dyn AgentLink {
+        &mut *self.agents
+    }
+
+    fn probe(&mut self) -> &mut dyn Probe {
+        &mut *self.probe
+    }
+
+    fn images(&self) -> &dyn Images {
+        &*self.images
+    }
+}
+
+/// Borrowed ports: the caller keeps the world when the engine ends.
+impl<P: Ports> Ports for &mut P {
+    fn clock(&self) -> &dyn Clock {
+        (**self).clock()
+    }
+
+    fn store(&mut self) -> &mut dyn Store {
+        (**self).store()
+    }
+
+    fn providers(&self) -> Vec<(&str, &dyn Provider)> {
+        (**self).providers()
+    }
+
+    fn provider(&mut self, name: &str) -> Option<&mut dyn Provider> {
+        (**self).provider(name)
+    }
+
+    fn catalogue(&mut self) -> &mut dyn Catalogue {
+        (**self).catalogue()
+    }
+
+    fn agents(&mut self) -> &mut dyn AgentLink {
+        (**self).agents()
+    }
+
+    fn probe(&mut self) -> &mut dyn Probe {
+        (**self).probe()
+    }
+
+    fn images(&self) -> &dyn Images {
+        (**self).images()
+    }
 }

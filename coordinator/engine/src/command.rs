@@ -1,0 +1,80 @@
+//! Takes operators' orders: decided, committed, and in effect only then.
+
+use calvin_planner::{Command, CommandOutcome, Refusal};
+
+use crate::{
+    decide::Decide,
+    engine::{Engine, NotCommitted},
+    ports::{Batch, HistoryLine, Ports, StoreError},
+};
+
+/// Why an order was not taken. Nothing of it is in effect.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It does not fit the state.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The engine decides nothing now.
+    #[error("the coordinator holds: {reason}")]
+    Held {
+        /// Why, with every cause.
+        reason: String,
+    },
+    /// It could not be made durable. Where the store cannot tell whether it wrote, the engine
+    /// reads it again before it goes on: look at the state before ordering the same again.
+    #[error("could not commit the order")]
+    NotCommitted(#[source] StoreError),
+}
+
+impl<P: Ports, D: Decide> Engine<P, D> {
+    /// Takes an order of `who`, as the audit names operators. When it returns, the order is
+    /// durable and in the view; the next pass acts on it.
+    ///
+    /// # Errors
+    /// The order is not in effect.
+    pub fn command(&mut self, order: &Command, who: &str) -> Result<CommandOutcome, CommandError> {
+        let now = self.ports.clock().monotonic();
+        if !self.ready(now) {
+            self.clock.stand_still(now);
+            self.publish_again(now);
+            return Err(CommandError::Held {
+                reason: self
+                    .hold
+                    .shown()
+                    .map(|held| held.reason.clone())
+                    .unwrap_or_default(),
+            });
+        }
+        let moment = self.clock.advance(now);
+        let outcome = self.decide.command(&self.fleets, order, moment, who)?;
+        if outcome.changes.is_empty() && outcome.events.is_empty() {
+            return Ok(outcome);
+        }
+        let wall_ms = self.ports.clock().wall_ms();
+        let changes = outcome.changes.iter();
+        let events = outcome.events.iter();
+        let batch = Batch {
+            moment,
+            epoch: None,
+            fleets: changes
+                .map(|(name, fleet)| (name.clone(), Some(fleet.clone())))
+                .collect(),
+            history: events
+                .map(|event| HistoryLine {
+                    wall_ms,
+                    who: who.to_owned(),
+                    event: event.clone(),
+                })
+                .collect(),
+        };
+        let committed = self.commit(batch);
+        self.publish_again(now);
+        match committed {
+            Ok(()) => {
+                tracing::info!(%who, lines = ?outcome.lines, "order taken");
+                Ok(outcome)
+            }
+            Err(NotCommitted(error)) => Err(CommandError::NotCommitted(error)),
+        }
+    }
+}

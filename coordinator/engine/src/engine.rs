@@ -1,0 +1,382 @@
+//! The loop around the planner: look, decide, commit, act, show.
+//!
+//! Nothing is acted on that was not committed before, and what is acted on is planned again until
+//! it is seen to be done: the next pass retries, never the action. So a crash between any two
+//! steps costs time only.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use calvin_model::{Epoch, FleetName, RunId};
+use calvin_planner::{FleetReport, FleetState, Moment, Next, Observed, PLANNER, Plan, PlanInput};
+
+use crate::{
+    act::Told,
+    clock::DecisionClock,
+    decide::{Decide, Planner},
+    entries::Manifests,
+    hold::{Hold, chain},
+    look::{Addresses, Look, look},
+    ports::{Batch, HistoryLine, Ports, Revision, StoreError, Stored},
+    view::{Notice, View},
+};
+
+/// Longest time without a commit: what a crash makes the decision clock lose at most. At one
+/// durable write each it costs a disk nothing.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The engine of one run of a coordinator.
+#[derive(Debug)]
+pub struct Engine<P, D = Planner> {
+    pub(crate) ports: P,
+    pub(crate) decide: D,
+    pub(crate) epoch: Epoch,
+    started: Duration,
+    pub(crate) random: fastrand::Rng,
+    /// The committed state.
+    revision: Revision,
+    pub(crate) fleets: Arc<BTreeMap<FleetName, FleetState>>,
+    /// Grows with each change of `fleets`.
+    pub(crate) fleets_version: u64,
+    pub(crate) clock: DecisionClock,
+    committed_moment: Moment,
+    pub(crate) hold: Hold,
+    pub(crate) addresses: Addresses,
+    pub(crate) manifests: Manifests,
+    pub(crate) told: Told,
+    reports: Arc<BTreeMap<FleetName, FleetReport>>,
+    pub(crate) observed: Arc<Observed>,
+    notices: Arc<Vec<Notice>>,
+    passes: u64,
+    view: Arc<View>,
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassOutcome {
+    /// It decided.
+    Decided {
+        /// Whether the state changed: another pass at once may find more to do.
+        changed: bool,
+        /// Actions carried out.
+        actions: usize,
+    },
+    /// It only looked: the store does not work.
+    Held,
+    /// This run has ended for good; the view says why.
+    Stopped,
+}
+
+/// Why a run of the engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state could not be read.
+    #[error("could not load the state of the environment")]
+    Load(#[source] StoreError),
+    /// A new epoch could not be committed, so nothing may be told to anybody.
+    #[error("could not take epoch {number}")]
+    Epoch {
+        /// The number that was to be taken.
+        number: u64,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
+/// A commit did not happen.
+#[derive(Debug)]
+pub(crate) struct NotCommitted(pub(crate) StoreError);
+
+impl<P: Ports> Engine<P, Planner> {
+    /// Loads the state, takes a new epoch and goes on from the stored moment.
+    ///
+    /// # Errors
+    /// The store cannot be read or written, or another coordinator writes to it.
+    pub fn start(ports: P, run: RunId, seed: u64) -> Result<Self, StartError> {
+        Self::start_with(ports, Planner, run, seed)
+    }
+}
+
+impl<P: Ports, D: Decide> Engine<P, D> {
+    /// As `start`, with decisions that are not the planner's: for tests of the executor.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn start_with(mut ports: P, decide: D, run: RunId, seed: u64) -> Result<Self, StartError> {
+        let stored = ports.store().load().map_err(StartError::Load)?;
+        let number = stored.epoch.map_or(0, |epoch| epoch.number) + 1;
+        let epoch = Epoch { number, run };
+        let batch = Batch {
+            moment: stored.moment,
+            epoch: Some(epoch.clone()),
+            ..Batch::default()
+        };
+        let revision = ports
+            .store()
+            .commit(stored.revision, &batch)
+            .map_err(|source| StartError::Epoch { number, source })?;
+        tracing::info!(%epoch, moment = %stored.moment, fleets = stored.fleets.len(), "started");
+        let now = ports.clock().monotonic();
+        let wall_ms = ports.clock().wall_ms();
+        let fleets = Arc::new(stored.fleets);
+        let view = View {
+            number: 0,
+            epoch: epoch.clone(),
+            moment: stored.moment,
+            up: Duration::ZERO,
+            wall_ms,
+            revision,
+            held: None,
+            fleets: Arc::clone(&fleets),
+            reports: Arc::default(),
+            observed: Arc::default(),
+            notices: Arc::default(),
+        };
+        Ok(Self {
+            ports,
+            decide,
+            epoch,
+            started: now,
+            random: fastrand::Rng::with_seed(seed),
+            revision,
+            fleets,
+            fleets_version: 1,
+            clock: DecisionClock::resume(stored.moment, now),
+            committed_moment: stored.moment,
+            hold: Hold::None,
+            addresses: Addresses::default(),
+            manifests: Manifests::default(),
+            told: Told::default(),
+            reports: Arc::default(),
+            observed: Arc::default(),
+            notices: Arc::default(),
+            passes: 0,
+            view: Arc::new(view),
+        })
+    }
+
+    /// The epoch that this run took.
+    #[must_use]
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// The world, for who owns both.
+    pub fn ports_mut(&mut self) -> &mut P {
+        &mut self.ports
+    }
+
+    /// The newest picture of the engine, to be shared with other threads.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
+    }
+
+    /// Looks, decides, commits, acts, and shows what it did. To be called again at each news, and
+    /// at least every 250 ms.
+    pub fn pass(&mut self) -> PassOutcome {
+        let now = self.ports.clock().monotonic();
+        let watching_for = self.clock.look(now);
+        let Look {
+            observed,
+            notices,
+            ghosts,
+        } = look(
+            &mut self.ports,
+            &self.fleets,
+            &mut self.addresses,
+            watching_for,
+        );
+        self.observed = Arc::new(observed);
+        if !self.ready(now) {
+            self.clock.stand_still(now);
+            self.publish(now, notices);
+            return self.resting();
+        }
+        let moment = self.clock.advance(now);
+        let plan = self.decide.plan(&PlanInput {
+            now: moment,
+            seed: self.random.u64(..),
+            fleets: &self.fleets,
+            observed: &self.observed,
+        });
+        let changed = match self.commit_plan(&plan, moment) {
+            Ok(changed) => changed,
+            Err(NotCommitted(error)) => {
+                tracing::debug!(%error, "the plan is dropped");
+                self.publish(now, notices);
+                return self.resting();
+            }
+        };
+        let mut notices = notices;
+        let actions = self.act(&plan, &ghosts, &mut notices);
+        let reports = plan.fleets.into_iter();
+        self.reports = Arc::new(reports.map(|(name, fleet)| (name, fleet.report)).collect());
+        self.publish(now, notices);
+        PassOutcome::Decided { changed, actions }
+    }
+
+    fn resting(&self) -> PassOutcome {
+        match self.hold {
+            Hold::Stopped(_) => PassOutcome::Stopped,
+            Hold::Until { .. } | Hold::None => PassOutcome::Held,
+        }
+    }
+
+    /// Whether decisions can be taken; while held, tries the store again when its time has come.
+    pub(crate) fn ready(&mut self, now: Duration) -> bool {
+        match &self.hold {
+            Hold::None => true,
+            Hold::Stopped(_) => false,
+            Hold::Until { retry_at, .. } if now < *retry_at => false,
+            Hold::Until { .. } => self.reload(now),
+        }
+    }
+
+    /// After a failed commit it is not known what the store holds: reads it again, and proves by
+    /// a commit that it can be written.
+    fn reload(&mut self, now: Duration) -> bool {
+        let wall_ms = self.ports.clock().wall_ms();
+        let stored = match self.ports.store().load() {
+            Ok(stored) => stored,
+            Err(error) => {
+                self.hold.fail(chain(&error), now, wall_ms);
+                return false;
+            }
+        };
+        if stored.epoch.as_ref() != Some(&self.epoch) {
+            self.hold.stop(taken_over(&stored), wall_ms);
+            return false;
+        }
+        self.revision = stored.revision;
+        self.fleets = Arc::new(stored.fleets);
+        self.fleets_version += 1;
+        let batch = Batch {
+            moment: self.clock.moment(),
+            ..Batch::default()
+        };
+        self.clock.stand_still(now);
+        self.commit(batch).is_ok()
+    }
+
+    /// Commits what the plan changes, or a checkpoint of the clock when one is due. Says whether
+    /// the state changed.
+    fn commit_plan(&mut self, plan: &Plan, moment: Moment) -> Result<bool, NotCommitted> {
+        let wall_ms = self.ports.clock().wall_ms();
+        let mut batch = Batch {
+            moment,
+            ..Batch::default()
+        };
+        for (name, fleet) in &plan.fleets {
+            match &fleet.next {
+                Next::Same => {}
+                Next::Change(state) => {
+                    batch
+                        .fleets
+                        .insert(name.clone(), Some(FleetState::clone(state)));
+                }
+                Next::Remove => {
+                    batch.fleets.insert(name.clone(), None);
+                }
+            }
+            for event in &fleet.events {
+                tracing::info!(fleet = %name, kind = ?event.kind, "{}", event.text);
+                batch.history.push(HistoryLine {
+                    wall_ms,
+                    who: PLANNER.to_owned(),
+                    event: event.clone(),
+                });
+            }
+        }
+        let changed = !batch.fleets.is_empty();
+        let checkpoint_due = moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
+        if changed || !batch.history.is_empty() || checkpoint_due {
+            self.commit(batch)?;
+        }
+        Ok(changed)
+    }
+
+    /// Commits, and only then makes it the state of this run. A failure holds the engine.
+    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), NotCommitted> {
+        match self.ports.store().commit(self.revision, &batch) {
+            Ok(revision) => {
+                self.revision = revision;
+                self.committed_moment = batch.moment;
+                self.apply(batch);
+                self.hold.end();
+                Ok(())
+            }
+            Err(error) => {
+                let wall_ms = self.ports.clock().wall_ms();
+                let reason = chain(&error);
+                match &error {
+                    StoreError::Conflict { .. } => self.hold.stop(reason, wall_ms),
+                    StoreError::Failed { .. } => {
+                        let now = self.ports.clock().monotonic();
+                        self.hold.fail(reason, now, wall_ms);
+                    }
+                }
+                Err(NotCommitted(error))
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: Batch) {
+        if batch.fleets.is_empty() {
+            return;
+        }
+        let fleets = Arc::make_mut(&mut self.fleets);
+        for (name, state) in batch.fleets {
+            match state {
+                Some(state) => {
+                    fleets.insert(name, state);
+                }
+                None => {
+                    fleets.remove(&name);
+                }
+            }
+        }
+        self.fleets_version += 1;
+    }
+
+    /// Shows the newest picture.
+    pub(crate) fn publish(&mut self, now: Duration, notices: Vec<Notice>) {
+        self.passes += 1;
+        if *self.notices != notices {
+            for notice in &notices {
+                if !self.notices.contains(notice) {
+                    tracing::warn!("{notice}");
+                }
+            }
+            self.notices = Arc::new(notices);
+        }
+        self.view = Arc::new(View {
+            number: self.passes,
+            epoch: self.epoch.clone(),
+            moment: self.clock.moment(),
+            up: now.saturating_sub(self.started),
+            wall_ms: self.ports.clock().wall_ms(),
+            revision: self.revision,
+            held: self.hold.shown().cloned(),
+            fleets: Arc::clone(&self.fleets),
+            reports: Arc::clone(&self.reports),
+            observed: Arc::clone(&self.observed),
+            notices: Arc::clone(&self.notices),
+        });
+    }
+
+    /// Shows the newest picture between two passes.
+    pub(crate) fn publish_again(&mut self, now: Duration) {
+        let notices = Vec::clone(&self.notices);
+        self.publish(now, notices);
+    }
+}
+
+fn taken_over(stored: &Stored) -> String {
+    match &stored.epoch {
+        Some(epoch) => {
+            format!("the store is at epoch {epoch}: another coordinator took it over")
+        }
+        None => "the store holds no epoch any more: it was replaced while in use".to_owned(),
+    }
+}

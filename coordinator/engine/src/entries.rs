@@ -1,0 +1,199 @@
+//! Builds what catalogue, probes and agent service are told, from the committed state, the
+//! addresses seen and the images' manifests.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use calvin_model::{
+    CatalogueEntry, CatalogueRole, CatalogueService, FleetName, ImageManifest, ImageRef,
+    InstanceId,
+    image::{CheckKind, CheckWhen},
+};
+use calvin_planner::{FleetState, Instance, Life, Observed};
+
+use crate::{
+    look::Addresses,
+    ports::{Admitted, Images, ProbeTarget},
+};
+
+/// Manifests of the images in use, each read once.
+#[derive(Debug, Default)]
+pub(crate) struct Manifests {
+    known: BTreeMap<ImageRef, Arc<ImageManifest>>,
+    /// Images in use that are not recorded.
+    missing: usize,
+    /// Grows with each change.
+    pub(crate) version: u64,
+}
+
+impl Manifests {
+    /// Whether an image in use was not recorded when it was last asked for.
+    pub(crate) fn incomplete(&self) -> bool {
+        self.missing > 0
+    }
+
+    /// Reads the manifests of images that came into use and forgets those that left it.
+    pub(crate) fn refresh(
+        &mut self,
+        fleets: &BTreeMap<FleetName, FleetState>,
+        images: &dyn Images,
+    ) {
+        let in_use: BTreeSet<&ImageRef> = fleets
+            .values()
+            .flat_map(|fleet| fleet.instances.values())
+            .map(|instance| &instance.build.image)
+            .collect();
+        self.known.retain(|image, _| in_use.contains(image));
+        self.missing = 0;
+        for image in in_use {
+            if self.known.contains_key(image) {
+                continue;
+            }
+            match images.manifest(image) {
+                Some(manifest) => {
+                    self.known.insert(image.clone(), Arc::new(manifest));
+                    self.version += 1;
+                }
+                None => self.missing += 1,
+            }
+        }
+    }
+
+    fn get(&self, image: &ImageRef) -> Option<&ImageManifest> {
+        self.known.get(image).map(|manifest| &**manifest)
+    }
+}
+
+/// Why the entries of a fleet are not set now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoEntries {
+    /// Where this instance is was not heard yet: its provider has not answered in this run. An
+    /// entry that is left out for that would take a serving instance away from its clients.
+    AddressUnknown(InstanceId),
+    /// What this image serves is not known.
+    NoManifest(ImageRef),
+}
+
+/// The entries of a fleet.
+///
+/// An instance that its provider does not have, or that has no address there yet, has nothing
+/// that clients could reach, and gets no entry.
+pub(crate) fn catalogue_entries(
+    name: &FleetName,
+    fleet: &FleetState,
+    roles: &BTreeMap<InstanceId, CatalogueRole>,
+    observed: &Observed,
+    addresses: &Addresses,
+    manifests: &Manifests,
+) -> Result<Vec<CatalogueEntry>, NoEntries> {
+    let mut entries = Vec::with_capacity(roles.len());
+    for (id, role) in roles {
+        let Some(instance) = fleet.instances.get(id) else {
+            continue;
+        };
+        if *role == CatalogueRole::Absent {
+            continue;
+        }
+        let Some(address) = addresses.get(id) else {
+            let machine = observed.instances.get(id).and_then(|seen| seen.machine);
+            if machine.is_none() {
+                return Err(NoEntries::AddressUnknown(id.clone()));
+            }
+            continue;
+        };
+        let image = &instance.build.image;
+        let manifest = manifests
+            .get(image)
+            .ok_or_else(|| NoEntries::NoManifest(image.clone()))?;
+        let services = manifest
+            .services
+            .iter()
+            .map(|service| CatalogueService {
+                name: service.name.clone(),
+                port: service.port,
+                tags: service.tags.clone(),
+            })
+            .collect();
+        entries.push(CatalogueEntry {
+            instance: id.clone(),
+            fleet: name.clone(),
+            address,
+            role: *role,
+            services,
+        });
+    }
+    Ok(entries)
+}
+
+/// What to probe: each service of each instance that has an address and is not being removed.
+pub(crate) fn probe_targets(
+    fleets: &BTreeMap<FleetName, FleetState>,
+    addresses: &Addresses,
+    manifests: &Manifests,
+) -> BTreeMap<InstanceId, Vec<ProbeTarget>> {
+    let mut targets = BTreeMap::new();
+    for (id, instance) in fleets.values().flat_map(|fleet| &fleet.instances) {
+        if !is_probed(instance) {
+            continue;
+        }
+        let (Some(address), Some(manifest)) =
+            (addresses.get(id), manifests.get(&instance.build.image))
+        else {
+            continue;
+        };
+        let services: Vec<ProbeTarget> = manifest
+            .services
+            .iter()
+            .map(|service| ProbeTarget {
+                address: SocketAddr::new(address, service.port),
+                http_path: http_path(manifest, service.port),
+            })
+            .collect();
+        if !services.is_empty() {
+            targets.insert(id.clone(), services);
+        }
+    }
+    targets
+}
+
+fn is_probed(instance: &Instance) -> bool {
+    match instance.life {
+        Life::Making | Life::Up | Life::Draining(_) => true,
+        Life::Retiring(_) => false,
+    }
+}
+
+/// The path of the image's own HTTP check of this port. One that counts in some roles only may
+/// fail by design in the others, so it says nothing about whether the workload can be reached.
+fn http_path(manifest: &ImageManifest, port: u16) -> Option<String> {
+    manifest.checks.iter().find_map(|check| match check.kind() {
+        Some(CheckKind::Http {
+            path,
+            port: checked,
+        }) if checked == port && check.when == CheckWhen::Always => Some(path.to_owned()),
+        Some(CheckKind::Http { .. } | CheckKind::Tcp { .. } | CheckKind::Exec { .. }) | None => {
+            None
+        }
+    })
+}
+
+/// Who may enrol and hold a session: every instance that has a record.
+pub(crate) fn admitted(fleets: &BTreeMap<FleetName, FleetState>) -> BTreeMap<InstanceId, Admitted> {
+    let mut admitted = BTreeMap::new();
+    for (name, fleet) in fleets {
+        for (id, instance) in &fleet.instances {
+            admitted.insert(
+                id.clone(),
+                Admitted {
+                    fleet: name.clone(),
+                    image: instance.build.image.clone(),
+                    wanted: instance.wanted,
+                },
+            );
+        }
+    }
+    admitted
+}

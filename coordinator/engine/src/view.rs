@@ -1,0 +1,133 @@
+//! What others may see of the engine: one immutable picture for each pass, shared by reference.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use calvin_model::{Epoch, FleetName, InstanceId};
+use calvin_planner::{FleetReport, FleetState, MachineState, Moment, Observed};
+
+use crate::{hold::Held, ports::Revision};
+
+/// The engine after its newest pass. Cloning costs a few reference counts.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Grows with each pass and each command.
+    pub number: u64,
+    /// Who decides.
+    pub epoch: Epoch,
+    /// The decision clock.
+    pub moment: Moment,
+    /// How long this run has lasted.
+    pub up: Duration,
+    /// Milliseconds since 1970 UTC.
+    pub wall_ms: u64,
+    /// The store's newest commit.
+    pub revision: Revision,
+    /// Why nothing is decided now, if nothing is.
+    pub held: Option<Held>,
+    /// The committed state.
+    pub fleets: Arc<BTreeMap<FleetName, FleetState>>,
+    /// The newest report of each fleet; while held, that of before.
+    pub reports: Arc<BTreeMap<FleetName, FleetReport>>,
+    /// What was seen in this pass.
+    pub observed: Arc<Observed>,
+    /// What a person should look at.
+    pub notices: Arc<Vec<Notice>>,
+}
+
+/// Something that a person should look at. None of it is acted on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Notice {
+    /// A machine with our tag that nobody intended. It is shown, never removed.
+    Stray {
+        /// Whose list it is in.
+        provider: String,
+        /// The instance that its tag names.
+        instance: InstanceId,
+        /// Its state.
+        state: MachineState,
+        /// Its address, once it has one.
+        address: Option<IpAddr>,
+    },
+    /// More than one machine carries the tag of one instance.
+    Doubled {
+        /// The instance.
+        instance: InstanceId,
+        /// The providers whose lists they are in, one entry for each machine.
+        providers: Vec<String>,
+    },
+    /// Something is wrong with an instance's identity.
+    Alarm {
+        /// The instance.
+        instance: InstanceId,
+        /// What.
+        text: String,
+    },
+    /// A fleet names a provider that `calvin.toml` does not have.
+    NoProvider {
+        /// The fleet.
+        fleet: FleetName,
+        /// The provider named.
+        provider: String,
+    },
+    /// Entries of a fleet cannot be written: an image's manifest is not recorded here.
+    NoManifest {
+        /// The fleet.
+        fleet: FleetName,
+        /// The image.
+        image: String,
+    },
+    /// An action whose preconditions do not hold in the committed state; it was not carried out.
+    /// The planner never plans one, so this is a fault of ours.
+    Refused {
+        /// The action.
+        what: String,
+        /// The precondition.
+        why: &'static str,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stray {
+                provider,
+                instance,
+                state,
+                address,
+            } => {
+                write!(
+                    f,
+                    "provider {provider} has a machine for {instance} ({state:?}"
+                )?;
+                if let Some(address) = address {
+                    write!(f, ", {address}")?;
+                }
+                write!(
+                    f,
+                    "), which nobody here intended; it is left alone: look at it, and delete it by hand if it is not needed"
+                )
+            }
+            Self::Doubled {
+                instance,
+                providers,
+            } => write!(
+                f,
+                "{} machines carry the tag of {instance}, at {}",
+                providers.len(),
+                providers.join(", ")
+            ),
+            Self::Alarm { instance, text } => write!(f, "identity of {instance}: {text}"),
+            Self::NoProvider { fleet, provider } => write!(
+                f,
+                "fleet {fleet} is to be made on provider {provider}, which calvin.toml does not have"
+            ),
+            Self::NoManifest { fleet, image } => write!(
+                f,
+                "the catalogue of fleet {fleet} is left as it is: image {image} is not recorded here"
+            ),
+            Self::Refused { what, why } => {
+                write!(f, "not carried out: {what}: {why}; please report this")
+            }
+        }
+    }
+}
