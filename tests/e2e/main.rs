@@ -1,0 +1,7 @@
+//! The real binaries, end to end: each test has an environment of its own, with a coordinator,
+//! machines, names and traffic, and ends all of it also when it fails.
+
+mod agents;
+mod crashes;
+mod rollouts;
+mod support;

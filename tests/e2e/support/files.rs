@@ -1,0 +1,162 @@
+//! The files that tests write: images of our own workloads, and fleets with times that suit a test.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::processes::HOME_VARIABLE;
+
+/// Every workload listens here, on the address of its instance.
+pub(crate) const PORT: u16 = 8080;
+
+/// Writes the image of a web server; the directory.
+pub(crate) fn web_image(calvin: &Path, home: &Path, version: &str, fault: &str) -> PathBuf {
+    let mut command = vec![
+        calvin.to_string_lossy().into_owned(),
+        "workload".to_owned(),
+        "web".to_owned(),
+        "--listen".to_owned(),
+        format!("${{CALVIN_ADDRESS}}:{PORT}"),
+        "--version".to_owned(),
+        version.to_owned(),
+    ];
+    if !fault.is_empty() {
+        command.push(fault.to_owned());
+    }
+    image(home, "web", version, &command, "/health")
+}
+
+/// Writes the image of the load generator; the directory.
+pub(crate) fn client_image(calvin: &Path, home: &Path, service: &str) -> PathBuf {
+    let command = [
+        calvin.to_str().expect("the program's path is text"),
+        "workload",
+        "load",
+        "--service",
+        service,
+        "--dns",
+        "${CALVIN_DNS}",
+        "--domain",
+        "${CALVIN_DOMAIN}",
+        "--listen",
+        &format!("${{CALVIN_ADDRESS}}:{PORT}"),
+    ]
+    .map(str::to_owned);
+    image(home, "client", "1.0", &command, "/health")
+}
+
+/// Writes an image with one service of its own name and one check; the directory.
+pub(crate) fn image(
+    home: &Path,
+    name: &str,
+    version: &str,
+    command: &[String],
+    check: &str,
+) -> PathBuf {
+    let text = format!(
+        r#"name = "{name}"
+version = "{version}"
+
+[workload]
+command = {command:?}
+stop_timeout = "2s"
+
+[workload.env]
+{HOME_VARIABLE} = {home:?}
+
+[[service]]
+name = "{name}"
+port = {PORT}
+
+[[check]]
+name = "page"
+http = "{check}"
+port = {PORT}
+interval = "250ms"
+timeout = "1s"
+"#,
+        home = home.to_string_lossy(),
+    );
+    custom_image(home, name, version, &text)
+}
+
+/// Writes an image as it is; the directory.
+pub(crate) fn custom_image(home: &Path, name: &str, version: &str, text: &str) -> PathBuf {
+    let folder = home.join(format!("images/{name}-{version}"));
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    fs::write(folder.join("image.toml"), text).expect("a file can be written");
+    folder
+}
+
+/// A fleet whose rollouts take seconds.
+#[derive(Debug, Clone)]
+pub(crate) struct Fleet {
+    pub(crate) name: String,
+    pub(crate) image: String,
+    pub(crate) count: u32,
+    pub(crate) surge: String,
+    pub(crate) min_healthy: &'static str,
+    pub(crate) healthy_deadline: &'static str,
+    pub(crate) settle: &'static str,
+    pub(crate) bake: &'static str,
+    pub(crate) drain: &'static str,
+    pub(crate) silent_after: &'static str,
+    pub(crate) unmanaged_after: &'static str,
+}
+
+impl Fleet {
+    pub(crate) fn new(name: &str, image: &str, count: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            image: image.to_owned(),
+            count,
+            surge: "100%".to_owned(),
+            min_healthy: "500ms",
+            healthy_deadline: "8s",
+            settle: "1500ms",
+            bake: "2s",
+            drain: "2s",
+            silent_after: "5s",
+            unmanaged_after: "15m",
+        }
+    }
+
+    pub(crate) fn toml(&self) -> String {
+        let Self {
+            name,
+            image,
+            count,
+            surge,
+            min_healthy,
+            healthy_deadline,
+            settle,
+            bake,
+            drain,
+            silent_after,
+            unmanaged_after,
+        } = self;
+        format!(
+            r#"name = "{name}"
+image = "{image}"
+count = {count}
+
+[replace]
+surge = "{surge}"
+min_healthy = "{min_healthy}"
+healthy_deadline = "{healthy_deadline}"
+progress_deadline = "{healthy_deadline}"
+settle = "{settle}"
+settle_max = "3s"
+bake = "{bake}"
+
+[drain]
+timeout = "{drain}"
+
+[repair]
+silent_after = "{silent_after}"
+unmanaged_after = "{unmanaged_after}"
+"#
+        )
+    }
+}
