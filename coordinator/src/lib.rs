@@ -19,6 +19,8 @@ pub mod api;
 
 pub mod catalogue;
 
+pub mod cli;
+
 pub mod config;
 
 pub mod images;

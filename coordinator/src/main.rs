@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary `calvin`: the coordinator and its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    calvin_coordinator::cli::run()
+}

@@ -1,0 +1,91 @@
+//! Every subcommand of `calvin`, one file each: arguments become a request, the operator service
+//! answers, a pure function renders. Nothing here decides anything about a fleet.
+
+mod arguments;
+mod ca;
+mod caller;
+mod certificate;
+mod completions;
+mod context;
+mod contexts;
+mod doctor;
+mod exit;
+mod failure;
+mod feed;
+mod fleet;
+mod follow;
+#[cfg(test)]
+mod golden;
+mod image;
+mod instance;
+mod live;
+mod operator;
+mod render;
+mod rollout;
+mod screen;
+mod setting;
+mod status;
+mod style;
+mod table;
+mod target;
+mod undo;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tokio::runtime::Runtime;
+
+pub use exit::Exit;
+
+use self::{
+    arguments::{Arguments, Command},
+    failure::Failure,
+    setting::Setting,
+};
+
+/// Runs `calvin` with the arguments of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let setting = Setting::new(arguments.global);
+    let exit = match carry_out(arguments.command, &setting) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            setting.screen.fail(&failure);
+            failure.exit()
+        }
+    };
+    exit.into()
+}
+
+fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
+    // A client waits for one connection; servers make a runtime of their own size.
+    let asking = || runtime(tokio::runtime::Builder::new_current_thread());
+    match command {
+        Command::Status(arguments) => asking()?.block_on(status::run(arguments, setting)),
+        Command::Fleet(command) => asking()?.block_on(fleet::run(command, setting)),
+        Command::Rollout(command) => asking()?.block_on(rollout::run(command, setting)),
+        Command::Undo(arguments) => asking()?.block_on(undo::run(arguments, setting)),
+        Command::Instance(command) => asking()?.block_on(instance::run(command, setting)),
+        Command::Image(command) => asking()?.block_on(image::run(command, setting)),
+        Command::Operator(command) => asking()?.block_on(operator::run(command, setting)),
+        Command::Ca(command) => asking()?.block_on(ca::run(command, setting)),
+        Command::Doctor => asking()?.block_on(doctor::run(setting)),
+        Command::Context(command) => context::run(command, setting),
+        Command::Completions(arguments) => completions::run(&arguments, setting),
+        Command::Workload(command) => {
+            runtime(tokio::runtime::Builder::new_multi_thread())?
+                .block_on(crate::demo::workload::run(command))
+                .map_err(|error| Failure::new(Exit::Failed, "the workload ended").because(error))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn runtime(mut builder: tokio::runtime::Builder) -> Result<Runtime, Failure> {
+    builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, "could not start").because(error))
+}

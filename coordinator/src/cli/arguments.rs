@@ -1,0 +1,65 @@
+//! The command line as it is typed.
+
+use clap::{Parser, Subcommand};
+
+use super::{
+    ca::CaCommand,
+    completions::CompletionsArguments,
+    context::ContextCommand,
+    exit::Exit,
+    fleet::FleetCommand,
+    image::ImageCommand,
+    instance::InstanceCommand,
+    operator::OperatorCommand,
+    rollout::{BackArguments, RolloutCommand},
+    setting::Global,
+    status::StatusArguments,
+};
+use crate::demo::workload::WorkloadCommand;
+
+/// Replaces running fleets blue-green, driven by the health of their agents.
+#[derive(Debug, Parser)]
+#[command(name = "calvin", version, after_help = Exit::help(), max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// What is wrong, since when, what happens next, and what to type.
+    Status(StatusArguments),
+    /// Fleets: how many instances of which image.
+    #[command(subcommand)]
+    Fleet(FleetCommand),
+    /// Rollouts: replace a fleet's image, watch it, go back.
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
+    /// Roll out the image that served before.
+    Undo(BackArguments),
+    /// Single machines.
+    #[command(subcommand)]
+    Instance(InstanceCommand),
+    /// Builds that the coordinator knows.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Who may speak to the environment.
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+    /// The environment's certificate authority.
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// The environments that you work with.
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// What is wrong here, on the way, and at the coordinator.
+    Doctor,
+    /// What a shell needs to complete commands and flags.
+    Completions(CompletionsArguments),
+    /// The demo's workloads.
+    #[command(subcommand, hide = true)]
+    Workload(WorkloadCommand),
+}

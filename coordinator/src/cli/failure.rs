@@ -1,0 +1,191 @@
+//! What went wrong, as it is told to people: what was tried on which object, why it failed, what
+//! to do next. The one place where a failure becomes text, and where gRPC's codes become exits.
+
+use std::error::Error;
+
+use serde_json::json;
+use tonic::{Code, Status};
+
+use super::{
+    exit::Exit,
+    screen::Format,
+    style::{Paint, Tone},
+};
+
+/// Why a command ended without being done.
+#[derive(Debug, thiserror::Error)]
+#[error("{tried}")]
+pub(crate) struct Failure {
+    tried: String,
+    #[source]
+    cause: Option<anyhow::Error>,
+    next: Option<String>,
+    exit: Exit,
+}
+
+/// What the coordinator answered: its message alone, without gRPC's own words around it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Answer(String);
+
+impl Failure {
+    /// A failure to do `tried`, which ends with `exit`.
+    pub(crate) fn new(exit: Exit, tried: impl Into<String>) -> Self {
+        Self {
+            tried: tried.into(),
+            cause: None,
+            next: None,
+            exit,
+        }
+    }
+
+    /// Says why.
+    pub(crate) fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Says why, in words.
+    pub(crate) fn reason(self, text: impl Into<String>) -> Self {
+        self.because(Answer(text.into()))
+    }
+
+    /// Says what to do next.
+    pub(crate) fn next(mut self, advice: impl Into<String>) -> Self {
+        self.next = Some(advice.into());
+        self
+    }
+
+    /// What the coordinator said instead of doing `tried`.
+    pub(crate) fn answered(tried: impl Into<String>, status: &Status) -> Self {
+        let (exit, next) = judged(status.code());
+        let text = match status.message() {
+            "" => status.code().description(),
+            message => message,
+        };
+        let failure = Self::new(exit, tried).reason(text);
+        match next {
+            Some(next) => failure.next(next),
+            None => failure,
+        }
+    }
+
+    /// How the program ends.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The whole chain, once, for standard error.
+    pub(crate) fn report(&self, format: Format, paint: Paint) -> String {
+        let causes = self.causes();
+        match format {
+            Format::Json => {
+                let object = json!({ "error": {
+                    "exit": self.exit.name(),
+                    "code": self.exit.code(),
+                    "tried": self.tried,
+                    "causes": causes,
+                    "next": self.next,
+                }});
+                format!("{object}\n")
+            }
+            Format::Table => {
+                let mut text = paint.tone(Tone::Bad, "error: ");
+                text.push_str(&self.tried);
+                for cause in &causes {
+                    text.push_str(": ");
+                    text.push_str(cause);
+                }
+                text.push('\n');
+                if let Some(next) = &self.next {
+                    text.push_str(&paint.tone(Tone::Bold, " next: "));
+                    text.push_str(next);
+                    text.push('\n');
+                }
+                text
+            }
+        }
+    }
+
+    fn causes(&self) -> Vec<String> {
+        let mut causes: Vec<String> = Vec::new();
+        let mut link = self.source();
+        while let Some(cause) = link {
+            let text = cause.to_string();
+            // Some libraries repeat their source in their own text.
+            if causes.last().is_none_or(|last| !last.contains(&text)) {
+                causes.push(text);
+            }
+            link = cause.source();
+        }
+        causes
+    }
+}
+
+/// The exit and the advice that belong to a code of gRPC.
+fn judged(code: Code) -> (Exit, Option<&'static str>) {
+    match code {
+        Code::Ok => (Exit::Done, None),
+        Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, None),
+        Code::NotFound
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::ResourceExhausted => (Exit::Refused, None),
+        // The client's own timeout comes as `Cancelled`.
+        Code::DeadlineExceeded | Code::Cancelled => (
+            Exit::Timeout,
+            Some("whether it was done is not known; look with: calvin status"),
+        ),
+        Code::Unavailable => (
+            Exit::CouldNotAsk,
+            Some("look for the cause with: calvin doctor"),
+        ),
+        Code::Unimplemented => (
+            Exit::Failed,
+            Some("the coordinator is of another version; compare with: calvin doctor"),
+        ),
+        Code::Unknown | Code::Internal | Code::DataLoss => (
+            Exit::Failed,
+            Some("the coordinator's log says more; then: calvin doctor"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_was_tried_why_and_what_next() {
+        let status = Status::not_found("no fleet is called wbe; did you mean web?");
+        let failure =
+            Failure::answered("could not scale fleet wbe", &status).next("calvin fleet list");
+        assert_eq!(
+            failure.report(Format::Table, Paint::Plain),
+            "error: could not scale fleet wbe: no fleet is called wbe; did you mean web?\n \
+             next: calvin fleet list\n"
+        );
+        assert_eq!(failure.exit(), Exit::Refused);
+    }
+
+    #[test]
+    fn a_failure_in_json_has_the_name_of_its_exit() {
+        let failure = Failure::answered("could not ask", &Status::unavailable("gone"));
+        let value: serde_json::Value =
+            serde_json::from_str(&failure.report(Format::Json, Paint::Plain)).unwrap();
+        assert_eq!(value["error"]["exit"], "could_not_ask");
+        assert_eq!(value["error"]["code"], 6);
+        assert_eq!(value["error"]["causes"][0], "gone");
+    }
+
+    #[test]
+    fn a_cause_that_repeats_its_source_is_told_once() {
+        let failure = Failure::new(Exit::Failed, "could not read x")
+            .because(anyhow::anyhow!("no such file").context("open: no such file"));
+        let text = failure.report(Format::Table, Paint::Plain);
+        assert_eq!(text.matches("no such file").count(), 1, "{text}");
+    }
+}

@@ -1,0 +1,27 @@
+//! What was changed, each line after the environment's name: nobody should have to wonder where.
+
+use crate::cli::{
+    style::{Canvas, Tone, tame},
+    view::ChangeView,
+};
+
+/// What was changed.
+pub(crate) fn change(change: &ChangeView, canvas: Canvas) -> String {
+    let mut text = String::new();
+    for line in &change.lines {
+        text.push_str(&said(&change.environment, line, canvas));
+    }
+    if change.lines.is_empty() {
+        text.push_str(&said(&change.environment, "nothing to change", canvas));
+    }
+    if let Some(next) = &change.next {
+        text.push_str(&canvas.labelled(6, "next", Tone::Dim, next));
+    }
+    text
+}
+
+/// `[prod] line`.
+pub(crate) fn said(environment: &str, line: &str, canvas: Canvas) -> String {
+    let prefix = format!("[{environment}]");
+    canvas.labelled(prefix.chars().count() + 1, &prefix, Tone::Bold, &tame(line))
+}

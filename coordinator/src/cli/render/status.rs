@@ -1,0 +1,251 @@
+//! `calvin status`, the first thing typed at three in the morning: what is wrong, since when, what
+//! happens next and when, and what to type. What is well takes one line.
+
+use calvin_planner::phase::Phase;
+
+use super::{
+    instance,
+    phase::{self, Standing},
+    time::span,
+    wait,
+};
+use crate::cli::{
+    style::{Canvas, Tone, count, tame},
+    view::{FleetView, InstanceView, RolloutView, StatusView},
+};
+
+/// Instances named where many have the same trouble; the rest is counted.
+const NAMED: usize = 3;
+
+/// How much a fleet needs a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    /// Nothing to do.
+    Well,
+    /// Something is under way, as it should be.
+    Busy,
+    /// A person should look, not at once.
+    Look,
+    /// Something is wrong now.
+    Wrong,
+}
+
+impl Need {
+    const fn mark(self) -> (&'static str, Tone) {
+        match self {
+            Self::Well => ("ok  ", Tone::Good),
+            Self::Busy => ("busy", Tone::Blue),
+            Self::Look => ("look", Tone::Warn),
+            Self::Wrong => ("BAD ", Tone::Bad),
+        }
+    }
+}
+
+/// The state of everything, worst first as the coordinator sends it.
+pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
+    let mut text = heading(status, canvas);
+    if let Some(held) = &status.held {
+        let sentence = format!("the coordinator decides nothing: {}", tame(held));
+        text.push_str(&canvas.labelled(6, "HELD", Tone::Bad, &sentence));
+        text.push_str(&canvas.labelled(
+            6,
+            "",
+            Tone::Dim,
+            "what runs goes on as it is; type: calvin doctor",
+        ));
+    }
+    for notice in &status.notices {
+        text.push_str(&canvas.labelled(6, "look", Tone::Warn, &tame(notice)));
+    }
+    for fleet in &status.fleets {
+        text.push_str(&fleet_lines(fleet, canvas));
+    }
+    if status.fleets.is_empty() {
+        text.push_str("no fleet yet; make one with: calvin fleet apply FLEET.toml\n");
+    }
+    text
+}
+
+fn heading(status: &StatusView, canvas: Canvas) -> String {
+    let troubled = status
+        .fleets
+        .iter()
+        .filter(|fleet| need(fleet) >= Need::Look)
+        .count();
+    let verdict = match (status.held.is_some(), troubled) {
+        (true, _) => canvas.paint.tone(Tone::Bad, "held"),
+        (false, 0) => canvas.paint.tone(Tone::Good, "all well"),
+        (false, some) => canvas.paint.tone(Tone::Bad, &format!("{some} in trouble")),
+    };
+    format!(
+        "{}  {}, {verdict}; coordinator up {} (epoch {})\n",
+        canvas
+            .paint
+            .tone(Tone::Bold, &format!("[{}]", status.environment)),
+        count(status.fleets.len(), "fleet"),
+        span(status.up_ms),
+        status.epoch
+    )
+}
+
+/// One fleet: a line when it is well, and below it what is not.
+fn fleet_lines(fleet: &FleetView, canvas: Canvas) -> String {
+    let need = need(fleet);
+    let (mark, tone) = need.mark();
+    let mut text = format!(
+        "{}  {}  {}\n",
+        canvas.paint.tone(tone, mark),
+        canvas.paint.tone(Tone::Bold, &fleet.name),
+        summary(fleet)
+    );
+    for line in wrong(fleet) {
+        text.push_str(&canvas.labelled(wait::LABEL, "  wrong", Tone::Bad, &line));
+    }
+    text.push_str(&wait::lines(canvas, &fleet.waiting, &fleet.blocked));
+    if let Some(command) = to_type(fleet, need) {
+        text.push_str(&canvas.labelled(wait::LABEL, "  type", Tone::Bold, &command));
+    }
+    text
+}
+
+/// `web@1.0 -> web@2.0, 5 of 5 serving, soaking for 12s`.
+pub(crate) fn summary(fleet: &FleetView) -> String {
+    let running = fleet.rollout.as_ref().filter(|rollout| !rollout.ended);
+    let image = match running {
+        Some(rollout) => images(rollout),
+        None => fleet
+            .image
+            .clone()
+            .unwrap_or_else(|| "no image yet".to_owned()),
+    };
+    let mut text = format!("{image}, {} of {} serving", fleet.serving, fleet.wanted);
+    if fleet.deleting {
+        text.push_str(", being deleted");
+    }
+    if let Some(rollout) = &fleet.rollout {
+        let ago = span(rollout.phase_ms);
+        let phase = phase::words(&rollout.phase);
+        if rollout.ended {
+            text.push_str(&format!(", {} {phase} {ago} ago", rollout.id));
+        } else {
+            text.push_str(&format!(", {phase} for {ago}"));
+        }
+    }
+    text
+}
+
+/// `web@1.0 -> web@2.0`.
+pub(crate) fn images(rollout: &RolloutView) -> String {
+    match &rollout.from {
+        Some(from) => format!("{from} -> {}", rollout.to),
+        None => rollout.to.clone(),
+    }
+}
+
+fn need(fleet: &FleetView) -> Need {
+    let first = fleet.image.is_none();
+    if troubled(fleet).next().is_some()
+        || (fleet.serving < fleet.wanted && !first && !fleet.deleting)
+    {
+        return Need::Wrong;
+    }
+    let standing = fleet
+        .rollout
+        .as_ref()
+        .and_then(|rollout| phase::parse(&rollout.phase))
+        .map(phase::standing);
+    match standing {
+        Some(Standing::GoingBack | Standing::Broken) => Need::Wrong,
+        // Until the file names an image that serves, somebody must decide what comes next.
+        Some(Standing::WentBack) if fleet.image_applied != fleet.image => Need::Look,
+        Some(Standing::UnderWay | Standing::Well | Standing::WentBack) | None => {
+            let running = fleet.rollout.as_ref().is_some_and(|rollout| !rollout.ended);
+            if !fleet.blocked.is_empty() {
+                Need::Look
+            } else if running || fleet.deleting {
+                Need::Busy
+            } else {
+                Need::Well
+            }
+        }
+    }
+}
+
+fn wrong(fleet: &FleetView) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(rollout) = &fleet.rollout
+        && let Some(reason) = &rollout.reason
+        && need(fleet) >= Need::Look
+    {
+        lines.push(format!(
+            "{} to {}: {}",
+            rollout.id,
+            rollout.to,
+            tame(reason)
+        ));
+    }
+    // What is wrong with many is told once: forty lost machines are one sentence.
+    let mut kinds: Vec<(String, Vec<&InstanceView>)> = Vec::new();
+    for one in troubled(fleet) {
+        let why = instance::why(one);
+        match kinds
+            .iter_mut()
+            .find(|(known, same)| *known == why && same[0].class == one.class)
+        {
+            Some((_, same)) => same.push(one),
+            None => kinds.push((why, vec![one])),
+        }
+    }
+    for (why, same) in kinds {
+        match same.as_slice() {
+            [one] => lines.push(instance::trouble(one)),
+            many => lines.push(trouble_of_many(&why, many)),
+        }
+    }
+    lines
+}
+
+fn trouble_of_many(why: &str, many: &[&InstanceView]) -> String {
+    let named: Vec<String> = many.iter().take(NAMED).map(|one| tame(&one.id)).collect();
+    let rest = match many.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    format!(
+        "{} are {}: {} ({}{rest})",
+        count(many.len(), "instance"),
+        tame(&many[0].class),
+        tame(why),
+        named.join(", ")
+    )
+}
+
+/// The instances that a person should look at. A green that is not healthy yet is what a rollout
+/// waits for while it provisions, and its deadline is shown: no trouble by itself.
+fn troubled(fleet: &FleetView) -> impl Iterator<Item = &InstanceView> {
+    let provisioning = fleet
+        .rollout
+        .as_ref()
+        .is_some_and(|rollout| phase::parse(&rollout.phase) == Some(Phase::Provisioning));
+    fleet.instances.iter().filter(move |one| {
+        let expected = provisioning
+            && one.set.as_deref() == Some("green")
+            && one.alarm.is_none()
+            && one.fault.is_none()
+            && one.class == "unhealthy";
+        instance::in_trouble(one) && !expected
+    })
+}
+
+fn to_type(fleet: &FleetView, need: Need) -> Option<String> {
+    let running = fleet.rollout.as_ref().is_some_and(|rollout| !rollout.ended);
+    match need {
+        Need::Well => None,
+        Need::Busy if running => Some(format!("calvin rollout watch {}", fleet.name)),
+        Need::Busy => Some(format!("calvin fleet show {}", fleet.name)),
+        Need::Look | Need::Wrong if fleet.rollout.is_some() => {
+            Some(format!("calvin rollout explain {}", fleet.name))
+        }
+        Need::Look | Need::Wrong => Some(format!("calvin instance list {}", fleet.name)),
+    }
+}

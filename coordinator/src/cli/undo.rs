@@ -1,0 +1,42 @@
+//! `calvin undo`: roll out the image that served before the last rollout.
+
+use calvin_proto::wire::RolloutRequest;
+
+use super::{
+    exit::Exit,
+    failure::Failure,
+    fleet::changed,
+    follow::{Aim, Course, follow},
+    rollout::BackArguments,
+    setting::Setting,
+};
+
+/// Carries out the command.
+pub(crate) async fn run(arguments: BackArguments, setting: &Setting) -> Result<Exit, Failure> {
+    let caller = setting.connect_to_watch().await?;
+    let environment = caller.about().await?.environment;
+    let BackArguments {
+        fleet,
+        reason,
+        detach,
+    } = arguments;
+    let tried = format!("[{environment}] could not undo the last rollout of fleet {fleet}");
+    let request = RolloutRequest {
+        fleet: fleet.clone(),
+        reason,
+    };
+    let reply = caller
+        .ask(&tried, caller.client().undo_rollout(request))
+        .await?;
+    let change = changed(setting, environment.clone(), reply)?;
+    let Some(rollout) = change.rollout.filter(|_| !detach) else {
+        return Ok(Exit::Done);
+    };
+    let course = Course {
+        environment,
+        fleet,
+        rollout: Some(rollout),
+        aim: Aim::Forward,
+    };
+    follow(setting, &caller, course).await
+}

@@ -1,0 +1,28 @@
+//! The coordinator's replies as `--output json` shows them: one struct for each message, with the
+//! same field names as on the wire (`proto/calvin/v1/operator.proto` documents them), where an
+//! empty text is `null` and a number of an enum is its word. Scripts rely on these names: fields
+//! are added, never renamed or removed.
+
+mod admin;
+mod fleet;
+mod plan;
+
+pub(crate) use admin::{
+    CaView, CheckView, ContextView, DoctorView, HistoryLineView, ImageView, OperatorView,
+};
+pub(crate) use fleet::{
+    BlockedView, FleetView, InstanceView, ReportView, RolloutView, ShownFleetView, StatusView,
+    WaitingView,
+};
+pub(crate) use plan::{ChangeView, PlanView};
+#[cfg(test)]
+pub(crate) use plan::{PlanStepView, WayBackView};
+
+/// `None` for the wire's empty text.
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn each<W, V: From<W>>(items: Vec<W>) -> Vec<V> {
+    items.into_iter().map(V::from).collect()
+}

@@ -1,0 +1,326 @@
+//! The calls of the operator service, each answered from the script.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use calvin_proto::wire::{
+    AboutReply, AboutRequest, AddImageRequest, AddOperatorReply, AddOperatorRequest,
+    ApplyFleetRequest, ChangeReply, ConsoleChunk, ConsoleRequest, DoctorCheck, DoctorReply,
+    DoctorRequest, FleetRequest, HistoryLine, HistoryRequest, Image, InstanceRequest,
+    InstanceStatus, ListImagesReply, ListImagesRequest, ListOperatorsReply, ListOperatorsRequest,
+    PlanRolloutReply, PlanRolloutRequest, PlanStep, RevokeOperatorRequest, RolloutRequest,
+    RolloutStatus, RotateCaReply, RotateCaRequest, ScaleFleetRequest, ShowCaReply, ShowCaRequest,
+    ShowFleetReply, StartRolloutRequest, StatusReply, StatusRequest, TrustedCa,
+    operator_server::Operator,
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Shared,
+    states::{self, Rest},
+};
+
+/// 2026-11-23 09:43:10 UTC.
+const WALL_MS: u64 = 1_795_426_990_000;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service.
+pub(super) struct Script {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Script {
+    fn changed(&self, what: String, line: &str, rollout: &str) -> Answer<ChangeReply> {
+        self.shared.changes.lock().unwrap().push(what);
+        Ok(Response::new(ChangeReply {
+            lines: vec![line.to_owned()],
+            rollout: rollout.to_owned(),
+            next: String::new(),
+        }))
+    }
+}
+
+fn known(fleet: &str) -> Result<(), Status> {
+    match fleet {
+        "wbe" => Err(Status::not_found(
+            "there is no fleet wbe; did you mean web?",
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[tonic::async_trait]
+impl Operator for Script {
+    type WatchStatusStream = Items<StatusReply>;
+    type WatchRolloutStream = Items<RolloutStatus>;
+    type HistoryStream = Items<HistoryLine>;
+    type ConsoleStream = Items<ConsoleChunk>;
+
+    async fn about(&self, _: Request<AboutRequest>) -> Answer<AboutReply> {
+        Ok(Response::new(AboutReply {
+            environment: "test".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch: 1,
+            caller: "uid 1000".to_owned(),
+            role: "admin".to_owned(),
+            domain: "test.internal".to_owned(),
+            operator_address: "127.0.0.1:7443".to_owned(),
+            wall_ms: now_ms(),
+        }))
+    }
+
+    async fn status(&self, request: Request<StatusRequest>) -> Answer<StatusReply> {
+        let fleet = request.into_inner().fleet;
+        if fleet == "stuck" {
+            std::future::pending::<()>().await;
+        }
+        known(&fleet)?;
+        let name = if fleet.is_empty() { "web" } else { &fleet };
+        Ok(Response::new(StatusReply {
+            environment: "test".to_owned(),
+            wall_ms: WALL_MS,
+            fleets: vec![states::fleet(name)],
+            epoch: 1,
+            up_ms: 60_000,
+            ..StatusReply::default()
+        }))
+    }
+
+    async fn watch_status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Answer<Self::WatchStatusStream> {
+        let reply = self.status(request).await?.into_inner();
+        Ok(Response::new(stream::iter([Ok(reply)]).boxed()))
+    }
+
+    async fn apply_fleet(&self, request: Request<ApplyFleetRequest>) -> Answer<ChangeReply> {
+        let ApplyFleetRequest { file, toml, .. } = request.into_inner();
+        if toml == "broken" {
+            return Err(Status::invalid_argument(format!(
+                "{file}:1:7: expected `=`"
+            )));
+        }
+        self.changed(
+            format!("apply {file} {}", toml.trim()),
+            "fleet web is made",
+            "",
+        )
+    }
+
+    async fn show_fleet(&self, request: Request<FleetRequest>) -> Answer<ShowFleetReply> {
+        let fleet = request.into_inner().fleet;
+        known(&fleet)?;
+        Ok(Response::new(ShowFleetReply {
+            status: Some(states::fleet(&fleet)),
+            toml: format!("name = \"{fleet}\"\n"),
+        }))
+    }
+
+    async fn scale_fleet(&self, request: Request<ScaleFleetRequest>) -> Answer<ChangeReply> {
+        let ScaleFleetRequest { fleet, count } = request.into_inner();
+        let line = format!("fleet {fleet} is to have {count} instances");
+        self.changed(format!("scale {fleet} {count}"), &line, "")
+    }
+
+    async fn delete_fleet(&self, request: Request<FleetRequest>) -> Answer<ChangeReply> {
+        let fleet = request.into_inner().fleet;
+        self.changed(format!("delete {fleet}"), "it is drained and deleted", "")
+    }
+
+    async fn plan_rollout(&self, request: Request<PlanRolloutRequest>) -> Answer<PlanRolloutReply> {
+        let PlanRolloutRequest { fleet, image } = request.into_inner();
+        Ok(Response::new(PlanRolloutReply {
+            plan: "p-1".to_owned(),
+            from: format!("{fleet}@1.0"),
+            to: image,
+            steps: vec![PlanStep {
+                wave: 1,
+                instance: format!("{fleet}-aaaa0001"),
+                action: "replace".to_owned(),
+                reason: "its image is another".to_owned(),
+            }],
+            peak_extra: 1,
+            waves: 1,
+            ..PlanRolloutReply::default()
+        }))
+    }
+
+    async fn start_rollout(&self, request: Request<StartRolloutRequest>) -> Answer<ChangeReply> {
+        let StartRolloutRequest { fleet, image, .. } = request.into_inner();
+        let rollout = format!("{fleet}-7");
+        self.changed(
+            format!("start {fleet} {image}"),
+            &format!("rollout {rollout} started"),
+            &rollout,
+        )
+    }
+
+    async fn abort_rollout(&self, request: Request<RolloutRequest>) -> Answer<ChangeReply> {
+        let fleet = request.into_inner().fleet;
+        self.changed(format!("abort {fleet}"), "it is given up", "")
+    }
+
+    async fn rollback_rollout(&self, request: Request<RolloutRequest>) -> Answer<ChangeReply> {
+        let fleet = request.into_inner().fleet;
+        self.changed(format!("rollback {fleet}"), "it goes back", "")
+    }
+
+    async fn undo_rollout(&self, request: Request<RolloutRequest>) -> Answer<ChangeReply> {
+        let fleet = request.into_inner().fleet;
+        let rollout = format!("{fleet}-7");
+        self.changed(
+            format!("undo {fleet}"),
+            "the image before is rolled out",
+            &rollout,
+        )
+    }
+
+    async fn watch_rollout(
+        &self,
+        request: Request<FleetRequest>,
+    ) -> Answer<Self::WatchRolloutStream> {
+        let fleet = request.into_inner().fleet;
+        let run = *self.shared.runs.lock().unwrap();
+        let (states, rest) = states::course(&fleet, run);
+        // The newest may still be the one before, for a moment after a start.
+        let before = (fleet == "web").then(|| states::rollout(&fleet, 6, "done"));
+        let items = stream::iter(before.into_iter().chain(states).map(Ok));
+        self.shared.watchers.send_modify(|watchers| *watchers += 1);
+        Ok(Response::new(match rest {
+            Rest::End => items.boxed(),
+            Rest::Silent => items.chain(stream::pending()).boxed(),
+        }))
+    }
+
+    async fn history(&self, request: Request<HistoryRequest>) -> Answer<Self::HistoryStream> {
+        let line = HistoryLine {
+            number: 1,
+            wall_ms: WALL_MS,
+            who: "planner".to_owned(),
+            kind: "phase".to_owned(),
+            fleet: request.into_inner().fleet,
+            text: "something was decided".to_owned(),
+            ..HistoryLine::default()
+        };
+        Ok(Response::new(stream::iter([Ok(line)]).boxed()))
+    }
+
+    async fn show_instance(&self, _: Request<InstanceRequest>) -> Answer<InstanceStatus> {
+        Ok(Response::new(states::instance("web", "healthy")))
+    }
+
+    async fn replace_instance(&self, request: Request<InstanceRequest>) -> Answer<ChangeReply> {
+        let instance = request.into_inner().instance;
+        self.changed(format!("replace {instance}"), "it is replaced", "")
+    }
+
+    async fn console(&self, _: Request<ConsoleRequest>) -> Answer<Self::ConsoleStream> {
+        let chunks = ["first\n", "second\n"].map(|text| Ok(ConsoleChunk { data: text.into() }));
+        Ok(Response::new(stream::iter(chunks).boxed()))
+    }
+
+    async fn add_image(&self, request: Request<AddImageRequest>) -> Answer<Image> {
+        let location = request.into_inner().location;
+        self.shared
+            .changes
+            .lock()
+            .unwrap()
+            .push(format!("image {location}"));
+        Ok(Response::new(image(&location)))
+    }
+
+    async fn list_images(&self, _: Request<ListImagesRequest>) -> Answer<ListImagesReply> {
+        Ok(Response::new(ListImagesReply {
+            images: vec![image("/srv/web-1.0")],
+        }))
+    }
+
+    async fn add_operator(&self, request: Request<AddOperatorRequest>) -> Answer<AddOperatorReply> {
+        let AddOperatorRequest {
+            name,
+            role,
+            csr_der,
+            ..
+        } = request.into_inner();
+        if name == "mallory" {
+            return Err(Status::already_exists("there is an operator mallory"));
+        }
+        assert!(!csr_der.is_empty(), "a signing request is sent");
+        self.shared
+            .changes
+            .lock()
+            .unwrap()
+            .push(format!("operator {name} {role} {csr_der:?}"));
+        Ok(Response::new(AddOperatorReply {
+            certificate_pem: "certificate".to_owned(),
+            ca_pem: "ca".to_owned(),
+        }))
+    }
+
+    async fn list_operators(&self, _: Request<ListOperatorsRequest>) -> Answer<ListOperatorsReply> {
+        Ok(Response::new(ListOperatorsReply::default()))
+    }
+
+    async fn revoke_operator(
+        &self,
+        request: Request<RevokeOperatorRequest>,
+    ) -> Answer<ChangeReply> {
+        let name = request.into_inner().name;
+        self.changed(format!("revoke {name}"), "it is refused from now on", "")
+    }
+
+    async fn rotate_ca(&self, _: Request<RotateCaRequest>) -> Answer<RotateCaReply> {
+        Ok(Response::new(RotateCaReply {
+            trusted: vec!["abcdef".to_owned()],
+            ..RotateCaReply::default()
+        }))
+    }
+
+    async fn show_ca(&self, _: Request<ShowCaRequest>) -> Answer<ShowCaReply> {
+        let ca = TrustedCa {
+            fingerprint: "abcdef".to_owned(),
+            from_wall_ms: WALL_MS,
+            until_wall_ms: WALL_MS + 1_000,
+        };
+        Ok(Response::new(ShowCaReply {
+            trusted: vec![ca],
+            ca_pem: "pem".to_owned(),
+            not_renewed: 2,
+        }))
+    }
+
+    async fn doctor(&self, _: Request<DoctorRequest>) -> Answer<DoctorReply> {
+        let disk = DoctorCheck {
+            name: "disk".to_owned(),
+            ok: false,
+            found: "99 % full".to_owned(),
+            advice: "make room".to_owned(),
+        };
+        Ok(Response::new(DoctorReply { checks: vec![disk] }))
+    }
+}
+
+/// The real time, which `doctor` compares with its own.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}
+
+fn image(location: &str) -> Image {
+    Image {
+        image: "web@1.0".to_owned(),
+        digest: "sha256:00".to_owned(),
+        location: location.to_owned(),
+        provider: "process".to_owned(),
+        added_wall_ms: WALL_MS,
+        added_by: "alice".to_owned(),
+        instances: 1,
+    }
+}
