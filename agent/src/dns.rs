@@ -8,7 +8,6 @@
 
 mod reply;
 mod server;
-mod sockets;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -16,6 +15,5 @@ mod zone;
 
 pub use reply::{Transport, reply};
 pub use server::{Server, serve};
-pub use sockets::{SocketError, Sockets, open};
 pub use store::{Admitted, Names, NamesError};
 pub use zone::{Answer, Zone, ZoneError};

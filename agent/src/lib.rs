@@ -12,5 +12,4 @@ pub mod dns;
 pub mod exit;
 pub mod init;
 pub mod local_socket;
-pub mod machine;
 pub mod workload;

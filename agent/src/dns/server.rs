@@ -14,9 +14,9 @@ use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::{
     reply::{Transport, reply},
-    sockets::Sockets,
     store::Names,
 };
+use crate::init::DnsSockets;
 
 /// Largest datagram that is read. Queries take below 300 bytes; what is longer is cut and refused.
 const QUERY_BYTES_MAX: usize = 4096;
@@ -38,7 +38,7 @@ pub struct Server {
 ///
 /// # Errors
 /// Where the runtime cannot take the sockets.
-pub fn serve(names: Arc<Names>, sockets: Sockets) -> io::Result<Server> {
+pub fn serve(names: Arc<Names>, sockets: DnsSockets) -> io::Result<Server> {
     let udp = UdpSocket::from_std(sockets.udp)?;
     let tcp = TcpListener::from_std(sockets.tcp)?;
     let mut tasks = JoinSet::new();

@@ -10,8 +10,21 @@ use tokio::{
 };
 
 use super::*;
+use crate::init::DnsSockets;
 
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Both on one port, that was free for UDP and may be taken for TCP.
+fn sockets() -> (DnsSockets, SocketAddr) {
+    loop {
+        let probe = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = probe.local_addr().unwrap();
+        drop(probe);
+        if let Ok(sockets) = DnsSockets::bind(address) {
+            return (sockets, address);
+        }
+    }
+}
 
 async fn server(
     snapshot: Arc<NamesSnapshot>,
@@ -19,8 +32,7 @@ async fn server(
     let dir = tempfile::tempdir().unwrap();
     let names = Arc::new(Names::new(DOMAIN, dir.path().join("names.json")).unwrap());
     names.admit(snapshot).await.unwrap();
-    let sockets = open("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = sockets.udp.local_addr().unwrap();
+    let (sockets, address) = sockets();
     (serve(names.clone(), sockets).unwrap(), names, address, dir)
 }
 
@@ -111,11 +123,4 @@ async fn a_new_snapshot_is_served_at_once() {
     assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
     names.admit(mixed()).await.unwrap();
     assert_eq!(over_udp(address, &packet).await.answers.len(), 3);
-}
-
-#[tokio::test]
-async fn a_taken_address_is_named_in_the_error() {
-    let (_server, _names, address, _dir) = server(mixed()).await;
-    let error = open(address).unwrap_err().to_string();
-    assert!(error.contains(&address.to_string()), "{error}");
 }
