@@ -40,8 +40,6 @@ enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Be the first process of a machine: start agent and workload, and keep them running
-    Init(InitArguments),
     /// Check image.toml and provision.toml files, and say where they are wrong
     CheckConfig {
         /// The files; which kind each is shows from its name or its content
@@ -66,10 +64,6 @@ pub fn main() -> Exit {
     };
     let output = arguments.output;
     match arguments.command {
-        Command::Init(arguments) => match init::run(&arguments) {
-            Ok(()) => Exit::Done,
-            Err(error) => render::failure(&error, Exit::Failed),
-        },
         Command::CheckConfig { files } => check_config::run(&files, output),
         Command::Init(arguments) => run_init(&arguments),
         Command::Completions { shell } => completions(shell),
