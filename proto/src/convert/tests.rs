@@ -14,9 +14,9 @@ use prost::Message as _;
 use super::*;
 use crate::wire;
 
-fn parsed<T: FromStr>(pattern: &'static str) -> impl Strategy<Value = T>
+fn parsed<T>(pattern: &'static str) -> impl Strategy<Value = T>
 where
-    T: std::fmt::Debug,
+    T: FromStr + std::fmt::Debug,
     T::Err: std::fmt::Debug,
 {
     pattern.prop_map(|text: String| text.parse().unwrap())

@@ -1,4 +1,11 @@
 //! The client's end: one channel to one coordinator, over TLS or over its local socket.
+//!
+//! In TLS 1.3 a client's handshake is over before its certificate is looked at. So a connection
+//! counts as made only when the server has said something: its HTTP/2 preface, which it sends
+//! unasked (RFC 9113 section 3.4), or the alert that refuses the certificate. Without that, the
+//! refusal would arrive below a call, where hyper loses its reason.
+
+mod heard;
 
 use std::{
     io,
@@ -14,6 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
+use self::heard::Heard;
 use super::explain;
 use crate::limits;
 
@@ -55,12 +63,11 @@ impl ConnectError {
 }
 
 /// Connects to the coordinator at `address`, which must show a certificate for `server_name`
-/// (see [`coordinator_dns_name`](super::coordinator_dns_name)). A server that refuses the client's
-/// certificate says so at the first call: in TLS 1.3 the client's handshake is over before its
-/// certificate is looked at. [`explain_status`](super::explain_status) has the words.
+/// (see [`coordinator_dns_name`](super::coordinator_dns_name)).
 ///
 /// # Errors
-/// Where the address does not answer in time, or is not that coordinator.
+/// Where the address does not answer in time, is not that coordinator, or refuses the client's
+/// certificate; [`ConnectError::explain`] has the words.
 pub async fn connect(
     address: SocketAddr,
     server_name: &str,
@@ -78,7 +85,7 @@ pub async fn connect(
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             let stream = TlsConnector::from(config).connect(name, stream).await?;
-            Ok::<_, io::Error>(TokioIo::new(stream))
+            Ok::<_, io::Error>(TokioIo::new(Heard::wait(stream).await?))
         }
     });
     tuned(endpoint)

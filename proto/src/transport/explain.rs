@@ -29,7 +29,8 @@ pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-/// The reason why a call failed in words, if it failed below HTTP.
+/// The reason why a call failed in words, if TLS ended its connection. A certificate that is
+/// refused is told by [`connect`](super::connect) already.
 #[must_use]
 pub fn explain_status(status: &tonic::Status) -> Option<String> {
     explain(status.source()?)
@@ -37,6 +38,10 @@ pub fn explain_status(status: &tonic::Status) -> Option<String> {
 
 /// What a TLS error means here.
 #[must_use]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls may add to its enum; what is not listed is shown as rustls says it"
+)]
 pub fn explain_tls(error: &rustls::Error) -> String {
     match error {
         rustls::Error::AlertReceived(alert) => explain_alert(*alert),
@@ -51,6 +56,10 @@ pub fn explain_tls(error: &rustls::Error) -> String {
 }
 
 /// What the other side says of us.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls may add to its enum; what is not listed is shown as rustls says it"
+)]
 fn explain_alert(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::UnknownCA => {
@@ -75,6 +84,10 @@ fn explain_alert(alert: AlertDescription) -> String {
 }
 
 /// What we say of the other side's certificate.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls may add to its enum; what is not listed is shown as rustls says it"
+)]
 fn explain_certificate(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {

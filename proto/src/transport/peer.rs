@@ -150,6 +150,10 @@ impl PeerCertificate {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only one of X.509's kinds is looked for"
+)]
 fn only_uri(certificate: &X509Certificate<'_>) -> Result<String, PeerError> {
     let names = certificate
         .subject_alternative_name()
@@ -195,6 +199,10 @@ fn read_spiffe(uri: &str) -> Option<PeerIdentity> {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only one of X.509's kinds is looked for"
+)]
 fn authority(certificate: &X509Certificate<'_>) -> String {
     use x509_parser::extensions::ParsedExtension;
     certificate
