@@ -3,5 +3,6 @@
 
 mod agents;
 mod crashes;
+mod malformed;
 mod rollouts;
 mod support;

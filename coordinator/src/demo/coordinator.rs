@@ -3,7 +3,7 @@
 use std::{
     fs::OpenOptions,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{DemoError, operator::Operator, processes::HOME_VARIABLE};
+use super::{DemoError, operator::Operator};
 
 /// Time for a coordinator to answer after its start: it makes a CA and a database the first time.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -31,18 +31,16 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Coordinator {
     program: PathBuf,
-    home: PathBuf,
     config: PathBuf,
     log: PathBuf,
     child: Option<Child>,
 }
 
 impl Coordinator {
-    pub(super) fn new(program: PathBuf, home: PathBuf, config: PathBuf) -> Self {
+    pub(super) fn new(program: PathBuf, home: &Path, config: PathBuf) -> Self {
         let log = home.join("coordinator.log");
         Self {
             program,
-            home,
             config,
             log,
             child: None,
@@ -66,7 +64,6 @@ impl Coordinator {
             .arg("serve")
             .arg("--config")
             .arg(&self.config)
-            .env(HOME_VARIABLE, &self.home)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)

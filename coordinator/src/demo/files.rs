@@ -3,8 +3,6 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use super::processes::HOME_VARIABLE;
-
 /// The demo's environment.
 pub(super) const ENVIRONMENT: &str = "demo";
 
@@ -50,7 +48,7 @@ network = "{network}"
 }
 
 /// `image.toml` of one version of the web server.
-pub(super) fn web_image(program: &Path, home: &Path, version: &str, fault: Option<&str>) -> String {
+pub(super) fn web_image(program: &Path, version: &str, fault: Option<&str>) -> String {
     let fault = fault.map_or(String::new(), |fault| format!(", {fault:?}"));
     format!(
         r#"# A web server whose page is its version.
@@ -60,9 +58,6 @@ version = "{version}"
 [workload]
 command = [{program:?}, "workload", "web", "--listen", "${{CALVIN_ADDRESS}}:{PORT}", "--version", "{version}"{fault}]
 stop_timeout = "2s"
-
-[workload.env]
-{HOME_VARIABLE} = {home:?}
 
 [[service]]
 name = "web"
@@ -76,12 +71,11 @@ interval = "250ms"
 timeout = "1s"
 "#,
         program = program.to_string_lossy(),
-        home = home.to_string_lossy(),
     )
 }
 
 /// `image.toml` of the load generator.
-pub(super) fn client_image(program: &Path, home: &Path) -> String {
+pub(super) fn client_image(program: &Path) -> String {
     format!(
         r#"# A client of the web servers that counts every request.
 name = "client"
@@ -90,9 +84,6 @@ version = "1.0"
 [workload]
 command = [{program:?}, "workload", "load", "--service", "web", "--dns", "${{CALVIN_DNS}}", "--domain", "${{CALVIN_DOMAIN}}", "--listen", "${{CALVIN_ADDRESS}}:{PORT}"]
 stop_timeout = "2s"
-
-[workload.env]
-{HOME_VARIABLE} = {home:?}
 
 [[service]]
 name = "client"
@@ -106,7 +97,6 @@ interval = "250ms"
 timeout = "1s"
 "#,
         program = program.to_string_lossy(),
-        home = home.to_string_lossy(),
     )
 }
 
@@ -161,13 +151,13 @@ mod tests {
 
     #[test]
     fn the_files_of_the_demo_are_valid() {
-        let (program, home) = (Path::new("/opt/calvin"), Path::new("/tmp/demo"));
+        let program = Path::new("/opt/calvin");
         for (version, fault) in WEB_VERSIONS {
-            let text = web_image(program, home, version, fault);
+            let text = web_image(program, version, fault);
             let manifest = ImageManifest::parse("image.toml", &text).unwrap();
             assert_eq!(manifest.tag().to_string(), format!("web@{version}"));
         }
-        ImageManifest::parse("image.toml", &client_image(program, home)).unwrap();
+        ImageManifest::parse("image.toml", &client_image(program)).unwrap();
         FleetSpec::parse("web.toml", &web_fleet()).unwrap();
         FleetSpec::parse("client.toml", &client_fleet()).unwrap();
     }

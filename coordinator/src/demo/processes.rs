@@ -1,8 +1,9 @@
 //! The demo's processes as `/proc` shows them: to count machines, to kill what an act kills, and
 //! to be sure that nothing is left.
 //!
-//! What is ours is told by the home directory in a process's arguments or environment, and by its
-//! program: an editor that shows a file of the demo is nobody's machine.
+//! What is ours is told by the demo's directory: the coordinator has it in its arguments, every
+//! process of a machine in its environment. An editor that shows a file of the demo is not ours,
+//! by its program.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,14 +12,12 @@ use std::{
     time::Duration,
 };
 
+use calvin_proto::machine::MACHINE_VARIABLE;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tokio::time::{Instant, sleep};
-
-/// Marks every process of a demo with its home directory.
-pub(super) const HOME_VARIABLE: &str = "DEMO_HOME";
 
 /// Time for killed processes to be gone: the kernel needs milliseconds, a loaded machine more.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,17 +81,14 @@ fn look(pid: u32, home: &Path) -> Option<Process> {
     };
     let arguments = words("cmdline")?;
     let environment = words("environ").unwrap_or_default();
-    let home = home.to_str()?;
-    let inside = format!("{home}/");
+    let machine = environment.iter().find_map(|variable| {
+        let value = variable.strip_prefix(MACHINE_VARIABLE)?.strip_prefix('=')?;
+        Some(Path::new(value))
+    });
     let ours = arguments
         .iter()
-        .any(|argument| argument.starts_with(&inside))
-        || environment.iter().any(|variable| {
-            variable
-                .strip_prefix(HOME_VARIABLE)
-                .and_then(|rest| rest.strip_prefix('='))
-                == Some(home)
-        });
+        .any(|argument| Path::new(argument).starts_with(home))
+        || machine.is_some_and(|machine| machine.starts_with(home));
     if !ours {
         return None;
     }
@@ -102,23 +98,19 @@ fn look(pid: u32, home: &Path) -> Option<Process> {
         Some("workload") => Kind::Workload,
         Some(_) | None => Kind::Other,
     };
-    let machine = arguments
-        .iter()
-        .skip_while(|argument| *argument != "--machine")
-        .nth(1)
-        .and_then(|directory| {
-            Path::new(directory)
-                .file_name()?
-                .to_str()
-                .map(str::to_owned)
-        });
-    let told = environment
-        .iter()
-        .find_map(|variable| variable.strip_prefix("CALVIN_INSTANCE=").map(str::to_owned));
+    let named = || {
+        let mut words = arguments
+            .iter()
+            .skip_while(|argument| *argument != "--machine");
+        words.nth(1).map(Path::new)
+    };
+    let instance = machine
+        .or_else(named)
+        .and_then(|machine| machine.file_name()?.to_str());
     Some(Process {
         pid: i32::try_from(pid).ok()?,
         kind,
-        instance: machine.or(told),
+        instance: instance.map(str::to_owned),
     })
 }
 

@@ -31,19 +31,19 @@ impl Stage {
         let text = files::calvin_toml(&home, free_address()?, &network(std::process::id()));
         write(&config, &text)?;
         for (version, fault) in files::WEB_VERSIONS {
-            let text = files::web_image(&program, &home, version, fault);
+            let text = files::web_image(&program, version, fault);
             write(
                 &home.join(format!("images/web-{version}/image.toml")),
                 &text,
             )?;
         }
-        let text = files::client_image(&program, &home);
+        let text = files::client_image(&program);
         write(&home.join("images/client-1.0/image.toml"), &text)?;
         write(&home.join("web.toml"), &files::web_fleet())?;
         write(&home.join("client.toml"), &files::client_fleet())?;
         let operator = Operator::new(home.join("data/run/operator.sock"));
         Ok(Self {
-            coordinator: Coordinator::new(program, home.clone(), config),
+            coordinator: Coordinator::new(program, &home, config),
             home,
             operator,
         })

@@ -110,7 +110,6 @@ network = "{network}"
             .arg("serve")
             .arg("--config")
             .arg(self.home().join("calvin.toml"))
-            .env(processes::HOME_VARIABLE, self.home())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle can be copied"))
             .stderr(log)

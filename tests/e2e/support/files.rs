@@ -5,8 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::processes::HOME_VARIABLE;
-
 /// Every workload listens here, on the address of its instance.
 pub(crate) const PORT: u16 = 8080;
 
@@ -62,9 +60,6 @@ version = "{version}"
 command = {command:?}
 stop_timeout = "2s"
 
-[workload.env]
-{HOME_VARIABLE} = {home:?}
-
 [[service]]
 name = "{name}"
 port = {PORT}
@@ -76,7 +71,6 @@ port = {PORT}
 interval = "250ms"
 timeout = "1s"
 "#,
-        home = home.to_string_lossy(),
     );
     custom_image(home, name, version, &text)
 }

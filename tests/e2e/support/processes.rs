@@ -7,13 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use calvin_proto::machine::MACHINE_VARIABLE;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-
-/// In the environment of every process of a test: the test's directory.
-pub(crate) const HOME_VARIABLE: &str = "CALVIN_TEST_HOME";
 
 /// A process of the environment.
 #[derive(Debug, Clone)]
@@ -51,25 +49,28 @@ fn look(folder: &Path, home: &Path) -> Option<Process> {
     let arguments = words("cmdline");
     let environment = words("environ");
     let home = home.to_str()?;
-    let marked = format!("{HOME_VARIABLE}={home}");
-    let ours = environment.contains(&marked) || arguments.iter().any(|word| word.contains(home));
+    let machine = environment
+        .iter()
+        .find_map(|word| word.strip_prefix(MACHINE_VARIABLE)?.strip_prefix('='));
+    let ours = arguments.iter().any(|word| word.contains(home))
+        || machine.is_some_and(|machine| machine.contains(home));
     let state = fs::read_to_string(folder.join("stat")).ok()?;
     let zombie = state.rsplit(')').next()?.trim_start().starts_with('Z');
     if !ours || zombie {
         return None;
     }
-    let machine = arguments
-        .iter()
-        .skip_while(|word| *word != "--machine")
-        .nth(1)
-        .and_then(|folder| Path::new(folder).file_name()?.to_str().map(str::to_owned));
-    let told = environment
-        .iter()
-        .find_map(|word| word.strip_prefix("CALVIN_INSTANCE=").map(str::to_owned));
+    let named = || {
+        arguments
+            .iter()
+            .skip_while(|word| *word != "--machine")
+            .nth(1)
+    };
+    let machine = machine.or_else(|| named().map(String::as_str));
+    let instance = machine.and_then(|folder| Path::new(folder).file_name()?.to_str());
     Some(Process {
         pid,
         command: arguments.get(1).cloned().unwrap_or_default(),
-        instance: machine.or(told),
+        instance: instance.map(str::to_owned),
     })
 }
 
