@@ -8,6 +8,7 @@ mod certificate;
 mod completions;
 mod context;
 mod contexts;
+mod demo;
 mod doctor;
 mod exit;
 mod failure;
@@ -20,6 +21,8 @@ mod image;
 mod instance;
 mod live;
 mod operator;
+#[cfg(test)]
+mod reference;
 mod render;
 mod rollout;
 mod screen;
@@ -62,6 +65,7 @@ pub fn run() -> ExitCode {
 fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
     // A client waits for one connection; servers make a runtime of their own size.
     let asking = || runtime(tokio::runtime::Builder::new_current_thread());
+    let serving = || runtime(tokio::runtime::Builder::new_multi_thread());
     match command {
         Command::Status(arguments) => asking()?.block_on(status::run(arguments, setting)),
         Command::Fleet(command) => asking()?.block_on(fleet::run(command, setting)),
@@ -74,8 +78,9 @@ fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
         Command::Doctor => asking()?.block_on(doctor::run(setting)),
         Command::Context(command) => context::run(command, setting),
         Command::Completions(arguments) => completions::run(&arguments, setting),
+        Command::Demo(arguments) => serving()?.block_on(demo::run(arguments, setting)),
         Command::Workload(command) => {
-            runtime(tokio::runtime::Builder::new_multi_thread())?
+            serving()?
                 .block_on(crate::demo::workload::run(command))
                 .map_err(|error| Failure::new(Exit::Failed, "the workload ended").because(error))?;
             Ok(Exit::Done)

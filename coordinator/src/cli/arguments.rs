@@ -6,6 +6,7 @@ use super::{
     ca::CaCommand,
     completions::CompletionsArguments,
     context::ContextCommand,
+    demo::DemoArguments,
     exit::Exit,
     fleet::FleetCommand,
     image::ImageCommand,
@@ -30,6 +31,8 @@ pub(crate) struct Arguments {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See it work: five acts on this machine, in under a minute, with nothing left behind.
+    Demo(DemoArguments),
     /// What is wrong, since when, what happens next, and what to type.
     Status(StatusArguments),
     /// Fleets: how many instances of which image.

@@ -111,7 +111,11 @@ impl Failure {
         let mut causes: Vec<String> = Vec::new();
         let mut link = self.source();
         while let Some(cause) = link {
-            let text = cause.to_string();
+            // A status in full repeats what gRPC calls it; people need its message.
+            let text = match cause.downcast_ref::<Status>() {
+                Some(status) => status.message().to_owned(),
+                None => cause.to_string(),
+            };
             // Some libraries repeat their source in their own text.
             if causes.last().is_none_or(|last| !last.contains(&text)) {
                 causes.push(text);
