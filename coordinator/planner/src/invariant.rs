@@ -2,9 +2,18 @@
 //! held back names one, and the same functions check every plan in debug builds, in property
 //! tests and in the simulator.
 
+mod capacity;
+mod removal;
+mod rollout;
+mod view;
+
 use std::fmt;
 
+use calvin_model::FleetName;
 use serde::{Deserialize, Serialize};
+
+use crate::plan::{Plan, PlanInput, answering};
+use view::View;
 
 /// A rule that no plan may break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,4 +74,44 @@ impl fmt::Display for InvariantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
+}
+
+/// A plan that breaks a rule: a fault of the planner, never of what it saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule.
+    pub invariant: InvariantId,
+    /// In which fleet.
+    pub fleet: FleetName,
+    /// How, one sentence.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}: {}", self.invariant, self.fleet, self.text)
+    }
+}
+
+/// Checks a plan against every rule.
+#[must_use]
+pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
+    let answering = answering(input);
+    let mut violations = Vec::new();
+    for (fleet, before) in input.fleets {
+        let Some(made) = plan.fleets.get(fleet) else {
+            continue;
+        };
+        let view = View::new(input, fleet, before, made, answering);
+        let mut found = Vec::new();
+        capacity::check(&view, &mut found);
+        removal::check(&view, &mut found);
+        rollout::check(&view, &mut found);
+        violations.extend(found.into_iter().map(|(invariant, text)| Violation {
+            invariant,
+            fleet: fleet.clone(),
+            text,
+        }));
+    }
+    violations
 }

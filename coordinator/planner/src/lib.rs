@@ -21,7 +21,7 @@ mod step;
 pub mod transition;
 
 pub use command::{Command, CommandOutcome, Refusal, command};
-pub use invariant::InvariantId;
+pub use invariant::{InvariantId, Violation, check};
 pub use judge::{Answering, Judgement, Loss, judge};
 pub use moment::Moment;
 pub use observed::{

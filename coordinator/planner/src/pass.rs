@@ -153,6 +153,21 @@ impl<'a> Pass<'a> {
         self.catalogue.unconfirmed.is_empty()
     }
 
+    /// Whether an instance is found as active, stays, and answers as far as can be seen.
+    pub(crate) fn counts_as_serving(&self, id: &InstanceId, instance: &Instance) -> bool {
+        !instance.leaving()
+            && instance.catalogue == CatalogueRole::Active
+            && self.judged(id).serves()
+    }
+
+    /// How many serve.
+    pub(crate) fn serving(&self) -> usize {
+        let instances = self.state().instances.iter();
+        instances
+            .filter(|(id, instance)| self.counts_as_serving(id, instance))
+            .count()
+    }
+
     /// Records the intent of a new instance.
     pub(crate) fn create(&mut self, build: Build, purpose: Purpose, why: &str) -> InstanceId {
         let mut id = InstanceId::new(self.fleet, self.random.u64(..));

@@ -6,6 +6,7 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    invariant::check,
     judge::Answering,
     moment::Moment,
     observed::{Observed, SessionObserved},
@@ -193,6 +194,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         let next = plan_fleet(input, name, state, answering);
         plan.fleets.insert(name.clone(), next);
     }
+    debug_assert_eq!(check(input, &plan), Vec::new(), "a plan keeps every rule");
     plan
 }
 

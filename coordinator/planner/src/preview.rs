@@ -210,7 +210,7 @@ fn waves(state: &FleetState, build: &Build) -> Vec<WavePreview> {
     let amount = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let (mut new, mut old) = (amount(new.len()), amount(old.len()));
     let mut waves = Vec::new();
-    while new < count {
+    loop {
         let size = Size::next(surge, count, new, old);
         waves.push(WavePreview {
             greens: size.greens,
@@ -218,8 +218,10 @@ fn waves(state: &FleetState, build: &Build) -> Vec<WavePreview> {
         });
         new += size.greens;
         old -= size.blues;
+        if new >= count {
+            return waves;
+        }
     }
-    waves
 }
 
 fn peak_extra(count: u32, waves: &[WavePreview]) -> u32 {

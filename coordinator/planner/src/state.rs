@@ -174,6 +174,13 @@ impl FleetState {
         }
     }
 
+    /// How many stay and are not to be replaced.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        let stays = |instance: &&Instance| !instance.leaving() && instance.replace.is_none();
+        self.instances.values().filter(stays).count()
+    }
+
     /// The rollout, while it runs.
     #[must_use]
     pub fn running(&self) -> Option<&Rollout> {

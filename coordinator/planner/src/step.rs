@@ -15,6 +15,7 @@ mod start;
 mod summary;
 mod unmanaged;
 
+pub(crate) use hide::hidden_limit;
 pub use retire::RETIRE_GRACE;
 pub(crate) use rollout::Size;
 pub(crate) use start::{Start, begin};

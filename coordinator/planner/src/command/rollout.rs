@@ -88,16 +88,24 @@ fn start_after(
     });
     let why = format!("{} wants {} instead", desk.who, build.image);
     let turned = turn_back(desk, &mut after, &why);
+    if back && after.running().map(|rollout| rollout.phase) == Some(Phase::RollingBack) {
+        // Going back leads to that image: there is nothing to start after it.
+        after.next = None;
+    }
     let line = match (turned, back) {
         (Some(_), true) => {
-            // Going back leads to that image: there is nothing to start after it.
-            after.next = None;
             format!("fleet {name}: {} goes back to {}", running.id, build.image)
         }
         (Some(_), false) => format!(
             "fleet {name}: {} goes back, then {} is rolled out",
             running.id, build.image
         ),
+        (None, true) if after.next.is_none() => {
+            format!(
+                "fleet {name}: {} goes back to {} already",
+                running.id, build.image
+            )
+        }
         (None, _) => format!(
             "fleet {name}: {} is in {} and ends first, then {} is rolled out",
             running.id, running.phase, build.image

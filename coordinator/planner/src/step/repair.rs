@@ -102,6 +102,9 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
 /// Makes an instance in the place of another. While a rollout runs, of the same build: the rollout
 /// decides when builds change.
 fn repair(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
+    if enough(pass) || stands_in(pass, old) {
+        return;
+    }
     let Some(build) = pass.instance(old).map(|instance| instance.build.clone()) else {
         return;
     };
@@ -129,6 +132,18 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let marked = select(pass, |id, instance| {
         instance.replace.is_some() && !instance.leaving() && !idle.contains(id)
     });
+    // A rollout replaces what it finds; what it leaves is replaced after it.
+    if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
+        let since = pass.now.since(started);
+        for old in marked {
+            pass.wait(
+                format!("{rollout} to end: then {old} is replaced"),
+                since,
+                None,
+            );
+        }
+        return;
+    }
     for old in marked {
         let replacement = pass
             .state()
@@ -137,8 +152,11 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
             .map(|(id, _)| id.clone());
         match replacement {
+            None if enough(pass) => go(pass, &old, "the fleet has enough without it"),
             None => repair(pass, &old, "it is to be replaced"),
-            Some(new) if serves(pass, &new) => go(pass, &old, &new),
+            Some(new) if serves(pass, &new) => {
+                go(pass, &old, &format!("{new} serves in its place"));
+            }
             Some(new) => {
                 let since = pass.instance(&new).map_or(pass.now, |new| new.created);
                 let what = format!("{new} to serve in the place of {old}");
@@ -148,6 +166,23 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     }
 }
 
+/// Whether a fleet has its count without those that are to be replaced. While a rollout runs, its
+/// sets decide how many there are.
+fn enough(pass: &Pass<'_>) -> bool {
+    let state = pass.state();
+    let count = usize::try_from(state.spec.count).unwrap_or(usize::MAX);
+    state.running().is_none() && state.kept() >= count
+}
+
+/// Whether an instance was made for one that still waits for its replacement, and gets another.
+fn stands_in(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let Some(Purpose::Repair(first)) = pass.instance(id).map(|found| &found.purpose) else {
+        return false;
+    };
+    let first = pass.instance(first);
+    first.is_some_and(|first| !first.leaving() && first.replace.is_some())
+}
+
 fn serves(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let active = pass
         .instance(id)
@@ -155,21 +190,23 @@ fn serves(pass: &Pass<'_>, id: &InstanceId) -> bool {
     active && pass.read_back(id) && pass.judged(id).healthy_in_role()
 }
 
-/// Lets the replaced one leave, if what speaks against it still does.
-fn go(pass: &mut Pass<'_>, old: &InstanceId, new: &InstanceId) {
+/// Lets the replaced one leave, if what speaks against it still does, and nobody misses it.
+fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     let Some(basis) = pass.instance(old).and_then(|old| old.replace.clone()) else {
         return;
     };
-    let why = format!("{new} serves in its place");
+    if missed(pass, old) {
+        return;
+    }
     let judgement = pass.judged(old);
     match basis {
         DeleteBasis::Lost if judgement.loss == Loss::Silence => {
-            pass.retire(old, DeleteBasis::Lost, &why);
+            pass.retire(old, DeleteBasis::Lost, why);
         }
         DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
-            pass.leave(old, DrainReason::Repaired, &why);
+            pass.leave(old, DrainReason::Repaired, why);
         }
-        DeleteBasis::Ordered => pass.leave(old, DrainReason::Repaired, &why),
+        DeleteBasis::Ordered => pass.leave(old, DrainReason::Repaired, why),
         DeleteBasis::Lost
         | DeleteBasis::Unmanaged
         | DeleteBasis::Replaced
@@ -178,4 +215,22 @@ fn go(pass: &mut Pass<'_>, old: &InstanceId, new: &InstanceId) {
         | DeleteBasis::FleetDeleted
         | DeleteBasis::NeverHealthy => {}
     }
+}
+
+/// Whether an instance serves and no more than the wanted number do.
+fn missed(pass: &mut Pass<'_>, old: &InstanceId) -> bool {
+    let state = pass.state();
+    let count = usize::try_from(state.spec.count).unwrap_or(usize::MAX);
+    let serving = pass.serving();
+    let serves = pass
+        .instance(old)
+        .is_some_and(|found| pass.counts_as_serving(old, found));
+    if serves && serving <= count {
+        pass.hold(
+            InvariantId::ServingCapacityNeverBelowMinimum,
+            format!("{old} is replaced and stays"),
+            format!("only {serving} are known to serve, {count} are wanted"),
+        );
+    }
+    serves && serving <= count
 }

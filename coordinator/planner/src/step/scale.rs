@@ -1,12 +1,8 @@
 //! Keeps the count: makes what is missing, lets go what is too many. Waits while a rollout runs.
 
-use calvin_model::{CatalogueRole, DrainReason, InstanceId};
+use calvin_model::{DrainReason, InstanceId};
 
-use crate::{
-    invariant::InvariantId,
-    pass::Pass,
-    state::{Instance, Purpose},
-};
+use crate::{invariant::InvariantId, pass::Pass, state::Purpose};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let state = pass.state();
@@ -28,11 +24,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let Some(serving) = state.serving.clone() else {
         return;
     };
-    let kept = state
-        .instances
-        .values()
-        .filter(|instance| !instance.leaving() && instance.replace.is_none())
-        .count();
+    let kept = state.kept();
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     for _ in kept..count {
         let why = format!("the fleet has {kept} of {count}");
@@ -54,15 +46,11 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
         .map(|(id, _)| id.clone())
         .collect();
     candidates.sort_by_cached_key(|id| rank(pass, id));
-    let mut serving = state
-        .instances
-        .iter()
-        .filter(|(id, instance)| serves(pass, id, instance))
-        .count();
+    let mut serving = pass.serving();
     for id in candidates.into_iter().take(surplus) {
         let counts = pass
             .instance(&id)
-            .is_some_and(|found| serves(pass, &id, found));
+            .is_some_and(|found| pass.counts_as_serving(&id, found));
         if counts && serving <= count {
             pass.hold(
                 InvariantId::ServingCapacityNeverBelowMinimum,
@@ -93,8 +81,4 @@ fn rank(pass: &Pass<'_>, id: &InstanceId) -> impl Ord + use<> {
         std::cmp::Reverse(created),
         id.clone(),
     )
-}
-
-fn serves(pass: &Pass<'_>, id: &InstanceId, instance: &Instance) -> bool {
-    !instance.leaving() && instance.catalogue == CatalogueRole::Active && pass.judged(id).serves()
 }

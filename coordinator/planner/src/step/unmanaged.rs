@@ -79,7 +79,7 @@ fn take_back(pass: &mut Pass<'_>) {
         .instances
         .iter()
         .filter(|(id, instance)| {
-            being_replaced(instance) && !instance.leaving() && pass.judged(id).healthy()
+            being_replaced(instance) && !instance.leaving() && pass.judged(id).silent_for.is_zero()
         })
         .map(|(id, _)| id.clone())
         .collect();

@@ -254,7 +254,8 @@ impl World {
             fleets: &before,
             observed: &observed,
         };
-        let made = plan(&input);
+        let caught = std::panic::catch_unwind(|| plan(&input));
+        let made = caught.unwrap_or_else(|_| panic!("{}", self.story()));
         assert_eq!(made, plan(&input), "the same input gives the same plan");
         for (name, fleet) in &made.fleets {
             match &fleet.next {
@@ -280,14 +281,14 @@ impl World {
                 self.carry_out(action);
             }
         }
-        self.peak = self.peak.max(self.running_machines());
+        self.peak = self.peak.max(self.machines_there());
         self.plan = made;
     }
 
-    pub(crate) fn running_machines(&self) -> usize {
+    pub(crate) fn machines_there(&self) -> usize {
         let machines = self.machines.values();
         machines
-            .filter(|machine| machine.state == MachineState::Running)
+            .filter(|machine| machine.state != MachineState::Absent)
             .count()
     }
 
@@ -421,10 +422,27 @@ impl World {
         self.agent(id).ended_at = None;
     }
 
+    /// Lets every agent run again that has a machine and an identity.
+    pub(crate) fn revive_unrevoked(&mut self) {
+        for (id, machine) in &mut self.machines {
+            if machine.state == MachineState::Running && !self.revoked.contains(id) {
+                machine.agent.ended_at = None;
+            }
+        }
+    }
+
     pub(crate) fn kill_machine(&mut self, id: &InstanceId) {
+        self.end_machine(id, MachineState::Absent);
+    }
+
+    /// Ends all that runs on a machine. One that is not there any more does not come back.
+    pub(crate) fn end_machine(&mut self, id: &InstanceId, state: MachineState) {
         let ms = self.ms;
         let machine = self.machines.get_mut(id).unwrap();
-        machine.state = MachineState::Absent;
+        if machine.state == MachineState::Absent {
+            return;
+        }
+        machine.state = state;
         machine.agent.ended_at.get_or_insert(ms);
         machine.workload_answers = false;
     }

@@ -49,13 +49,14 @@ pub(crate) fn give_up_failed(pass: &mut Pass<'_>) -> Progress {
     let mut why = String::new();
     for failure in failures {
         why = format!("{}: {}", failure.green, failure.why);
-        let failed = give_up(pass, &failure);
+        let failed = count_failure(pass, &failure);
         if failed > allowed {
+            // It leaves with the others, or is kept with them, to be looked at.
             let text = format!("{why}; failed greens: {failed}, allowed: {allowed}");
             pass.go_back(&text);
             return Progress::Ended;
         }
-        replace(pass, &failure.green);
+        replace(pass, &failure);
     }
     pass.go(Cause::GreenReplaced, &why);
     Progress::Ended
@@ -107,23 +108,20 @@ fn failure(pass: &Pass<'_>, id: &InstanceId) -> Option<Failure> {
     None
 }
 
-/// Counts a failed green and removes it. Returns how many have failed.
-fn give_up(pass: &mut Pass<'_>, failure: &Failure) -> u32 {
-    pass.event(
-        Some(&failure.green),
-        EventKind::InstanceFailed,
-        failure.why.clone(),
-    );
-    pass.retire(&failure.green, failure.basis.clone(), &failure.why);
+/// Counts a failed green. Returns how many have failed.
+fn count_failure(pass: &mut Pass<'_>, failure: &Failure) -> u32 {
+    let text = format!("{} failed: {}", failure.green, failure.why);
+    pass.event(Some(&failure.green), EventKind::InstanceFailed, text);
     let Some(rollout) = &mut pass.change().rollout else {
         return u32::MAX;
     };
     rollout.failures = rollout.failures.saturating_add(1);
-    rollout.sets.green.retain(|id| *id != failure.green);
     rollout.failures
 }
 
-fn replace(pass: &mut Pass<'_>, failed: &InstanceId) {
+/// Removes a failed green and makes another in its place.
+fn replace(pass: &mut Pass<'_>, failure: &Failure) {
+    pass.retire(&failure.green, failure.basis.clone(), &failure.why);
     let Some(rollout) = pass.running() else {
         return;
     };
@@ -131,9 +129,10 @@ fn replace(pass: &mut Pass<'_>, failed: &InstanceId) {
     let made = pass.create(
         to,
         Purpose::Rollout(id),
-        &format!("in the place of {failed}, which failed"),
+        &format!("in the place of {}, which failed", failure.green),
     );
     if let Some(rollout) = &mut pass.change().rollout {
+        rollout.sets.green.retain(|id| *id != failure.green);
         rollout.sets.green.push(made);
     }
 }

@@ -23,9 +23,10 @@ pub(crate) struct Size {
 impl Size {
     /// Of the next wave of a fleet of `count`, of which `new` run the new image already and `old`
     /// another one. A first rollout has nothing to protect and nothing on top: it is one wave. The
-    /// last wave takes all that is old, also what a fleet has above its count.
+    /// last wave takes all that is old, also what a fleet has above its count. Every wave makes at
+    /// least one: what proves the image is a green.
     pub(crate) fn next(surge: u32, count: u32, new: u32, old: u32) -> Self {
-        let missing = count.saturating_sub(new);
+        let missing = count.saturating_sub(new).max(1);
         let surge = if old == 0 && new == 0 { count } else { surge };
         let greens = missing.min(surge);
         let blues = if greens == missing {
@@ -93,9 +94,6 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
     let new = staying(state)
         .filter(|id| is_of(state, id, &rollout.to))
         .count();
-    let old = staying(state)
-        .filter(|id| !is_of(state, id, &rollout.to))
-        .count();
     let last = match rollout.phase {
         Phase::Switching => Cause::SwitchedOnly,
         Phase::Provisioning
@@ -109,10 +107,8 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
         | Phase::RolledBack
         | Phase::Failed => Cause::Retired,
     };
-    // Every wave makes at least one: when none is missing, what is old and left over (the fleet
-    // was made smaller meanwhile) goes as surplus, under the rules of scaling down.
-    let missing = amount(new) < rollout.count;
-    if missing && (old > 0 || rollout.from.is_some()) {
+    // A first rollout is one wave: what it lacks at its end is made by the rule that keeps counts.
+    if amount(new) < rollout.count && rollout.from.is_some() {
         let why = format!("wave {} is complete", rollout.wave + 1);
         if let Some(rollout) = &mut pass.change().rollout {
             rollout.wave += 1;

@@ -1,0 +1,183 @@
+//! Rules about who serves: that somebody does, that nobody does unproven, and how much is hidden.
+
+use calvin_model::CatalogueRole;
+
+use super::{
+    InvariantId,
+    view::{Found, View},
+};
+use crate::{
+    observed::MachineState,
+    phase::Phase,
+    plan::{Action, Next},
+    state::{FleetState, Life},
+    step::hidden_limit,
+};
+
+pub(super) fn check(view: &View<'_>, found: &mut Found) {
+    serving_capacity_never_below_minimum(view, found);
+    unproven_never_serves(view, found);
+    health_never_hides_most(view, found);
+    unknown_never_hides(view, found);
+    generation_never_goes_back(view, found);
+    one_machine_per_intent(view, found);
+}
+
+fn serving_capacity_never_below_minimum(view: &View<'_>, found: &mut Found) {
+    let Some(after) = view.after else {
+        return;
+    };
+    if after.deleting {
+        return;
+    }
+    let (was, is) = (view.serving(view.before), view.serving(after));
+    let idle = view.before.running().is_none() && after.running().is_none();
+    let count = usize::try_from(after.spec.count).unwrap_or(usize::MAX);
+    // While a rollout goes back, a set that lost some may take over from a larger one.
+    let least = if idle { was.min(count) } else { was.min(1) };
+    if is < least {
+        found.push((
+            InvariantId::ServingCapacityNeverBelowMinimum,
+            format!("{was} served, {is} are to serve, at least {least} must"),
+        ));
+    }
+}
+
+fn unproven_never_serves(view: &View<'_>, found: &mut Found) {
+    let going_back = view
+        .after
+        .and_then(|after| after.rollout.as_ref())
+        .filter(|rollout| {
+            rollout.phase == Phase::RollingBack || rollout.phase == Phase::RolledBack
+        });
+    for (id, old, new) in view.changed() {
+        let enters =
+            old.catalogue < CatalogueRole::Entered && new.catalogue >= CatalogueRole::Entered;
+        let restored = old.proven
+            && !view.judged(id).failing()
+            && going_back.is_some_and(|rollout| rollout.sets.blue.contains(id));
+        if enters && !restored && !view.judged(id).healthy_in_role() {
+            found.push((
+                InvariantId::UnprovenNeverServes,
+                format!("{id} enters and is {:?}", view.judged(id).class),
+            ));
+        }
+    }
+}
+
+fn health_never_hides_most(view: &View<'_>, found: &mut Found) {
+    let Some(after) = view.after else {
+        return;
+    };
+    let is_active = |state: &FleetState, id| {
+        let instance = state.instances.get(id);
+        instance.is_some_and(|instance| instance.catalogue == CatalogueRole::Active)
+    };
+    let active = after.instances.keys().filter(|id| is_active(after, id));
+    let active = active.count();
+    let hidden = view.plan.hidden.iter().filter(|id| is_active(after, id));
+    let hidden = hidden.count();
+    if hidden > hidden_limit(active) {
+        found.push((
+            InvariantId::HealthNeverHidesMost,
+            format!("{hidden} of {active} active entries are hidden"),
+        ));
+    }
+}
+
+fn unknown_never_hides(view: &View<'_>, found: &mut Found) {
+    for id in &view.plan.hidden {
+        if !view.judged(id).failing() {
+            found.push((
+                InvariantId::UnknownNeverKills,
+                format!("{id} is hidden and is {:?}", view.judged(id).class),
+            ));
+        }
+    }
+}
+
+fn generation_never_goes_back(view: &View<'_>, found: &mut Found) {
+    for (id, old, new) in view.changed() {
+        let (was, is) = (old.wanted.generation, new.wanted.generation);
+        let changed = old.wanted.role != new.wanted.role || old.wanted.drain != new.wanted.drain;
+        if is < was || (changed && is == was) {
+            found.push((
+                InvariantId::GenerationNeverGoesBack,
+                format!("{id}: generation {was} -> {is}"),
+            ));
+        }
+    }
+}
+
+fn one_machine_per_intent(view: &View<'_>, found: &mut Found) {
+    let mut broken = |text: String| found.push((InvariantId::OneMachinePerIntent, text));
+    let mut asked = Vec::new();
+    for action in &view.plan.actions {
+        let instance = match action {
+            Action::CreateMachine { instance, .. } => instance,
+            Action::SetWanted { .. }
+            | Action::SetRoles { .. }
+            | Action::RevokeIdentity { .. }
+            | Action::DeleteMachine { .. } => continue,
+        };
+        let intent = view.after.and_then(|after| after.instances.get(instance));
+        if intent.is_none_or(|intent| intent.life != Life::Making) {
+            broken(format!("{instance} is made without an intent"));
+        }
+        let machine = view.seen(instance).and_then(|seen| seen.machine);
+        if machine.is_some_and(|machine| machine.state != MachineState::Absent) {
+            broken(format!("{instance} is made and is there already"));
+        }
+        if asked.contains(&instance) {
+            broken(format!("{instance} is made twice"));
+        }
+        asked.push(instance);
+    }
+    let Next::Change(after) = &view.plan.next else {
+        return;
+    };
+    let greens = after.running().map(|rollout| &rollout.sets.green);
+    let beside = after.instances.keys().filter(|id| {
+        !view.before.instances.contains_key(*id) && greens.is_none_or(|greens| !greens.contains(id))
+    });
+    if beside.count() == 0 {
+        return;
+    }
+    let (was, is) = (beside_green(view.before), beside_green(after));
+    let marked = after.instances.values();
+    let marked = marked.filter(|instance| instance.replace.is_some()).count();
+    let count = after.running().map_or(0, |rollout| rollout.count);
+    let most = usize::try_from(after.spec.count.max(count)).unwrap_or(usize::MAX);
+    if is > was.max(most.saturating_add(marked)) {
+        broken(format!("{was} instances become {is}, {most} are wanted"));
+    }
+}
+
+/// Instances that stay and are not greens of a running rollout, nor of one that failed.
+fn beside_green(state: &FleetState) -> usize {
+    let staying = state.instances.values().filter(|one| !one.leaving());
+    let rollout = state
+        .rollout
+        .as_ref()
+        .filter(|rollout| match rollout.phase {
+            Phase::Done | Phase::RolledBack => false,
+            Phase::Provisioning
+            | Phase::Soaking
+            | Phase::Switching
+            | Phase::Settling
+            | Phase::Baking
+            | Phase::Draining
+            | Phase::Retiring
+            | Phase::RollingBack
+            | Phase::Failed => true,
+        });
+    let greens = rollout.map_or(0, |rollout| {
+        let greens = rollout.sets.green.iter();
+        let staying = greens.filter(|id| {
+            let instance = state.instances.get(*id);
+            instance.is_some_and(|instance| !instance.leaving())
+        });
+        staying.count()
+    });
+    staying.count() - greens
+}

@@ -1,0 +1,79 @@
+//! Rules about rollouts: that they move or say why not, and that going back restores.
+
+use calvin_model::CatalogueRole;
+
+use super::{
+    InvariantId, removal,
+    view::{Found, View},
+};
+use crate::{phase::Phase, plan::Next};
+
+pub(super) fn check(view: &View<'_>, found: &mut Found) {
+    removal::blue_stays(view, found);
+    ends_or_says(view, found);
+    restores_blue(view, found);
+    read_back_is_what_it_rests_on(view, found);
+}
+
+fn ends_or_says(view: &View<'_>, found: &mut Found) {
+    let still = view.plan.next == Next::Same;
+    let says = !view.plan.report.waiting.is_empty() || !view.plan.report.blocked.is_empty();
+    if let Some(rollout) = view.before.running()
+        && still
+        && !says
+    {
+        found.push((
+            InvariantId::RolloutEndsOrSaysWhatItWaitsFor,
+            format!("{} stands still in {}", rollout.id, rollout.phase),
+        ));
+    }
+}
+
+fn restores_blue(view: &View<'_>, found: &mut Found) {
+    let Some(after) = view.after else {
+        return;
+    };
+    let (Some(was), Some(is)) = (&view.before.rollout, &after.rollout) else {
+        return;
+    };
+    if was.id != is.id || was.phase == Phase::RolledBack || is.phase != Phase::RolledBack {
+        return;
+    }
+    let staying = |id| after.instances.get(id).filter(|found| !found.leaving());
+    for id in &is.sets.blue {
+        if staying(id).is_some_and(|blue| blue.catalogue != CatalogueRole::Active) {
+            let text = format!("{id} of blue is not active");
+            found.push((InvariantId::RollbackRestoresBlue, text));
+        }
+    }
+    for id in &is.sets.green {
+        if staying(id).is_some() {
+            let text = format!("{id} of green is still there");
+            found.push((InvariantId::RollbackRestoresBlue, text));
+        }
+    }
+}
+
+/// A switch that counts as done is one that clients see.
+fn read_back_is_what_it_rests_on(view: &View<'_>, found: &mut Found) {
+    let Some(after) = view.after.and_then(|after| after.running()) else {
+        return;
+    };
+    let before = view.before.running().map(|rollout| rollout.phase);
+    if before != Some(Phase::Switching) || after.phase != Phase::Settling {
+        return;
+    }
+    let seen = view.catalogue.map(|catalogue| &catalogue.roles);
+    for id in &after.sets.green {
+        let services = view
+            .before
+            .instances
+            .get(id)
+            .is_some_and(|green| green.build.services);
+        let active = seen.and_then(|roles| roles.get(id)) == Some(&CatalogueRole::Active);
+        if services && !active {
+            let text = format!("{id} counts as active and is not read back as it");
+            found.push((InvariantId::UnprovenNeverServes, text));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! One fleet before and after a plan, as the rules look at it.
+
+use std::collections::BTreeMap;
+
+use calvin_model::{CatalogueRole, FleetName, InstanceId};
+
+use super::InvariantId;
+use crate::{
+    judge::{Answering, Judgement, judge},
+    observed::{CatalogueObserved, InstanceObserved},
+    plan::{FleetPlan, Next, PlanInput},
+    state::{FleetState, Instance, Life},
+};
+
+/// What a rule found: which, and how it is broken.
+pub(super) type Found = Vec<(InvariantId, String)>;
+
+/// One fleet before and after a plan.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) input: &'a PlanInput<'a>,
+    pub(super) before: &'a FleetState,
+    /// `None` when the fleet's record is removed.
+    pub(super) after: Option<&'a FleetState>,
+    pub(super) plan: &'a FleetPlan,
+    pub(super) catalogue: Option<&'a CatalogueObserved>,
+    judged: BTreeMap<&'a InstanceId, Judgement>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(
+        input: &'a PlanInput<'a>,
+        fleet: &FleetName,
+        before: &'a FleetState,
+        plan: &'a FleetPlan,
+        answering: Answering,
+    ) -> Self {
+        let silent_after = before.spec.repair.silent_after.0;
+        let mut judged = BTreeMap::new();
+        for (id, instance) in &before.instances {
+            let seen = input.observed.instances.get(id);
+            judged.insert(
+                id,
+                judge(instance, silent_after, seen, input.observed, answering),
+            );
+        }
+        let after = match &plan.next {
+            Next::Same => Some(before),
+            Next::Change(after) => Some(&**after),
+            Next::Remove => None,
+        };
+        Self {
+            input,
+            before,
+            after,
+            plan,
+            catalogue: input.observed.catalogue.get(fleet),
+            judged,
+        }
+    }
+
+    pub(super) fn judged(&self, id: &InstanceId) -> Judgement {
+        self.judged.get(id).copied().unwrap_or(Judgement::NOTHING)
+    }
+
+    pub(super) fn seen(&self, id: &InstanceId) -> Option<&'a InstanceObserved> {
+        self.input.observed.instances.get(id)
+    }
+
+    /// Every instance that the plan changes, as it was and as it is to be.
+    pub(super) fn changed(&self) -> Vec<(&'a InstanceId, &'a Instance, &'a Instance)> {
+        let Some(after) = self.after else {
+            return Vec::new();
+        };
+        let mut changed = Vec::new();
+        for (id, new) in &after.instances {
+            if let Some(old) = self.before.instances.get(id)
+                && old != new
+            {
+                changed.push((id, old, new));
+            }
+        }
+        changed
+    }
+
+    /// Instances that are found as active and serve.
+    pub(super) fn serving(&self, state: &FleetState) -> usize {
+        state
+            .instances
+            .iter()
+            .filter(|(id, instance)| {
+                instance.catalogue == CatalogueRole::Active && self.judged(id).serves()
+            })
+            .count()
+    }
+}
+
+/// Whether an instance begins to be removed.
+pub(super) fn retires(old: &Instance, new: &Instance) -> bool {
+    old.life != new.life && matches!(new.life, Life::Retiring(_))
+}

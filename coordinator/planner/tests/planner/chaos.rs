@@ -1,0 +1,240 @@
+//! Random orders and random failures, in random order: every plan keeps every rule, the same input
+//! gives the same plan, and once the world is well again it comes to rest as it was wanted.
+
+use calvin_model::{Health, InstanceId, image::Work};
+use calvin_planner::{Command, MachineState, PlanInput, check};
+use proptest::prelude::*;
+
+use crate::world::{Behaviour, World, web};
+
+/// What happens to the world.
+#[derive(Debug, Clone)]
+enum Blow {
+    Wait(u8),
+    Start(u8),
+    Abort,
+    RollBack,
+    Undo,
+    Scale(u8),
+    Replace(u8),
+    KillAgent(u8),
+    KillAllAgents,
+    ReviveAgents,
+    KillMachine(u8),
+    StopMachine(u8),
+    CutPath(u8),
+    CutAllPaths,
+    HealPaths,
+    Fail(u8),
+    Recover,
+    SlowToDrain(u8),
+    Unconfirmed(u8),
+    Confirmed,
+    RestartCoordinator,
+}
+
+fn blow() -> impl Strategy<Value = Blow> {
+    prop_oneof![
+        10 => (1_u8..40).prop_map(Blow::Wait),
+        4 => (1_u8..6).prop_map(Blow::Start),
+        1 => Just(Blow::Abort),
+        1 => Just(Blow::RollBack),
+        1 => Just(Blow::Undo),
+        2 => (1_u8..6).prop_map(Blow::Scale),
+        1 => any::<u8>().prop_map(Blow::Replace),
+        2 => any::<u8>().prop_map(Blow::KillAgent),
+        1 => Just(Blow::KillAllAgents),
+        2 => Just(Blow::ReviveAgents),
+        2 => any::<u8>().prop_map(Blow::KillMachine),
+        1 => any::<u8>().prop_map(Blow::StopMachine),
+        2 => any::<u8>().prop_map(Blow::CutPath),
+        1 => Just(Blow::CutAllPaths),
+        2 => Just(Blow::HealPaths),
+        2 => any::<u8>().prop_map(Blow::Fail),
+        2 => Just(Blow::Recover),
+        1 => any::<u8>().prop_map(Blow::SlowToDrain),
+        1 => any::<u8>().prop_map(Blow::Unconfirmed),
+        1 => Just(Blow::Confirmed),
+        2 => Just(Blow::RestartCoordinator),
+    ]
+}
+
+const SURGES: [&str; 4] = ["1", "2", "\"50%\"", "\"100%\""];
+const FAILURES: [u8; 2] = [0, 2];
+const ON_DRAIN: [&str; 2] = ["force", "back"];
+
+fn new_world(count: u8, surge: usize, failures: usize, drain: usize, work: Work) -> World {
+    let mut world = World::new();
+    world.work = work;
+    world.behaviour.insert("3.0".to_owned(), Behaviour::Broken);
+    let behaviour = Behaviour::FailsWhenActive;
+    world.behaviour.insert("4.0".to_owned(), behaviour);
+    let behaviour = Behaviour::CannotBeMade;
+    world.behaviour.insert("5.0".to_owned(), behaviour);
+    let text = format!(
+        "count = {count}\n[replace]\nsurge = {}\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
+         progress_deadline = \"40s\"\nsettle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n\
+         max_instance_failures = {}\nkeep_failed = \"10s\"\n[drain]\ntimeout = \"10s\"\n\
+         on_timeout = \"{}\"\n[repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n",
+        SURGES[surge], FAILURES[failures], ON_DRAIN[drain]
+    );
+    world.apply(&text, "1.0");
+    world
+}
+
+fn pick(world: &World, index: u8) -> Option<InstanceId> {
+    let ids: Vec<&InstanceId> = world.machines.keys().collect();
+    let index = usize::from(index).checked_rem(ids.len())?;
+    Some(ids[index].clone())
+}
+
+fn strike(world: &mut World, blow: &Blow) {
+    let ms = world.ms;
+    let fleet = web();
+    let reason = "why not".to_owned();
+    let one = |world: &World, index: u8| pick(world, index);
+    // An order may be refused; what counts is that it is then not taken at all.
+    match blow {
+        Blow::Wait(seconds) => (0..*seconds).for_each(|_| world.tick()),
+        Blow::Start(version) => drop(world.start(&format!("{version}.0"))),
+        Blow::Abort => drop(world.order(&Command::Abort { fleet, reason })),
+        Blow::RollBack => drop(world.order(&Command::Rollback { fleet, reason })),
+        Blow::Undo => drop(world.order(&Command::Undo { fleet })),
+        Blow::Scale(count) => {
+            let count = u32::from(*count);
+            drop(world.order(&Command::Scale { fleet, count }));
+        }
+        Blow::Replace(index) => {
+            if let Some(instance) = one(world, *index) {
+                drop(world.order(&Command::ReplaceInstance { instance, reason }));
+            }
+        }
+        Blow::KillAgent(index) => {
+            if let Some(id) = one(world, *index) {
+                world.kill_agent(&id);
+            }
+        }
+        Blow::KillAllAgents => {
+            for machine in world.machines.values_mut() {
+                machine.agent.ended_at.get_or_insert(ms);
+            }
+        }
+        Blow::ReviveAgents => world.revive_unrevoked(),
+        Blow::KillMachine(index) => {
+            if let Some(id) = one(world, *index) {
+                world.kill_machine(&id);
+            }
+        }
+        Blow::StopMachine(index) => {
+            if let Some(id) = one(world, *index) {
+                world.end_machine(&id, MachineState::Stopped);
+            }
+        }
+        Blow::CutPath(index) => {
+            if let Some(id) = one(world, *index) {
+                world.cut_path(&id);
+            }
+        }
+        Blow::CutAllPaths => {
+            for machine in world.machines.values_mut() {
+                machine.path_cut_at.get_or_insert(ms);
+            }
+        }
+        Blow::HealPaths => {
+            for machine in world.machines.values_mut() {
+                machine.path_cut_at = None;
+            }
+        }
+        Blow::Fail(index) => {
+            if let Some(id) = one(world, *index) {
+                world.agent(&id).forced = Some(Health::Unhealthy);
+            }
+        }
+        Blow::Recover => {
+            for machine in world.machines.values_mut() {
+                machine.agent.forced = None;
+            }
+        }
+        Blow::SlowToDrain(index) => {
+            if let Some(id) = one(world, *index) {
+                world.agent(&id).drain_takes = None;
+            }
+        }
+        Blow::Unconfirmed(index) => world.unconfirmed = one(world, *index).into_iter().collect(),
+        Blow::Confirmed => world.unconfirmed.clear(),
+        Blow::RestartCoordinator => world.started_at = world.ms,
+    }
+}
+
+fn make_well(world: &mut World) {
+    for blow in [Blow::HealPaths, Blow::Recover, Blow::Confirmed] {
+        strike(world, &blow);
+    }
+    world.revive_unrevoked();
+}
+
+fn keeps_every_rule(world: &World) {
+    let observed = world.observed();
+    let input = PlanInput {
+        now: world.now(),
+        seed: 7,
+        fleets: &world.fleets,
+        observed: &observed,
+    };
+    let plan = calvin_planner::plan(&input);
+    let violations = check(&input, &plan);
+    assert!(violations.is_empty(), "{violations:?}\n{}", world.story());
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_every_rule_is_kept_and_the_world_comes_to_rest(
+        count in 1_u8..6,
+        surge in 0..SURGES.len(),
+        failures in 0..FAILURES.len(),
+        drain in 0..ON_DRAIN.len(),
+        pulls in any::<bool>(),
+        blows in prop::collection::vec(blow(), 1..40),
+    ) {
+        let work = if pulls { Work::OnActive } else { Work::Boot };
+        let mut world = new_world(count, surge, failures, drain, work);
+        for blow in &blows {
+            strike(&mut world, blow);
+            world.tick();
+            keeps_every_rule(&world);
+        }
+        for _ in 0..1_000 {
+            make_well(&mut world);
+            world.tick();
+        }
+        prop_assert!(world.is_quiet(), "not quiet: {}", world.story());
+        let state = world.web();
+        prop_assert!(state.running().is_none(), "{}", world.story());
+        // A first rollout that nothing came before may have failed, or serve what fails.
+        if let Some(serving) = &state.serving {
+            let count = usize::try_from(state.spec.count).unwrap();
+            if serving.image.tag.version.as_str() != "4.0" {
+                prop_assert_eq!(world.report().serving, state.spec.count, "{}", world.story());
+                prop_assert_eq!(state.instances.len(), count, "{}", world.story());
+            }
+            prop_assert_eq!(world.machines_there(), state.instances.len(), "{}", world.story());
+        }
+    }
+
+    #[test]
+    fn a_fleet_that_is_deleted_leaves_nothing_whatever_happened_before(
+        count in 1_u8..4,
+        blows in prop::collection::vec(blow(), 0..15),
+    ) {
+        let mut world = new_world(count, 0, 1, 0, Work::Boot);
+        for blow in &blows {
+            strike(&mut world, blow);
+        }
+        world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
+        for _ in 0..300 {
+            world.tick();
+        }
+        prop_assert!(world.fleets.is_empty(), "{}", world.story());
+        prop_assert_eq!(world.machines_there(), 0, "{}", world.story());
+    }
+}
