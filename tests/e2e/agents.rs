@@ -26,10 +26,16 @@ async fn machines_and_workloads_stay(environment: &Environment, during: impl Asy
         workloads,
         "a workload was touched"
     );
-    let deleted = environment.operator.history("web").await;
-    let deleted: Vec<_> = deleted
+    let history = environment.operator.history("web").await;
+    let gone = [
+        "instance_failed",
+        "instance_draining",
+        "instance_retiring",
+        "instance_gone",
+    ];
+    let deleted: Vec<_> = history
         .iter()
-        .filter(|line| line.kind.contains("delet"))
+        .filter(|line| gone.contains(&line.kind.as_str()))
         .collect();
     assert!(deleted.is_empty(), "{deleted:?}");
     environment.until_whole("web", 5).await;

@@ -5,4 +5,6 @@ mod agents;
 mod crashes;
 mod malformed;
 mod rollouts;
+mod start;
 mod support;
+mod workloads;

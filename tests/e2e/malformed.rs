@@ -163,6 +163,55 @@ const IMAGES: [(&str, &[&str]); 22] = [
     ),
 ];
 
+/// A coordinator's file that is good but for what a row adds.
+const CALVIN: &str = "environment = \"test\"\ndata = \"data\"\n";
+
+/// The same for `calvin.toml`.
+const CALVINS: [(&str, &[&str]); 14] = [
+    ("", &["missing field `environment`"]),
+    ("environment = \"test\"", &["missing field `data`"]),
+    ("+", &["missing field `agents`"]),
+    (
+        "environment = \"Test 1\"\ndata = \"d\"",
+        &["calvin.toml:1:15", "'T' at position 1"],
+    ),
+    ("+[agents]\n", &["missing field `listen`"]),
+    ("+[agents]\nlisten = \"localhost\"", &["calvin.toml:4:10"]),
+    (
+        "+[agents]\nlisten = \"127.0.0.1:99999\"",
+        &["calvin.toml:4:10"],
+    ),
+    (
+        "+[agents]\nlisten = \"127.0.0.1:1\"",
+        &["missing field `provider`"],
+    ),
+    (
+        "+*catalogue.ttl = \"100ms\"",
+        &["ttl 100ms must be from 1s to 1h"],
+    ),
+    (
+        "+*catalogue.kind = \"consl\"",
+        &["did you mean `embedded`?|unknown variant `consl`"],
+    ),
+    (
+        "+*report_intervall = \"1s\"",
+        &["did you mean `report_interval`?"],
+    ),
+    (
+        "+*report_interval = \"1ms\"",
+        &["report_interval 1ms must be from 100ms to 1m"],
+    ),
+    (
+        "+*certificate_validity = \"1s\"",
+        &["certificate_validity 1s must be from 1m"],
+    ),
+    ("+*domain = \"UPPER CASE\"", &["is no DNS domain"]),
+];
+
+/// What a coordinator's file needs beyond its beginning.
+const CALVIN_REST: &str = "[agents]\nlisten = \"127.0.0.1:0\"\n\
+     [provider.process]\nnetwork = \"127.99.9.0/24\"\n";
+
 /// A row's text: whole, or after a good beginning where it starts with `+`.
 fn text(beginning: &str, row: &str) -> String {
     row.strip_prefix('+')
@@ -281,4 +330,28 @@ fn a_provision_file_with_a_mistake_is_answered_with_place_and_advice() {
         check(&mut wrong, row, expected, &output);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_coordinators_file_with_a_mistake_is_answered_with_place_and_advice() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("calvin.toml");
+    let mut wrong = Vec::new();
+    for (row, expected) in CALVINS {
+        let text = match row.strip_prefix("+*") {
+            Some(key) => format!("{CALVIN}{key}\n{CALVIN_REST}"),
+            None => text(CALVIN, row),
+        };
+        fs::write(&file, &text).unwrap();
+        let output = std::process::Command::new(binary("calvin"))
+            .args(["serve", "--config", file.to_str().unwrap()])
+            .output()
+            .unwrap();
+        check(&mut wrong, &text, expected, &output);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(
+        !home.path().join("data").exists(),
+        "a refused file left a data directory"
+    );
 }

@@ -33,6 +33,7 @@ pub(super) fn calvin_toml(home: &Path, agents: SocketAddr, network: &str) -> Str
         r#"# The coordinator of the demo.
 environment = "{ENVIRONMENT}"
 data = {data:?}
+report_interval = "500ms"
 
 [agents]
 listen = "{agents}"

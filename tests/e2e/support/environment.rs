@@ -34,6 +34,7 @@ pub(crate) struct Environment {
     coordinator: Option<Child>,
     pub(crate) operator: Operator,
     pub(crate) agents: SocketAddr,
+    pub(crate) operators: SocketAddr,
 }
 
 /// Where the binaries are.
@@ -63,12 +64,17 @@ impl Environment {
         let [_, _, _, process] = std::process::id().to_be_bytes();
         let network = format!("127.{}.{}.0/24", 128 + process % 64, number % 256);
         let agents = free_address();
+        let operators = free_address();
         let config = format!(
             r#"environment = "test"
 data = {data:?}
+report_interval = "500ms"
 
 [agents]
 listen = "{agents}"
+
+[operators]
+listen = "{operators}"
 
 [catalogue]
 ttl = "1s"
@@ -85,6 +91,7 @@ network = "{network}"
             coordinator: None,
             operator,
             agents,
+            operators,
         }
     }
 
