@@ -1,6 +1,8 @@
 //! One pass of the planner over many fleets: when nothing is to be done, and when every fleet
 //! begins a rollout.
 
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+
 mod report;
 
 use std::{

@@ -1,5 +1,12 @@
 //! The demo, as one would type it: its last line, its exit code, and what it leaves behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test that cannot go on panics, and shows what it knows"
+)]
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},

@@ -1,6 +1,13 @@
 //! The real binaries, end to end: each test has an environment of its own, with a coordinator,
 //! machines, names and traffic, and ends all of it also when it fails.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test that cannot go on panics, and shows what it knows"
+)]
+
 mod agents;
 mod crashes;
 mod malformed;

@@ -23,7 +23,10 @@ fn page() -> String {
 }
 
 fn commands(parent: &Command, path: &str, text: &mut String) {
-    for command in parent.get_subcommands().filter(|command| !command.is_hide_set()) {
+    for command in parent
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
         if command.get_name() == "help" {
             continue;
         }
@@ -33,7 +36,10 @@ fn commands(parent: &Command, path: &str, text: &mut String) {
             continue;
         }
         let _ = writeln!(text, "\n## `{path}{}`\n", positionals(command));
-        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        let about = command
+            .get_about()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let _ = writeln!(text, "{about}.\n");
         arguments(command, Taken::Here, text);
     }
@@ -70,7 +76,10 @@ fn arguments(command: &Command, taken: Taken, text: &mut String) {
         {
             continue;
         }
-        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let help = argument
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let help = help.trim_end_matches('.');
         let _ = writeln!(text, "- `{}`: {help}.{}", form(argument), choices(argument));
     }
@@ -84,7 +93,9 @@ fn form(argument: &Arg) -> String {
         .get_value_names()
         .filter(|_| argument.get_action().takes_values())
         .map_or_else(String::new, |names| format!(" {}", names.join(" ")));
-    let short = argument.get_short().map_or_else(String::new, |short| format!("`, `-{short}"));
+    let short = argument
+        .get_short()
+        .map_or_else(String::new, |short| format!("`, `-{short}"));
     format!("--{long}{value}{short}")
 }
 

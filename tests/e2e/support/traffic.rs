@@ -16,7 +16,9 @@ pub(crate) struct Counted {
     pub(crate) by_version: BTreeMap<String, u64>,
     pub(crate) lookups: u64,
     pub(crate) lookups_failed: u64,
+    #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) longest_gap_ms: u64,
+    #[expect(dead_code, reason = "shown when a test fails")]
     pub(crate) newest_failures: Vec<String>,
 }
 
