@@ -1,7 +1,5 @@
 //! What every bench prints: a table for people, and as its last line one JSON object.
 
-use std::time::Duration;
-
 use serde_json::{Map, Value, json};
 
 /// Figures of one bench.
@@ -86,11 +84,6 @@ impl Figures {
             std::process::exit(1);
         }
     }
-}
-
-/// Milliseconds with their fraction.
-pub(crate) fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }
 
 fn machine() -> String {

@@ -39,8 +39,17 @@ pub(crate) struct Environment {
 
 /// Where the binaries are.
 pub(crate) fn binary(name: &str) -> PathBuf {
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
     let binaries = std::env::var_os("CALVIN_TEST_BINARIES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug"),
+        || {
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../target")
+                .join(profile)
+        },
         PathBuf::from,
     );
     let program = binaries.join(name);

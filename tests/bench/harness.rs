@@ -1,0 +1,19 @@
+//! The environments of the end-to-end tests, for benches: the same files, so that a bench measures
+//! what the tests prove.
+
+#![allow(dead_code, reason = "a bench uses a part of what tests need")]
+
+#[path = "../e2e/support/environment.rs"]
+pub(crate) mod environment;
+#[path = "../e2e/support/files.rs"]
+pub(crate) mod files;
+#[path = "../e2e/support/operator.rs"]
+pub(crate) mod operator;
+#[path = "../e2e/support/processes.rs"]
+pub(crate) mod processes;
+#[path = "../e2e/support/traffic.rs"]
+pub(crate) mod traffic;
+#[path = "../e2e/support/waiting.rs"]
+pub(crate) mod waiting;
+
+pub(crate) use environment::Environment;
