@@ -26,6 +26,7 @@ pub mod config;
 pub mod images;
 
 pub mod observe;
+pub mod provider;
 
 pub mod runtime;
 

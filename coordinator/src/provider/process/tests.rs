@@ -1,0 +1,290 @@
+//! Tests with real directories, locks and processes; the machines' init is the real one.
+
+mod support;
+
+use std::fs;
+
+use calvin_engine::ports::Provider;
+use calvin_planner::{DeleteBasis, MachineState};
+use calvin_proto::machine::{InitRecord, MachineFiles, processes::find};
+use rustix::process::Signal;
+
+use self::support::{Bench, DEADLINE, WORKLOAD, until};
+use super::*;
+
+#[test]
+fn a_machine_is_made_once_and_found_again_by_a_new_coordinator() {
+    let bench = Bench::new("127.72.1.0/24");
+    let mut provider = bench.open("build");
+    let order = bench.order("web-aaaaaaaa");
+    provider.create(&order);
+    provider.create(&order);
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
+    let before = provider.list();
+    assert_eq!(before.machines.len(), 1);
+    let record = bench.record("web-aaaaaaaa");
+    let provision = fs::read_to_string(bench.files("web-aaaaaaaa").provision()).unwrap();
+    let provision = calvin_model::Provision::parse("provision.toml", &provision).unwrap();
+    assert_eq!(provision.address, before.machines[0].address);
+    assert_eq!(provision.join_token, "token of web-aaaaaaaa");
+
+    drop(provider);
+    let mut provider = bench.open("build");
+    assert_eq!(provider.list().machines, before.machines);
+    provider.create(&order);
+    let now = bench.record("web-aaaaaaaa");
+    assert_eq!((now.init, &now.boot), (record.init, &record.boot));
+    assert!(record.init.is_alive());
+}
+
+#[test]
+fn deleting_ends_everything_and_keeps_the_last_output() {
+    let bench = Bench::new("127.72.2.0/24");
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    let workload = bench.start_workload("web-aaaaaaaa", WORKLOAD);
+    let files = bench.files("web-aaaaaaaa");
+    let processes = find(files.root(), Some(&bench.record("web-aaaaaaaa")));
+    assert!(
+        processes.contains(&workload) && processes.len() >= 3,
+        "{processes:?}"
+    );
+
+    let free = provider.capacity().unwrap().free;
+    bench.delete(&mut provider, "web-aaaaaaaa");
+    assert!(processes.iter().all(|process| !process.is_alive()));
+    assert!(!files.root().exists());
+    assert_eq!(provider.capacity().unwrap().free, free + 1);
+    let instance = "web-aaaaaaaa".parse().unwrap();
+    let kept = provider.console(&instance, 1000).unwrap();
+    assert!(String::from_utf8(kept).unwrap().contains("workload is up"));
+    provider.delete(&instance, &DeleteBasis::Replaced);
+    assert!(provider.list().machines.is_empty(), "again is harmless");
+}
+
+#[test]
+fn deleting_ends_everything_when_init_and_agent_were_killed_before() {
+    let bench = Bench::new("127.72.3.0/24");
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    let workload = bench.start_workload("web-aaaaaaaa", WORKLOAD);
+    let files = bench.files("web-aaaaaaaa");
+    let record = bench.record("web-aaaaaaaa");
+    let below = find(files.root(), Some(&record));
+    record.init.signal(Signal::KILL).unwrap();
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Stopped));
+    until("the agent ended with init", || {
+        record.agent.is_none_or(|agent| !agent.is_alive())
+    });
+    assert!(workload.is_alive(), "nothing else ends the workload");
+
+    bench.delete(&mut provider, "web-aaaaaaaa");
+    assert!(below.iter().all(|process| !process.is_alive()));
+}
+
+#[test]
+fn deleting_finds_strays_without_any_record() {
+    let bench = Bench::new("127.72.4.0/24");
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    let workload = bench.start_workload("web-aaaaaaaa", WORKLOAD);
+    let files = bench.files("web-aaaaaaaa");
+    let init = bench.record("web-aaaaaaaa").init;
+    fs::write(files.init_record(), "{").unwrap();
+    bench.delete(&mut provider, "web-aaaaaaaa");
+    assert!(!init.is_alive() && !workload.is_alive());
+}
+
+#[test]
+fn a_machine_whose_delete_was_interrupted_is_deleted_when_asked_again() {
+    let bench = Bench::new("127.72.5.0/24");
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    let record = bench.record("web-aaaaaaaa");
+    drop(provider);
+    record.init.signal(Signal::KILL).unwrap();
+    until("init is gone", || !record.init.is_alive());
+    // A crash after the last process was gone, and before its directory was.
+    let files = bench.files("web-aaaaaaaa");
+    fs::rename(
+        files.root(),
+        bench.machines().join(".deleting-web-aaaaaaaa"),
+    )
+    .unwrap();
+    let provider = bench.open("build");
+    assert!(provider.list().machines.is_empty());
+    assert_eq!(bench.names(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_half_made_is_cleaned_up_and_made_anew_when_asked_for() {
+    let bench = Bench::new("127.72.6.0/24");
+    let order = bench.order("web-aaaaaaaa");
+    let tag = bench.tag("build", "web-aaaaaaaa");
+    // Before its directory was complete; before anything was in it; before init was started.
+    let making = bench.machines().join(".making-web-aaaaaaaa");
+    fs::create_dir_all(&making).unwrap();
+    tag.write(&MachineFiles::new(&making)).unwrap();
+    fs::create_dir(bench.machines().join(".making-web-bbbbbbbb")).unwrap();
+    let complete = bench.machines().join("web-cccccccc");
+    fs::create_dir(&complete).unwrap();
+    bench
+        .tag("build", "web-cccccccc")
+        .write(&MachineFiles::new(&complete))
+        .unwrap();
+
+    let mut provider = bench.open("build");
+    assert!(provider.list().machines.is_empty());
+    assert_eq!(bench.names(), Vec::<String>::new());
+    provider.create(&order);
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
+}
+
+#[test]
+fn directories_of_other_environments_and_of_nobody_are_left_alone() {
+    let bench = Bench::new("127.72.7.0/24");
+    let foreign = bench.machines().join("web-aaaaaaaa");
+    fs::create_dir_all(&foreign).unwrap();
+    bench
+        .tag("other", "web-aaaaaaaa")
+        .write(&MachineFiles::new(&foreign))
+        .unwrap();
+    let half = bench.machines().join(".making-web-bbbbbbbb");
+    fs::create_dir(&half).unwrap();
+    fs::write(half.join("notes"), "mine").unwrap();
+    let nobodys = bench.machines().join("web-cccccccc");
+    fs::create_dir(&nobodys).unwrap();
+
+    let mut provider = bench.open("build");
+    assert!(provider.list().machines.is_empty());
+    for instance in ["web-aaaaaaaa", "web-cccccccc"] {
+        provider.delete(&instance.parse().unwrap(), &DeleteBasis::Ordered);
+    }
+    provider.create(&bench.order("web-aaaaaaaa"));
+    let fault = bench.until_fault(&provider, "web-aaaaaaaa");
+    assert!(fault.permanent, "{fault:?}");
+    assert!(fault.message.contains("no machine of this environment"));
+    bench.delete(&mut provider, "web-aaaaaaaa");
+    assert!(foreign.join("machine.json").exists());
+    assert!(half.join("notes").exists() && nobodys.exists());
+}
+
+#[test]
+fn two_coordinators_with_one_network_never_share_an_address() {
+    // Two addresses for machines, and two that want them.
+    let (one, two) = (Bench::new("127.72.8.0/30"), Bench::new("127.72.8.0/30"));
+    let mut first = one.open("build");
+    let mut second = two.open_with_locks("test", &one.locks());
+    one.make(&mut first, "web-aaaaaaaa");
+    two.make(&mut second, "web-aaaaaaaa");
+    let address = |provider: &ProcessProvider| provider.list().machines[0].address;
+    assert_ne!(address(&first), address(&second));
+    assert_eq!(first.capacity().unwrap(), Capacity { free: 0, total: 2 });
+
+    first.create(&one.order("web-bbbbbbbb"));
+    let fault = one.until_fault(&first, "web-bbbbbbbb");
+    assert!(fault.message.contains("no address of 127.72.8.0/30"));
+    assert!(!fault.permanent);
+    two.delete(&mut second, "web-aaaaaaaa");
+    one.until_state(&first, "web-bbbbbbbb", Some(MachineState::Running));
+}
+
+#[test]
+fn an_address_that_is_served_by_somebody_else_is_left_for_another() {
+    let bench = Bench::new("127.72.9.0/30");
+    let dns = "127.72.9.1:8653";
+    let _taken = std::net::UdpSocket::bind(dns).unwrap();
+    let mut provider = bench.open("build");
+    provider.create(&bench.order("web-aaaaaaaa"));
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
+    let address = provider.list().machines[0].address.unwrap();
+    assert_eq!(address.to_string(), "127.72.9.2");
+    assert!(provider.list().faults.is_empty());
+}
+
+#[test]
+fn a_changed_image_makes_no_machine() {
+    let bench = Bench::new("127.72.10.0/24");
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    fs::write(bench.image().join("index.html"), "changed").unwrap();
+    provider.create(&bench.order("web-bbbbbbbb"));
+    let fault = bench.until_fault(&provider, "web-bbbbbbbb");
+    assert!(fault.permanent && fault.tries == 1, "{fault:?}");
+    assert!(fault.message.contains("not what was recorded"), "{fault:?}");
+    let machines = provider.list().machines;
+    assert_eq!(machines.len(), 1, "{machines:?}");
+    bench.delete(&mut provider, "web-bbbbbbbb");
+    assert!(provider.list().faults.is_empty());
+}
+
+#[test]
+fn an_init_that_does_not_start_is_a_fault_with_its_words_and_leaves_nothing() {
+    let bench = Bench::new("127.72.11.0/24");
+    let broken = bench.script("broken", "echo 'no such luck' >&2; exit 7");
+    let mut provider = bench.open_with_agent("build", &broken);
+    provider.create(&bench.order("web-aaaaaaaa"));
+    let fault = bench.until_fault(&provider, "web-aaaaaaaa");
+    assert!(fault.message.contains("no such luck"), "{fault:?}");
+    assert!(!fault.permanent);
+    until("it is tried again", || {
+        let faults = provider.list().faults;
+        faults.values().all(|fault| fault.tries >= 2)
+    });
+    assert!(!bench.files("web-aaaaaaaa").root().exists());
+    bench.delete(&mut provider, "web-aaaaaaaa");
+    assert_eq!(bench.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_machine_that_is_killed_is_seen_as_stopped_and_the_engine_is_told() {
+    let bench = Bench::new("127.72.12.0/24");
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    let told = bench.times_told();
+    bench
+        .record("web-aaaaaaaa")
+        .init
+        .signal(Signal::KILL)
+        .unwrap();
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Stopped));
+    until("the engine is told", || bench.times_told() > told);
+    assert!(provider.list().age.unwrap() < DEADLINE);
+}
+
+#[test]
+fn a_delete_overtakes_a_create_that_has_not_ended() {
+    let bench = Bench::new("127.72.13.0/24");
+    let mut provider = bench.open("build");
+    for number in 0..8 {
+        provider.create(&bench.order(&format!("web-aaaaaaa{number}")));
+    }
+    for number in 0..8 {
+        let instance = format!("web-aaaaaaa{number}").parse().unwrap();
+        provider.delete(&instance, &DeleteBasis::RolledBack);
+    }
+    until("all are gone", || provider.list().machines.is_empty());
+    assert_eq!(bench.names(), Vec::<String>::new());
+    let left = calvin_proto::machine::processes::find_marked(
+        "CALVIN_ADDRESS_LOCKS",
+        &bench.locks().display().to_string(),
+    );
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_machine_outlives_the_process_that_made_it() {
+    let bench = Bench::new("127.72.14.0/24");
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    let record: InitRecord = bench.record("web-aaaaaaaa");
+    // Its session is its own: a signal to the coordinator's does not reach it.
+    let stat = fs::read_to_string(format!("/proc/{}/stat", record.init.pid)).unwrap();
+    let session = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(3);
+    assert_eq!(session, Some(record.init.pid.to_string().as_str()));
+    drop(provider);
+    assert!(record.init.is_alive());
+    let environment = fs::read(format!("/proc/{}/environ", record.init.pid)).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    assert!(!environment.contains("CARGO"), "{environment}");
+}
