@@ -16,7 +16,7 @@ use tokio::{net::UnixListener, runtime::Runtime, sync::watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
-use self::service::Script;
+pub(crate) use self::service::Script;
 
 /// What is shared with the service's calls.
 #[derive(Debug)]
@@ -61,16 +61,20 @@ impl Fake {
             .unwrap();
         let context = runtime.enter();
         let listener = UnixListener::bind(self.socket()).unwrap();
-        let service = OperatorServer::new(Script {
-            shared: Arc::clone(&self.shared),
-        });
         runtime.spawn(
             Server::builder()
-                .add_service(service)
+                .add_service(self.service())
                 .serve_with_incoming(UnixListenerStream::new(listener)),
         );
         drop(context);
         self.running = Some(runtime);
+    }
+
+    /// The service, to be served in another way.
+    pub(crate) fn service(&self) -> OperatorServer<Script> {
+        OperatorServer::new(Script {
+            shared: Arc::clone(&self.shared),
+        })
     }
 
     /// Ends as a killed process does: every connection breaks.

@@ -7,4 +7,5 @@ mod changes;
 mod fake;
 mod reading;
 mod run;
+mod tls;
 mod watching;

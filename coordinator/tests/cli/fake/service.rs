@@ -31,7 +31,7 @@ type Answer<T> = Result<Response<T>, Status>;
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service.
-pub(super) struct Script {
+pub(crate) struct Script {
     pub(super) shared: Arc<Shared>,
 }
 
