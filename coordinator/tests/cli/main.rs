@@ -7,5 +7,6 @@ mod changes;
 mod fake;
 mod reading;
 mod run;
+mod terminal;
 mod tls;
 mod watching;
