@@ -10,6 +10,7 @@
 
 mod agents;
 mod crashes;
+mod identity;
 mod malformed;
 mod rollouts;
 mod start;

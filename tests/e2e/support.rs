@@ -4,6 +4,7 @@ pub(crate) mod environment;
 pub(crate) mod files;
 pub(crate) mod operator;
 pub(crate) mod processes;
+pub(crate) mod stranger;
 pub(crate) mod traffic;
 pub(crate) mod waiting;
 

@@ -133,6 +133,27 @@ network = "{network}"
             .expect("calvin starts")
     }
 
+    /// Gives machines a first process that does nothing, so that a test can play the agent.
+    pub(crate) fn use_silent_agent(&self) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let program = self.home().join("silent-agent");
+        let script = "#!/bin/sh\necho ready\nexec sleep 100000\n";
+        fs::write(&program, script).expect("a file can be written");
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&program, mode).expect("a mode can be set");
+        let config = self.home().join("calvin.toml");
+        let mut text = fs::read_to_string(&config).expect("it was written");
+        text.push_str(&format!("agent = {:?}\n", program.to_string_lossy()));
+        fs::write(&config, text).expect("a file can be written");
+    }
+
+    /// The certificates of the environment's CA, PEM.
+    pub(crate) async fn ca_pem(&self) -> String {
+        let mut client = self.operator.client.clone();
+        let shown = client.show_ca(calvin_proto::wire::ShowCaRequest {}).await;
+        shown.expect("the CA is shown").into_inner().ca_pem
+    }
+
     /// Starts the coordinator and waits until it answers.
     pub(crate) async fn start_coordinator(&mut self) {
         self.coordinator = Some(self.serve());
