@@ -12,6 +12,7 @@ use crate::{
     observed::{InstanceObserved, MachineState, Observed, SessionObserved},
     report::InstanceClass,
     state::{Instance, Life},
+    sums::witnesses_needed,
 };
 
 /// An observation that is older than this many report intervals is unknown.
@@ -206,7 +207,7 @@ fn loss(
         return Loss::None;
     }
     // The instance itself is one of `all` and none of `alive`.
-    if answering.alive * 2 > answering.all.saturating_sub(1) {
+    if answering.alive >= witnesses_needed(answering.all.saturating_sub(1)) {
         Loss::Silence
     } else {
         Loss::SilenceWithoutWitnesses

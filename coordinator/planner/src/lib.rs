@@ -18,6 +18,7 @@ pub mod preview;
 pub mod report;
 pub mod state;
 mod step;
+pub mod sums;
 pub mod transition;
 
 pub use command::{Command, CommandOutcome, Refusal, command};
@@ -34,7 +35,7 @@ pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack,
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
 pub use state::{Build, FleetState, Instance, Life, NextRollout, Purpose, Rollout, Wave};
 pub use step::RETIRE_GRACE;
-pub use transition::{Cause, IllegalTransition, transition};
+pub use transition::{Cause, IllegalTransition, diagram, transition};
 
 /// Who decided what nobody ordered, in the history and as the one who started a rollout.
 pub const PLANNER: &str = "planner";

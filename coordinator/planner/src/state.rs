@@ -214,17 +214,16 @@ impl FleetState {
 }
 
 impl FleetState {
-    /// Instances of the running rollout, or of one that failed, that are not to serve clients now:
-    /// green before the switch, blue after it.
+    /// Instances that are not to serve clients now: green before the switch, blue after it, and all
+    /// that is left of a first rollout that failed, and of its earlier attempts.
     #[must_use]
     pub fn not_to_serve(&self) -> BTreeSet<InstanceId> {
         let Some(rollout) = &self.rollout else {
             return BTreeSet::new();
         };
         let not_to_serve = match rollout.phase {
-            Phase::Provisioning | Phase::Soaking | Phase::RollingBack | Phase::Failed => {
-                &rollout.sets.green
-            }
+            Phase::Failed => return self.instances.keys().cloned().collect(),
+            Phase::Provisioning | Phase::Soaking | Phase::RollingBack => &rollout.sets.green,
             Phase::Switching if self.switched() => &rollout.sets.blue,
             Phase::Switching => &rollout.sets.green,
             Phase::Settling | Phase::Baking | Phase::Draining | Phase::Retiring => {

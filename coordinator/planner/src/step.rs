@@ -15,11 +15,9 @@ mod start;
 mod summary;
 mod unmanaged;
 
-pub(crate) use hide::hidden_limit;
 pub use retire::RETIRE_GRACE;
 pub(crate) use rollout::Size;
 pub(crate) use start::{Start, begin};
-pub(crate) use unmanaged::unmanaged_limit;
 
 use crate::{
     judge::Answering,

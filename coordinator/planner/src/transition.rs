@@ -1,6 +1,9 @@
 //! The one table of how a rollout's phase may change. Every pair of phase and cause is named, so
 //! that a new phase or a new cause does not compile until somebody has thought about each.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use crate::phase::Phase;
@@ -182,4 +185,19 @@ fn only(
     illegal: Result<Phase, IllegalTransition>,
 ) -> Result<Phase, IllegalTransition> {
     if met { Ok(to) } else { illegal }
+}
+
+/// The table as a Mermaid state diagram, for the documentation.
+#[must_use]
+pub fn diagram() -> String {
+    let mut text = String::from("stateDiagram-v2\n");
+    for from in std::iter::once(None).chain(Phase::ALL.map(Some)) {
+        for cause in Cause::ALL {
+            if let Ok(to) = transition(from, cause) {
+                let from = from.map_or("[*]", Phase::as_str);
+                text.push_str(&format!("    {from} --> {to}: {cause}\n"));
+            }
+        }
+    }
+    text
 }

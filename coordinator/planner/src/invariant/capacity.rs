@@ -11,7 +11,7 @@ use crate::{
     phase::Phase,
     plan::{Action, Next},
     state::{FleetState, Life},
-    step::hidden_limit,
+    sums::hidden_limit,
 };
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {

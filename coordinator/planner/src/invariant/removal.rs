@@ -12,7 +12,7 @@ use crate::{
     plan::{Action, DeleteBasis},
     report::InstanceClass,
     state::{Instance, Life, Purpose},
-    step::unmanaged_limit,
+    sums::unmanaged_limit,
 };
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {

@@ -41,7 +41,8 @@ fn restores_blue(view: &View<'_>, found: &mut Found) {
     }
     let staying = |id| after.instances.get(id).filter(|found| !found.leaving());
     for id in &is.sets.blue {
-        if staying(id).is_some_and(|blue| blue.catalogue != CatalogueRole::Active) {
+        let able = staying(id).filter(|blue| blue.proven && !view.judged(id).failing());
+        if able.is_some_and(|blue| blue.catalogue != CatalogueRole::Active) {
             let text = format!("{id} of blue is not active");
             found.push((InvariantId::RollbackRestoresBlue, text));
         }

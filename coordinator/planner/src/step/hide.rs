@@ -3,12 +3,7 @@
 
 use calvin_model::{CatalogueRole, InstanceId};
 
-use crate::{invariant::InvariantId, pass::Pass};
-
-/// How many of a fleet's active entries may be hidden: half of them, and never the last one.
-pub(crate) fn hidden_limit(active: usize) -> usize {
-    (active / 2).min(active.saturating_sub(1))
-}
+use crate::{invariant::InvariantId, pass::Pass, sums::hidden_limit};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut active = 0;

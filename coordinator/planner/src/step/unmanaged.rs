@@ -7,12 +7,8 @@ use calvin_model::InstanceId;
 use super::repair::mark;
 use crate::{
     invariant::InvariantId, pass::Pass, plan::DeleteBasis, report::InstanceClass, state::Life,
+    sums::unmanaged_limit,
 };
-
-/// How many of a fleet may be unmanaged while one of them is replaced: one, or 20 %.
-pub(crate) fn unmanaged_limit(fleet: usize) -> usize {
-    (fleet / 5).max(1)
-}
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {

@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod chaos;
+mod gates;
+mod orders;
 mod repairs;
 mod rollouts;
 mod world;

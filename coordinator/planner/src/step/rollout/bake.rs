@@ -5,7 +5,7 @@ use calvin_model::DrainReason;
 
 use super::greens::{blue, broken, green, why_not_healthy};
 use crate::{
-    invariant::InvariantId, pass::Pass, report::InstanceClass, step::unmanaged_limit,
+    invariant::InvariantId, pass::Pass, report::InstanceClass, sums::unmanaged_limit,
     transition::Cause,
 };
 

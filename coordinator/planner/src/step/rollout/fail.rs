@@ -9,12 +9,10 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     };
     let since = rollout.phase_since;
-    let left: Vec<InstanceId> = rollout
-        .sets
-        .green
-        .iter()
-        .filter(|id| pass.instance(id).is_some_and(|green| !green.leaving()))
-        .cloned()
+    let instances = pass.state().instances.iter();
+    let left: Vec<InstanceId> = instances
+        .filter(|(_, instance)| !instance.leaving())
+        .map(|(id, _)| id.clone())
         .collect();
     if left.is_empty() {
         return;

@@ -109,13 +109,15 @@ fn finish(pass: &mut Pass<'_>) {
         .into_iter()
         .filter(|id| pass.instance(id).is_some_and(|blue| !blue.leaving()))
         .collect();
+    // One that fails now, or never was healthy, is admitted when it is: it restores nothing.
     let missing = blues
         .iter()
         .filter(|id| {
+            let able = pass.instance(id).is_some_and(|blue| blue.proven);
             let active = pass
                 .instance(id)
                 .is_some_and(|blue| blue.catalogue == CatalogueRole::Active);
-            !active || !(pass.read_back(id) || pass.judged(id).failing())
+            able && !pass.judged(id).failing() && !(active && pass.read_back(id))
         })
         .count();
     if left > 0 {

@@ -1,0 +1,49 @@
+//! The small sums on which small fleets depend: with one, two or three instances each rounding is
+//! an outage or a rule that never holds. They stand in one place, and as a table in the tests and
+//! in the documentation.
+
+/// How many of a fleet may be unmanaged while one of them is replaced: one, or 20 %.
+#[must_use]
+pub fn unmanaged_limit(fleet: usize) -> usize {
+    (fleet / 5).max(1)
+}
+
+/// How many of a fleet's active entries may be hidden for their health: half of them, and never
+/// the last one.
+#[must_use]
+pub fn hidden_limit(active: usize) -> usize {
+    (active / 2).min(active.saturating_sub(1))
+}
+
+/// How many of the other instances of an environment must answer for one that is only silent to
+/// count as lost: more than half.
+#[must_use]
+pub fn witnesses_needed(others: usize) -> usize {
+    others / 2 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_fleets_keep_at_least_one_and_never_wait_for_ever() {
+        // fleet, unmanaged limit, hidden limit, witnesses among the others
+        let table = [
+            (1, 1, 0, 1),
+            (2, 1, 1, 1),
+            (3, 1, 1, 2),
+            (5, 1, 2, 3),
+            (10, 2, 5, 5),
+            (100, 20, 50, 50),
+        ];
+        for (fleet, unmanaged, hidden, witnesses) in table {
+            assert_eq!(unmanaged_limit(fleet), unmanaged, "{fleet}");
+            assert_eq!(hidden_limit(fleet), hidden, "{fleet}");
+            assert_eq!(witnesses_needed(fleet - 1), witnesses, "{fleet}");
+        }
+        // One alone has nobody to ask: its silence never counts.
+        assert!(witnesses_needed(0) > 0);
+        assert_eq!(hidden_limit(0), 0);
+    }
+}
