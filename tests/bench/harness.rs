@@ -7,6 +7,8 @@
 pub(crate) mod environment;
 #[path = "../e2e/support/files.rs"]
 pub(crate) mod files;
+#[path = "../e2e/support/observe.rs"]
+pub(crate) mod observe;
 #[path = "../e2e/support/operator.rs"]
 pub(crate) mod operator;
 #[path = "../e2e/support/processes.rs"]

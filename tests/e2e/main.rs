@@ -14,5 +14,6 @@ mod identity;
 mod malformed;
 mod rollouts;
 mod start;
+mod store;
 mod support;
 mod workloads;

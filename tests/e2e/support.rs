@@ -2,6 +2,7 @@
 
 pub(crate) mod environment;
 pub(crate) mod files;
+pub(crate) mod observe;
 pub(crate) mod operator;
 pub(crate) mod processes;
 pub(crate) mod stranger;
