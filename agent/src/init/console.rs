@@ -286,4 +286,20 @@ mod tests {
         assert_eq!(content(&path), "kept\n");
         assert_sum(&log);
     }
+
+    #[test]
+    fn a_full_disk_loses_output_and_stalls_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("console.log");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let mut tap = Tap::new(BoundedLog::open(&path, MAX)).unwrap();
+        let mut writer = tap.writer().unwrap();
+        for _ in 0..100 {
+            writer.write_all(&[b'x'; CHUNK_BYTES]).unwrap();
+            tap.drain();
+        }
+        let written = 100 * CHUNK_BYTES as u64;
+        assert_eq!(tap.log.counts().read, written);
+        assert_eq!(tap.log.counts().failed, written);
+    }
 }

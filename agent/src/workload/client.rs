@@ -1,6 +1,9 @@
 //! The agent's connection to its runner: made again whenever it breaks, with what was not answered
 //! asked again, which is harmless because the same order again changes nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::{io, path::PathBuf, time::Duration};
 
 use calvin_model::image::StopSignal;

@@ -1,6 +1,8 @@
 //! What is wanted, and what is there. One lock, held only to read and note; whatever takes time is
 //! done by a worker that has marked the instance as its own.
 
+mod entry;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -11,9 +13,9 @@ use std::{
 
 use calvin_engine::ports::{CreateOrder, Machine, MachineList};
 use calvin_model::InstanceId;
-use calvin_planner::MachineState;
-use calvin_proto::machine::ProcessId;
 
+use self::entry::{Entry, Wish};
+pub(super) use self::entry::{Seen, Started};
 use super::{
     directories::Found,
     retry::{Fault, Retry},
@@ -34,35 +36,6 @@ struct State {
     /// Inits that this run started. The kernel keeps an ended one until its parent has asked.
     children: Vec<Child>,
     closed: bool,
-}
-
-/// One instance that is to have a machine, or has one.
-#[derive(Debug)]
-struct Entry {
-    wish: Wish,
-    machine: Option<Started>,
-    fault: Option<Fault>,
-    /// A worker is at it.
-    busy: bool,
-}
-
-/// What the engine asked for last.
-#[derive(Debug, Clone)]
-enum Wish {
-    /// Found on disk; nobody has asked for anything in this run.
-    Keep,
-    Create(CreateOrder),
-    Delete,
-}
-
-/// A machine that was started once.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Started {
-    pub(super) address: IpAddr,
-    /// Its first process; `None` when no record of it can be read.
-    pub(super) init: Option<ProcessId>,
-    /// Whether that process was alive at the last look.
-    pub(super) runs: bool,
 }
 
 /// One piece of work for a worker.
@@ -91,19 +64,9 @@ pub(super) struct Failure {
 impl Shared {
     /// Begins with the machines that were found on disk.
     pub(super) fn new(found: BTreeMap<InstanceId, Found>) -> Self {
-        let entry = |found: Found| Entry {
-            wish: Wish::Keep,
-            machine: Some(Started {
-                address: found.address,
-                init: found.init,
-                runs: false,
-            }),
-            fault: None,
-            busy: false,
-        };
         let entries = found
             .into_iter()
-            .map(|(instance, found)| (instance, entry(found)))
+            .map(|(instance, found)| (instance, Entry::found(found)))
             .collect();
         Self {
             state: Mutex::new(State {
@@ -126,12 +89,7 @@ impl Shared {
         if state.entries.contains_key(&order.instance) {
             return;
         }
-        let entry = Entry {
-            wish: Wish::Create(order.clone()),
-            machine: None,
-            fault: None,
-            busy: false,
-        };
+        let entry = Entry::wanted(order.clone());
         state.entries.insert(order.instance.clone(), entry);
         self.changed.notify_all();
     }
@@ -306,17 +264,6 @@ impl Shared {
     }
 }
 
-/// What a look found of a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Its init is alive.
-    Runs,
-    /// Its init is gone, its directory is there.
-    Stands,
-    /// Somebody else removed its directory, and nothing of it runs.
-    Gone,
-}
-
 impl State {
     fn take_due(&mut self, now: Instant) -> Option<Job> {
         for (instance, entry) in &mut self.entries {
@@ -339,39 +286,5 @@ impl State {
 
     fn next_due(&self) -> Option<Instant> {
         self.entries.values().filter_map(Entry::due).flatten().min()
-    }
-}
-
-impl Entry {
-    /// When there is something to do: `Some(None)` is at once.
-    fn due(&self) -> Option<Option<Instant>> {
-        let is_open = match &self.wish {
-            Wish::Keep => false,
-            Wish::Create(_) => self.machine.is_none(),
-            Wish::Delete => true,
-        };
-        if !is_open || self.busy {
-            return None;
-        }
-        match &self.fault {
-            None => Some(None),
-            Some(fault) => fault.due().map(Some),
-        }
-    }
-
-    /// `None` when there is no machine, and will be none.
-    fn state(&self) -> Option<MachineState> {
-        let given_up = |fault: &Fault| fault.retry == Retry::Never;
-        match (&self.wish, &self.machine) {
-            (Wish::Delete, _) => Some(MachineState::Deleting),
-            (Wish::Create(_) | Wish::Keep, Some(machine)) if machine.runs => {
-                Some(MachineState::Running)
-            }
-            (Wish::Create(_) | Wish::Keep, Some(_)) => Some(MachineState::Stopped),
-            (Wish::Create(_) | Wish::Keep, None) if self.fault.as_ref().is_some_and(given_up) => {
-                None
-            }
-            (Wish::Create(_) | Wish::Keep, None) => Some(MachineState::Creating),
-        }
     }
 }
