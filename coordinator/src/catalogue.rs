@@ -1,1 +1,5 @@
-//! Where clients look instances up.
+//! Where clients look instances up: the implementations of the engine's `Catalogue`.
+
+mod embedded;
+
+pub use embedded::{AgentNames, EmbeddedCatalogue, EpochNumber, NamesFeed};
