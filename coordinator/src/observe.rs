@@ -1,1 +1,7 @@
-//! What the coordinator sees for itself, without asking an agent.
+//! What the coordinator sees for itself, without asking an agent: its own probes of every
+//! service's port.
+
+mod attempt;
+mod probes;
+
+pub use probes::{ProbePort, Prober, prober};

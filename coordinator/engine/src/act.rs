@@ -24,6 +24,9 @@ pub(crate) struct Told {
     targets: (u64, u64, u64),
     /// Hidden entries; `None` until they were told once.
     hidden: Option<Vec<InstanceId>>,
+    /// The catalogue was told every fleet once, so that from now on a fleet whose entries must wait
+    /// does not hold back the others.
+    catalogue: bool,
     /// The actions of the last pass: one that repeats is not logged again.
     actions: BTreeMap<FleetName, Vec<Action>>,
 }
@@ -50,13 +53,17 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         self.hide(plan);
         let mut count = 0;
         let mut actions = BTreeMap::new();
+        let mut roles_missing = false;
         for (fleet, planned) in &plan.fleets {
             let before = self.told.actions.remove(fleet).unwrap_or_default();
             for action in &planned.actions {
                 if !before.contains(action) {
                     tracing::info!(%fleet, ?action, "acting");
                 }
-                match self.carry_out(fleet, action) {
+                let done = self.carry_out(fleet, action);
+                let is_roles = matches!(action, Action::SetRoles { .. });
+                roles_missing |= is_roles && !matches!(done, Done::Yes);
+                match done {
                     Done::Yes => count += 1,
                     Done::NotYet => {}
                     Done::Noticed(notice) => notices.push(notice),
@@ -71,8 +78,19 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             tracing::info!(instance = %ghost, "removing the entry of an instance that is gone");
             self.ports.catalogue().remove_ghost(ghost);
         }
-        self.ports.catalogue().publish();
+        self.told.catalogue |= !roles_missing && self.every_provider_listed();
+        if self.told.catalogue {
+            self.ports.catalogue().publish();
+        }
         count
+    }
+
+    /// Whether every provider has listed its machines in this run. Before, addresses are unknown
+    /// and the planner sets no roles: a snapshot would lack what the last run published.
+    fn every_provider_listed(&self) -> bool {
+        let listed = &self.observed.provider_lists;
+        let mut providers = self.ports.providers().into_iter();
+        providers.all(|(name, _)| listed.contains_key(name))
     }
 
     /// Admits agents and aims probes by the committed state, when that changed. Before any

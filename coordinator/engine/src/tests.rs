@@ -302,6 +302,24 @@ fn no_entry_is_lost_while_a_provider_has_not_answered_yet() {
 }
 
 #[test]
+fn nothing_is_published_before_every_fleet_could_be_set() {
+    let mut world = Fake::new(fleets(&[Life::Up]));
+    let set = plan_of(Next::Same, vec![roles(&[0])]);
+    let script = Script::of([Plan::default(), set, Plan::default()]);
+    let mut engine = start(&mut world, script);
+    engine.pass();
+    assert_eq!(engine.ports_mut().published, 0, "no provider has answered");
+    let seen = (&id(0), MachineState::Running, Some(address(1)));
+    engine.ports_mut().list(&[seen]);
+    engine.pass();
+    assert_eq!(engine.ports_mut().published, 1);
+    // From now on a fleet that must wait does not hold back the others.
+    engine.ports_mut().machines.age = None;
+    engine.pass();
+    assert_eq!(engine.ports_mut().published, 2);
+}
+
+#[test]
 fn an_entry_keeps_its_address_after_its_machine_is_gone() {
     let mut world = Fake::new(fleets(&[Life::Up]));
     world.list(&[(&id(0), MachineState::Running, Some(address(1)))]);

@@ -54,6 +54,8 @@ pub(super) struct Fake {
     pub(super) listed: Vec<(InstanceId, CatalogueRole)>,
     pub(super) recorded: bool,
     pub(super) entries: Vec<CatalogueEntry>,
+    /// Snapshots that clients were shown.
+    pub(super) published: usize,
     pub(super) targets: BTreeMap<InstanceId, Vec<ProbeTarget>>,
     pub(super) admitted: BTreeMap<InstanceId, Admitted>,
     /// Every call that changes something, as text.
@@ -77,6 +79,7 @@ impl Fake {
             listed: Vec::new(),
             recorded: true,
             entries: Vec::new(),
+            published: 0,
             targets: BTreeMap::new(),
             admitted: BTreeMap::new(),
             calls: Vec::new(),
@@ -194,6 +197,10 @@ impl Catalogue for Fake {
 
     fn remove_ghost(&mut self, instance: &InstanceId) {
         self.calls.push(format!("ghost {instance}"));
+    }
+
+    fn publish(&mut self) {
+        self.published += 1;
     }
 }
 
