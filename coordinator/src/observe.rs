@@ -4,4 +4,4 @@
 mod attempt;
 mod probes;
 
-pub use probes::{ProbePort, Prober, prober};
+pub use probes::{OnChange, ProbePort, Prober, prober};
