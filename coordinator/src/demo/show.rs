@@ -2,6 +2,7 @@
 //! each thing that happens in a pipe.
 
 mod frame;
+mod line;
 mod scene;
 mod terminal;
 

@@ -1,6 +1,10 @@
 //! What the load generator counted, read over HTTP from its own address.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -26,6 +30,8 @@ pub(super) struct Traffic {
     pub(super) counted: Counted,
     /// What came in between two readings, the newest last.
     pub(super) history: VecDeque<Reading>,
+    /// Who answered between the newest two readings.
+    pub(super) newest: BTreeMap<String, u64>,
 }
 
 /// What came in between two readings.
@@ -46,6 +52,12 @@ impl Traffic {
             self.history.pop_front();
         }
         self.history.push_back(reading);
+        let before = |version: &String| self.counted.by_version.get(version).copied().unwrap_or(0);
+        self.newest = counted
+            .by_version
+            .iter()
+            .map(|(version, answers)| (version.clone(), answers.saturating_sub(before(version))))
+            .collect();
         self.counted = counted;
     }
 

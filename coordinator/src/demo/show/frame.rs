@@ -1,10 +1,13 @@
 //! The picture: 23 lines of at most 80 columns, of the scene as it is.
 
+use std::collections::BTreeMap;
+
 use calvin_proto::wire::{FleetStatus, Health, InstanceStatus, RolloutStatus};
 
 use super::{
+    line::{Line, Tone},
     scene::{ActState, Scene},
-    terminal::{Canvas, Colours},
+    terminal::Canvas,
 };
 use crate::demo::{acts::ACTS, files::WEB_FLEET, world};
 
@@ -13,6 +16,9 @@ const COLUMNS_MAX: usize = 100;
 
 /// Rows of the table of instances.
 const INSTANCES_SHOWN: usize = 5;
+
+/// Length of the bar of answers.
+const ANSWER_CELLS: u64 = 40;
 
 /// The way of a rollout, as it is shown.
 const WAY: [&str; 7] = [
@@ -26,79 +32,6 @@ const WAY: [&str; 7] = [
 ];
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tone {
-    Plain,
-    Bold,
-    Dim,
-    Good,
-    Warn,
-    Bad,
-    Blue,
-    Green,
-}
-
-impl Tone {
-    const fn escape(self) -> &'static str {
-        match self {
-            Self::Plain => "",
-            Self::Bold => "\x1b[1m",
-            Self::Dim => "\x1b[2m",
-            Self::Good => "\x1b[32m",
-            Self::Warn => "\x1b[33m",
-            Self::Bad => "\x1b[1;31m",
-            Self::Blue => "\x1b[1;34m",
-            Self::Green => "\x1b[1;32m",
-        }
-    }
-}
-
-/// A line of pieces, each with its tone: its width is known without its escapes.
-#[derive(Debug, Default)]
-struct Line {
-    pieces: Vec<(Tone, String)>,
-}
-
-impl Line {
-    fn add(mut self, tone: Tone, text: impl Into<String>) -> Self {
-        self.pieces.push((tone, text.into()));
-        self
-    }
-
-    fn width(&self) -> usize {
-        self.pieces
-            .iter()
-            .map(|(_, text)| text.chars().count())
-            .sum()
-    }
-
-    /// Blanks up to this column.
-    fn to(self, column: usize) -> Self {
-        let missing = column.saturating_sub(self.width());
-        self.add(Tone::Plain, " ".repeat(missing))
-    }
-
-    /// As text, cut at this column.
-    fn draw(&self, columns: usize, colours: Colours) -> String {
-        let mut left = columns;
-        let mut out = String::new();
-        for (tone, text) in &self.pieces {
-            let shown: String = text.chars().take(left).map(tame).collect();
-            left -= shown.chars().count();
-            match (colours, tone.escape()) {
-                (Colours::Off, _) | (Colours::On, "") => out.push_str(&shown),
-                (Colours::On, escape) => out.push_str(&format!("{escape}{shown}\x1b[0m")),
-            }
-        }
-        out
-    }
-}
-
-/// Nothing that comes from elsewhere may move the cursor.
-fn tame(c: char) -> char {
-    if c.is_control() { ' ' } else { c }
-}
 
 /// Draws the scene.
 pub(super) fn picture(scene: &Scene, canvas: Canvas) -> Vec<String> {
@@ -140,7 +73,7 @@ fn title(scene: &Scene, columns: usize) -> Line {
     let seconds = format!("{:.0} s ", scene.started.elapsed().as_secs_f64());
     Line::default()
         .add(Tone::Bold, " calvin demo")
-        .add(Tone::Dim, "  real processes, mutual TLS, DNS and crashes  ")
+        .add(Tone::Dim, "   nothing is pretended")
         .to(columns.saturating_sub(coordinator.chars().count() + seconds.chars().count() + 2))
         .add(tone, coordinator)
         .add(Tone::Plain, "  ")
@@ -330,13 +263,29 @@ fn traffic(scene: &Scene) -> Vec<Line> {
         };
         second = second.add(tone, bar.to_string());
     }
-    let mut third = Line::default().add(Tone::Dim, " answers ");
-    for (version, answers) in &counted.by_version {
-        third = third
-            .add(Tone::Plain, format!("{version} "))
-            .add(Tone::Dim, format!("{answers}   "));
-    }
+    let third = answers(&traffic.newest);
     vec![first, second, third]
+}
+
+/// Which version answers, as shares of a bar.
+fn answers(newest: &BTreeMap<String, u64>) -> Line {
+    let all: u64 = newest.values().sum();
+    let mut line = Line::default().add(Tone::Dim, " answers ");
+    let mut names = Line::default();
+    for (index, (version, answers)) in newest
+        .iter()
+        .filter(|(_, answers)| **answers > 0)
+        .enumerate()
+    {
+        let tone = if index == 0 { Tone::Blue } else { Tone::Green };
+        let cells = usize::try_from(answers * ANSWER_CELLS / all.max(1)).unwrap_or(0);
+        line = line.add(tone, "█".repeat(cells));
+        names = names.add(
+            tone,
+            format!("  {version} {} %", answers * 100 / all.max(1)),
+        );
+    }
+    line.join(names)
 }
 
 #[cfg(test)]

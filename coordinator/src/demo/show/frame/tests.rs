@@ -6,7 +6,7 @@ use calvin_proto::wire::{Report, StatusReply};
 
 use super::*;
 use crate::demo::{
-    show::{ActState, Verdict},
+    show::{ActState, Verdict, terminal::Colours},
     workload::load::Counted,
 };
 
@@ -74,6 +74,11 @@ fn scene() -> Scene {
             requests: 3_800 + round * 100,
             failed: round.saturating_sub(70),
             lookups: 40,
+            by_version: [
+                ("2.0".to_owned(), round * 30),
+                ("4.0".to_owned(), round * 10),
+            ]
+            .into(),
             ..Counted::default()
         });
     }
@@ -144,5 +149,14 @@ fn what_comes_from_elsewhere_cannot_move_the_cursor() {
         picture(&scene, CANVAS)
             .iter()
             .all(|line| !line.contains(['\x1b', '\r', '\n']))
+    );
+}
+
+#[test]
+fn the_share_of_each_version_in_the_newest_answers_is_a_bar() {
+    let text = picture(&scene(), CANVAS).join("\n");
+    assert!(
+        text.contains("2.0 75 %") && text.contains("4.0 25 %"),
+        "{text}"
     );
 }
