@@ -70,6 +70,48 @@ impl InvariantId {
     ];
 }
 
+impl InvariantId {
+    /// The rule, one sentence for people.
+    #[must_use]
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::ServingCapacityNeverBelowMinimum => {
+                "what serves never ends by our doing, nor falls below the wanted count, other than by an order to delete"
+            }
+            Self::NoDeleteWithoutTwoSourcesOrOrder => {
+                "a machine is deleted only on a committed basis: an order, the end of a rollout, or loss by two sources of different kinds"
+            }
+            Self::GenerationNeverGoesBack => {
+                "the generation of an instance's wanted state grows with each change and never falls"
+            }
+            Self::OneMachinePerIntent => "a machine is made only for a committed intent, and once",
+            Self::RolloutEndsOrSaysWhatItWaitsFor => {
+                "a rollout that does not move says what it waits for"
+            }
+            Self::RollbackRestoresBlue => {
+                "a rollout that went back ends with all of blue that can serve active, and nothing left of green"
+            }
+            Self::UnknownNeverKills => {
+                "nothing is hidden, replaced or removed because nothing is known of it"
+            }
+            Self::UnprovenNeverServes => {
+                "an instance is found under its service's name only when it is freshly healthy in its role, and a switch counts only when it is read back"
+            }
+            Self::BlueStaysUntilGreenIsProven => "blue's machines stay until green has baked",
+            Self::UnmanagedOneAtATime => {
+                "at most one unmanaged instance of a fleet is replaced at a time, and none while more than one, or 20 %, are unmanaged"
+            }
+            Self::HealthNeverHidesMost => {
+                "health hides at most half of a fleet's active entries, and never the last one"
+            }
+            Self::SilenceAloneNeedsWitnesses => {
+                "silence alone counts only while most others answer on the same path"
+            }
+            Self::PolicyHolds => "what a policy leaves to a person waits for a person",
+        }
+    }
+}
+
 impl fmt::Display for InvariantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)

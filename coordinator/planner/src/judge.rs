@@ -4,6 +4,9 @@
 //! Unknown is a judgement of its own. It stops every count and never ends anything; only sources
 //! that fail for different reasons can together say that an instance is lost.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use calvin_model::Health;

@@ -92,7 +92,7 @@ fn not_missed(view: &View<'_>, id: &InstanceId) -> bool {
             && instance.catalogue == CatalogueRole::Active
             && view.judged(new).healthy_in_role()
     });
-    replaced || view.before.kept() >= count
+    replaced || view.after.is_some_and(|after| view.serving(after) >= count)
 }
 
 /// Where a person is to decide on what is not drained, nobody else does.

@@ -3,7 +3,12 @@
 
 use calvin_model::{CatalogueRole, InstanceId};
 
-use crate::{pass::Pass, phase::Phase, plan::EventKind, state::Life};
+use crate::{
+    pass::Pass,
+    phase::Phase,
+    plan::EventKind,
+    state::{Life, Purpose},
+};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let news: Vec<InstanceId> = pass
@@ -41,11 +46,12 @@ fn prove(pass: &mut Pass<'_>, id: &InstanceId) {
     );
     pass.event(Some(id), EventKind::InstanceProven, text);
     let state = pass.change();
-    if let Some(instance) = state.instances.get_mut(id) {
-        instance.proven = true;
-    }
+    let Some(instance) = state.instances.get_mut(id) else {
+        return;
+    };
+    instance.proven = true;
     if let Some(rollout) = &mut state.rollout
-        && rollout.sets.green.contains(id)
+        && instance.purpose == Purpose::Rollout(rollout.id.clone())
         && (rollout.phase == Phase::Provisioning || rollout.phase == Phase::Soaking)
     {
         rollout.progress_by = now.after(progress);

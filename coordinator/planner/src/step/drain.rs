@@ -1,6 +1,8 @@
 //! Draining: an instance that leaves is first no longer found, then told to finish, then removed.
 //! An agent that is gone never keeps it.
 
+use std::collections::BTreeSet;
+
 use calvin_model::{DrainReason, InstanceId, Role, fleet::OnDrainTimeout};
 
 use crate::{
@@ -23,10 +25,12 @@ pub(crate) enum Drained {
 }
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
-    let of_wave = match pass.running() {
+    let of_wave: BTreeSet<InstanceId> = match pass.running() {
         // The wave's blue leaves as one: the rollout's own step removes it.
-        Some(rollout) if rollout.phase == Phase::Draining => rollout.sets.blue.clone(),
-        Some(_) | None => Vec::new(),
+        Some(rollout) if rollout.phase == Phase::Draining => {
+            rollout.sets.blue.iter().cloned().collect()
+        }
+        Some(_) | None => BTreeSet::new(),
     };
     let draining: Vec<(InstanceId, DrainReason)> = pass
         .state()

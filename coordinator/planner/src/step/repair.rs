@@ -152,7 +152,7 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
             .map(|(id, _)| id.clone());
         match replacement {
-            None if enough(pass) => go(pass, &old, "the fleet has enough without it"),
+            None if enough(pass) => go_without(pass, &old),
             None => repair(pass, &old, "it is to be replaced"),
             Some(new) if serves(pass, &new) => {
                 go(pass, &old, &format!("{new} serves in its place"));
@@ -188,6 +188,18 @@ fn serves(pass: &Pass<'_>, id: &InstanceId) -> bool {
         .instance(id)
         .is_some_and(|instance| instance.catalogue == CatalogueRole::Active);
     active && pass.read_back(id) && pass.judged(id).healthy_in_role()
+}
+
+/// Lets an instance leave that the fleet has too many of, once as many serve as are wanted.
+fn go_without(pass: &mut Pass<'_>, old: &InstanceId) {
+    let count = usize::try_from(pass.state().spec.count).unwrap_or(usize::MAX);
+    if pass.serving() >= count {
+        go(pass, old, "the fleet has enough without it");
+        return;
+    }
+    let since = pass.instance(old).map_or(pass.now, |old| old.since);
+    let what = format!("{count} to serve: then {old} leaves");
+    pass.wait(what, pass.now.since(since), None);
 }
 
 /// Lets the replaced one leave, if what speaks against it still does, and nobody misses it.

@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod chaos;
+mod docs;
 mod gates;
 mod orders;
 mod repairs;
 mod rollouts;
+mod size;
 mod world;

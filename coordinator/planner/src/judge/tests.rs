@@ -1,0 +1,248 @@
+//! Who says what, and what that comes to.
+
+use calvin_model::{
+    BootId, CatalogueRole, Digest, Generation, Health, ImageRef, Report, Role, Wanted,
+    WorkloadState, image::Work,
+};
+
+use super::*;
+use crate::{
+    moment::Moment,
+    observed::{AgentObserved, MachineObserved, ProbeObserved},
+    state::{Build, Purpose},
+};
+
+/// Agents report each second here, so that a word is fresh for three.
+const INTERVAL: Duration = Duration::from_secs(1);
+const SILENT_AFTER: Duration = Duration::from_secs(300);
+const WITNESSES: Answering = Answering { all: 5, alive: 4 };
+const NO_WITNESSES: Answering = Answering { all: 5, alive: 2 };
+
+fn instance(services: bool) -> Instance {
+    Instance {
+        build: Build {
+            image: ImageRef {
+                tag: "web@1.0".parse().unwrap(),
+                digest: Digest::from_sha256([1; 32]),
+            },
+            work: Work::Boot,
+            services,
+        },
+        purpose: Purpose::Scale,
+        life: Life::Up,
+        since: Moment::default(),
+        created: Moment::default(),
+        wanted: Wanted {
+            generation: Generation(2),
+            role: Role::Active,
+            drain: None,
+        },
+        wanted_since: Moment::default(),
+        catalogue: CatalogueRole::Active,
+        proven: true,
+        replace: None,
+    }
+}
+
+fn said(health: Health, age_s: u64, generation: u64) -> AgentObserved {
+    AgentObserved {
+        age: Duration::from_secs(age_s),
+        report: Report {
+            boot: "b0".parse::<BootId>().unwrap(),
+            sequence: 1,
+            generation_applied: Generation(generation),
+            role_applied: Some(Role::Active),
+            health,
+            health_for: Duration::from_secs(60),
+            flaps: 0,
+            clock_offset_ms: None,
+            workload: WorkloadState::Running,
+            names: None,
+            drain: None,
+            failing: Vec::new(),
+            connections: None,
+            refused: None,
+        },
+    }
+}
+
+fn probed(passing: bool, age_s: u64) -> ProbeObserved {
+    ProbeObserved {
+        age: Duration::from_secs(age_s),
+        passing,
+        same_for: Duration::ZERO,
+    }
+}
+
+fn listed(state: MachineState, age_s: u64) -> MachineObserved {
+    MachineObserved {
+        age: Duration::from_secs(age_s),
+        state,
+        address: None,
+    }
+}
+
+/// An instance whose session ended this long ago, with its last word from then.
+fn silent(seconds: u64) -> InstanceObserved {
+    InstanceObserved {
+        agent: Some(said(Health::Healthy, seconds, 2)),
+        session: SessionObserved::Ended(Duration::from_secs(seconds)),
+        ..InstanceObserved::default()
+    }
+}
+
+fn judged_with(seen: &InstanceObserved, services: bool, answering: Answering) -> Judgement {
+    let observed = Observed {
+        report_interval: INTERVAL,
+        watching_for: Duration::from_secs(3_600),
+        ..Observed::default()
+    };
+    let one = instance(services);
+    judge(&one, SILENT_AFTER, Some(seen), &observed, answering)
+}
+
+fn judged(seen: &InstanceObserved) -> Judgement {
+    judged_with(seen, true, WITNESSES)
+}
+
+fn alive(agent: AgentObserved) -> InstanceObserved {
+    InstanceObserved {
+        agent: Some(agent),
+        session: SessionObserved::Alive(Duration::from_secs(60)),
+        ..InstanceObserved::default()
+    }
+}
+
+#[test]
+fn an_agents_word_counts_for_three_intervals_and_then_nothing_is_known() {
+    for (health, age, class) in [
+        (Health::Healthy, 3, InstanceClass::Healthy),
+        (Health::Unhealthy, 3, InstanceClass::Unhealthy),
+        (Health::Unknown, 0, InstanceClass::Unknown),
+        (Health::Healthy, 4, InstanceClass::Unknown),
+        (Health::Unhealthy, 4, InstanceClass::Unknown),
+    ] {
+        assert_eq!(
+            judged(&alive(said(health, age, 2))).class,
+            class,
+            "{health} {age}"
+        );
+    }
+}
+
+#[test]
+fn healthy_counts_by_the_agents_clock_and_only_in_the_newest_role() {
+    let judgement = judged(&alive(said(Health::Healthy, 2, 2)));
+    assert_eq!(judgement.healthy_for, Some(Duration::from_secs(62)));
+    let stale = judged(&alive(said(Health::Healthy, 2, 1)));
+    assert!(stale.healthy() && !stale.healthy_in_role());
+}
+
+#[test]
+fn lost_needs_path_and_provider_and_a_passing_probe_forbids_it() {
+    let (running, stopped, absent) = (
+        MachineState::Running,
+        MachineState::Stopped,
+        MachineState::Absent,
+    );
+    // silent for, probe, machine and age of its list, lost
+    let table = [
+        (4, Some(false), Some((absent, 0)), true),
+        (4, Some(false), Some((stopped, 0)), true),
+        (4, None, Some((absent, 0)), true),
+        (4, None, Some((stopped, 0)), false),
+        (4, Some(true), Some((absent, 0)), false),
+        (4, Some(false), Some((running, 0)), false),
+        (4, Some(false), Some((absent, 31)), false),
+        (4, Some(false), None, false),
+        (3, Some(false), Some((absent, 0)), false),
+    ];
+    for (gone_for, probe, machine, lost) in table {
+        let seen = InstanceObserved {
+            probe: probe.map(|passing| probed(passing, 0)),
+            machine: machine.map(|(state, age)| listed(state, age)),
+            ..silent(gone_for)
+        };
+        let judgement = judged(&seen);
+        assert_eq!(judgement.loss == Loss::TwoSources, lost, "{seen:?}");
+        assert_eq!(judgement.class == InstanceClass::Lost, lost, "{seen:?}");
+    }
+}
+
+#[test]
+fn an_image_without_services_has_its_session_as_its_path() {
+    let seen = InstanceObserved {
+        machine: Some(listed(MachineState::Stopped, 0)),
+        ..silent(4)
+    };
+    let judgement = judged_with(&seen, false, WITNESSES);
+    assert_eq!(judgement.loss, Loss::TwoSources);
+}
+
+#[test]
+fn silence_alone_counts_late_and_only_with_witnesses() {
+    let seen = |seconds, passing| InstanceObserved {
+        probe: Some(probed(passing, 0)),
+        machine: Some(listed(MachineState::Running, 0)),
+        ..silent(seconds)
+    };
+    assert_eq!(judged(&seen(300, false)).loss, Loss::None);
+    assert_eq!(judged(&seen(301, false)).loss, Loss::Silence);
+    assert_eq!(judged(&seen(301, true)).loss, Loss::None);
+    let alone = judged_with(&seen(301, false), true, NO_WITNESSES);
+    assert_eq!(alone.loss, Loss::SilenceWithoutWitnesses);
+    let only_one = Answering { all: 1, alive: 0 };
+    let alone = judged_with(&seen(301, false), true, only_one);
+    assert_eq!(alone.loss, Loss::SilenceWithoutWitnesses);
+    // Silence is no verdict by itself: what is known stays unknown.
+    assert_eq!(alone.class, InstanceClass::Unknown);
+}
+
+#[test]
+fn no_silence_is_older_than_the_coordinators_own_watch() {
+    let observed = Observed {
+        report_interval: INTERVAL,
+        watching_for: Duration::from_secs(2),
+        ..Observed::default()
+    };
+    let seen = InstanceObserved {
+        machine: Some(listed(MachineState::Absent, 0)),
+        ..InstanceObserved::default()
+    };
+    let one = instance(true);
+    let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES);
+    assert_eq!(judgement.loss, Loss::None);
+    assert_eq!(judgement.class, InstanceClass::Unknown);
+}
+
+#[test]
+fn a_workload_that_answers_without_its_agent_is_unmanaged_and_serves() {
+    let seen = |age| InstanceObserved {
+        probe: Some(probed(true, age)),
+        ..silent(60)
+    };
+    let judgement = judged(&seen(6));
+    assert_eq!(judgement.class, InstanceClass::Unmanaged);
+    assert!(judgement.serves() && !judgement.failing());
+    assert_eq!(judged(&seen(7)).class, InstanceClass::Unknown);
+}
+
+#[test]
+fn what_was_never_up_is_starting_and_never_lost() {
+    let mut one = instance(true);
+    one.life = Life::Making;
+    let observed = Observed {
+        report_interval: INTERVAL,
+        watching_for: Duration::from_secs(3_600),
+        ..Observed::default()
+    };
+    let seen = InstanceObserved {
+        machine: Some(listed(MachineState::Absent, 0)),
+        ..InstanceObserved::default()
+    };
+    let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES);
+    assert_eq!(judgement.class, InstanceClass::Starting);
+    assert_eq!(judgement.loss, Loss::None);
+    let never = judge(&one, SILENT_AFTER, None, &observed, WITNESSES);
+    assert_eq!(never.class, InstanceClass::Starting);
+}

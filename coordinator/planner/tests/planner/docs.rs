@@ -1,0 +1,112 @@
+//! The documentation's tables are those of the code: this test compares them, or writes them with
+//! `CALVIN_UPDATE_DOCS=1`.
+
+use std::{fs, path::Path};
+
+use calvin_planner::{
+    FleetState, InvariantId, diagram, preview,
+    sums::{hidden_limit, unmanaged_limit, witnesses_needed},
+};
+
+use crate::world::{World, spec};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deciding.md");
+const FLEETS: [u32; 4] = [1, 2, 3, 5];
+const SURGES: [&str; 4] = ["1", "\"25%\"", "\"50%\"", "\"100%\""];
+
+/// The text of a block, as the page has it and as the code gives it.
+fn replace_block(page: &str, name: &str, content: &str) -> String {
+    let begin = format!("<!-- {name} -->\n");
+    let (before, rest) = page.split_once(&begin).unwrap();
+    let (_, after) = rest.split_once("<!-- end -->").unwrap();
+    format!("{before}{begin}{content}<!-- end -->{after}")
+}
+
+fn rules() -> String {
+    let mut text = String::from("| rule | what it says |\n|---|---|\n");
+    for id in InvariantId::ALL {
+        text.push_str(&format!("| `{id}` | {} |\n", id.rule()));
+    }
+    text
+}
+
+/// The waves of a replacement, and the machines on top at its peak.
+fn replacement(fleet: u32, surge: &str) -> (String, u32) {
+    let mut world = World::new();
+    let spec = spec(&format!("count = {fleet}\n[replace]\nsurge = {surge}"));
+    let mut state = FleetState::new(spec);
+    world.apply(&format!("count = {fleet}"), "1.0");
+    world.run_to(calvin_planner::Phase::Done);
+    state.serving = Some(world.build("1.0"));
+    state.instances = world.web().instances.clone();
+    let plan = preview(&state, &world.build("2.0"));
+    let waves = plan.waves.iter().map(|wave| wave.greens.to_string());
+    (waves.collect::<Vec<_>>().join("+"), plan.peak_extra)
+}
+
+fn sums() -> String {
+    let mut text = String::from(
+        "| fleet of | surge 1 | 25 % | 50 % | 100 % | may be unmanaged | may be hidden | witnesses |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for fleet in FLEETS {
+        let mut row = format!("| {fleet} |");
+        for surge in SURGES {
+            let (waves, peak) = replacement(fleet, surge);
+            row.push_str(&format!(" {waves}, peak +{peak} |"));
+        }
+        let size = usize::try_from(fleet).unwrap();
+        let witnesses = match witnesses_needed(size - 1) {
+            needed if needed > size - 1 => "never".to_owned(),
+            needed => format!("{needed} of {}", size - 1),
+        };
+        row.push_str(&format!(
+            " {} | {} | {witnesses} |\n",
+            unmanaged_limit(size),
+            hidden_limit(size)
+        ));
+        text.push_str(&row);
+    }
+    text
+}
+
+#[test]
+fn the_page_on_deciding_shows_the_tables_of_the_code() {
+    let page = fs::read_to_string(PAGE).unwrap();
+    let diagram = format!("```mermaid\n{}```\n", diagram());
+    let mut expected = replace_block(&page, "transitions", &diagram);
+    expected = replace_block(&expected, "rules", &rules());
+    expected = replace_block(&expected, "sums", &sums());
+    if std::env::var_os("CALVIN_UPDATE_DOCS").is_some() {
+        fs::write(Path::new(PAGE), &expected).unwrap();
+        return;
+    }
+    assert!(
+        page == expected,
+        "run CALVIN_UPDATE_DOCS=1 cargo test -p calvin-planner"
+    );
+}
+
+#[test]
+fn the_sums_of_small_fleets_are_these() {
+    // fleet, surge, waves, machines on top
+    let table = [
+        (1, "1", "1", 1),
+        (1, "\"50%\"", "1", 1),
+        (1, "\"100%\"", "1", 1),
+        (2, "1", "1+1", 1),
+        (2, "\"50%\"", "1+1", 1),
+        (2, "\"100%\"", "2", 2),
+        (3, "1", "1+1+1", 1),
+        (3, "\"50%\"", "2+1", 2),
+        (3, "\"100%\"", "3", 3),
+        (5, "1", "1+1+1+1+1", 1),
+        (5, "\"25%\"", "2+2+1", 2),
+        (5, "\"50%\"", "3+2", 3),
+        (5, "\"100%\"", "5", 5),
+    ];
+    for (fleet, surge, waves, peak) in table {
+        let found = replacement(fleet, surge);
+        assert_eq!(found, (waves.to_owned(), peak), "{fleet} by {surge}");
+    }
+}
