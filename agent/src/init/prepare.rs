@@ -149,7 +149,13 @@ fn claim_address(provision: &Provision) -> Result<Option<AddressLock>, InitError
 
 /// Ends what an earlier init of this machine left when it was killed.
 fn end_leftovers(files: &MachineFiles) -> Result<(), InitError> {
-    let record = InitRecord::read(files)?;
+    let record = match InitRecord::read(files) {
+        // Never started: nothing can be left.
+        Ok(None) => return Ok(()),
+        Ok(record) => record,
+        // What it says of its processes is lost; they are found by their environment.
+        Err(_) => None,
+    };
     if let Some(record) = &record {
         let this_boot = host_boot().is_ok_and(|boot| boot == record.host_boot);
         if this_boot && record.init.is_alive() {
