@@ -10,7 +10,7 @@ use calvin_model::{ImageRef, InstanceId, Provision};
 
 use crate::images::ImageStore;
 
-pub use process::{Network, NetworkError, OpenError, ProcessOptions, ProcessProvider};
+pub use process::{OpenError, ProcessOptions, ProcessProvider};
 
 /// A provider as the coordinator has it: what the engine uses, and what people look at. Handles are
 /// cheap to clone; the engine has one, the operator service another.

@@ -35,8 +35,16 @@ pub enum NetworkError {
         /// As given.
         given: String,
     },
+    /// It holds `localhost`.
+    #[error(
+        "{given} holds 127.0.0.0/24, which the host uses itself (localhost, local resolvers): choose another, such as 127.77.0.0/16"
+    )]
+    Host {
+        /// As given.
+        given: String,
+    },
     /// Too small or too large.
-    #[error("{given} has no room for machines: the prefix must be from 8 to 29")]
+    #[error("{given} has no room for machines: the prefix must be from 8 to 30")]
     Prefix {
         /// As given.
         given: String,
@@ -64,6 +72,13 @@ impl Network {
         (number < self.size()).then(|| Ipv4Addr::from(u32::from(self.first) + 1 + number))
     }
 
+    /// Whether a machine can have `address`.
+    #[must_use]
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        let offset = u32::from(address).wrapping_sub(u32::from(self.first));
+        (1..=self.size()).contains(&offset)
+    }
+
     /// The first address of the range, and the bits that all of it share.
     #[must_use]
     pub fn parts(self) -> (Ipv4Addr, u8) {
@@ -82,7 +97,7 @@ impl FromStr for Network {
         let address: Ipv4Addr = address.parse().map_err(|_| refusal())?;
         let prefix: u8 = prefix.parse().map_err(|_| refusal())?;
         let given = text.to_owned();
-        if !(8..=29).contains(&prefix) {
+        if !(8..=30).contains(&prefix) {
             return Err(NetworkError::Prefix { given });
         }
         let mask = u32::MAX << (32 - u32::from(prefix));
@@ -91,6 +106,9 @@ impl FromStr for Network {
             return Err(NetworkError::NotLoopback { given });
         }
         let network = Self { first, prefix };
+        if first.octets()[..3] == [127, 0, 0] {
+            return Err(NetworkError::Host { given });
+        }
         if first != address {
             return Err(NetworkError::NotFirst {
                 given,
@@ -133,6 +151,9 @@ mod tests {
         assert_eq!(network.address(0), Some(Ipv4Addr::new(127, 77, 4, 1)));
         assert_eq!(network.address(5), Some(Ipv4Addr::new(127, 77, 4, 6)));
         assert_eq!(network.address(6), None);
+        let contains = |last| network.contains(Ipv4Addr::new(127, 77, 4, last));
+        assert!(contains(1) && contains(6));
+        assert!(!contains(0) && !contains(7) && !contains(8));
     }
 
     #[test]
@@ -140,7 +161,9 @@ mod tests {
         let refusal = |text: &str| text.parse::<Network>().unwrap_err().to_string();
         assert!(refusal("127.77.4.9/24").contains("write 127.77.4.0/24"));
         assert!(refusal("10.0.0.0/8").contains("127.0.0.0/8"));
-        assert!(refusal("127.0.0.0/30").contains("from 8 to 29"));
+        assert!(refusal("127.77.0.0/31").contains("from 8 to 30"));
+        assert!(refusal("127.0.0.0/8").contains("localhost"));
+        assert!(refusal("127.0.0.128/25").contains("localhost"));
         assert!(refusal("127.0.0.0").contains("such as"));
     }
 }

@@ -11,7 +11,6 @@ mod create;
 mod delete;
 mod directories;
 mod look;
-mod network;
 mod output;
 mod retry;
 mod state;
@@ -33,9 +32,9 @@ use tracing::{info, warn};
 
 use self::{addresses::Addresses, create::Verified, directories::Directories, state::Shared};
 use super::{Capacity, ConsoleError, FirstBoot, ImageFiles, Machines};
+use crate::config::Network;
 
 pub use directories::DirectoryError;
-pub use network::{Network, NetworkError};
 
 /// Machines that are made or deleted at once. Making one is mostly waiting for its init to start
 /// (tens of milliseconds); more at once than a small host has cores for would only compete.

@@ -11,7 +11,8 @@ use std::{
 
 use calvin_proto::machine::AddressLock;
 
-use super::{super::Capacity, Network};
+use super::super::Capacity;
+use crate::config::Network;
 
 /// Gives out the addresses of one network.
 #[derive(Debug)]
@@ -46,11 +47,11 @@ impl Addresses {
     ) -> io::Result<Option<(IpAddr, AddressLock)>> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..self.network.size() {
-            let address = IpAddr::V4(self.network.address(*next));
+            let address = self.network.address(*next).map(IpAddr::V4);
             *next = (*next + 1) % self.network.size();
-            if taken.contains(&address) {
+            let Some(address) = address.filter(|address| !taken.contains(address)) else {
                 continue;
-            }
+            };
             if let Some(lock) = AddressLock::try_take(&self.locks, address)? {
                 return Ok(Some((address, lock)));
             }
