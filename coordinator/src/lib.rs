@@ -23,6 +23,8 @@ pub mod cli;
 
 pub mod config;
 
+pub mod identity;
+
 pub mod images;
 
 pub mod observe;

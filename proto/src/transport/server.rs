@@ -142,7 +142,12 @@ impl Handshake {
                 }
             }
             Ok(Err((error, stream))) => {
-                let reason = explain(&error).unwrap_or_else(|| error.to_string());
+                // Without a reason nobody was refused: the other side has gone, as a port scan or
+                // a health check by TCP does.
+                let Some(reason) = explain(&error) else {
+                    tracing::debug!(%error, "the other side left in its handshake");
+                    return;
+                };
                 (self.refused)(HandshakeRefused {
                     address: self.address,
                     reason,

@@ -1,0 +1,435 @@
+//! Identities of instances: a join token, the certificate that it is traded for, renewals, and
+//! the end.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use calvin_model::{FleetName, InstanceId};
+use calvin_proto::transport::{PeerCertificate, PeerIdentity, PeerInfo, Shown};
+
+use super::{
+    Identity, IdentityError, Refusal, State,
+    certificate::{self, Issued, Request},
+    records::InstanceRecord,
+    token, wall_ms,
+};
+
+/// What a machine says to get its certificate.
+#[derive(Clone, Copy)]
+pub struct EnrolClaim<'a> {
+    /// The environment that it was made for.
+    pub environment: &'a str,
+    /// The instance that it is.
+    pub instance: &'a str,
+    /// Its join token.
+    pub token: &'a str,
+    /// A signing request, DER.
+    pub csr_der: &'a [u8],
+}
+
+impl std::fmt::Debug for EnrolClaim<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token stays out of logs.
+        f.debug_struct("EnrolClaim")
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an instance gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolled {
+    /// Its certificate, PEM.
+    pub certificate_pem: String,
+    /// Every CA that is trusted now, PEM.
+    pub ca_pem: String,
+    /// When to renew, from now.
+    pub renew_after: Duration,
+}
+
+/// Why an instance got nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// It was turned away.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The coordinator could not.
+    #[error(transparent)]
+    Failed(#[from] IdentityError),
+}
+
+/// Whether a call may be made with an expired certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    /// No.
+    Refused,
+    /// Yes: it is a renewal.
+    MayRenew,
+}
+
+impl InstanceRecord {
+    /// The CA without which this instance could not come back, by its key identifier.
+    pub(super) fn rests_on(&self, now_wall_ms: u64) -> Option<&str> {
+        if self.revoked {
+            return None;
+        }
+        match &self.newest {
+            Some(issued) => Some(&issued.authority),
+            None if self.token_until_wall_ms > now_wall_ms => Some(&self.made_under),
+            None => None,
+        }
+    }
+
+    fn is_over(&self, now_wall_ms: u64) -> bool {
+        let ended = |issued: &Issued| issued.until_wall_ms <= now_wall_ms;
+        let token_over = self.enrolled.is_some() || self.token_until_wall_ms <= now_wall_ms;
+        token_over && self.newest.as_ref().is_none_or(ended)
+    }
+
+    fn knows_key(&self, key: &str) -> bool {
+        let newest = self.newest.as_ref().map(|issued| issued.key.as_str());
+        newest == Some(key) || self.previous_key.as_deref() == Some(key)
+    }
+}
+
+impl Identity {
+    /// The join token of one create of one instance; the same for the same create. A token that
+    /// is not spent yet is good for its whole life from now.
+    ///
+    /// # Errors
+    /// Where it cannot be recorded. Then it is not given out.
+    pub fn join_token(
+        &self,
+        fleet: &FleetName,
+        instance: &InstanceId,
+        intent: u64,
+    ) -> Result<String, IdentityError> {
+        let at = self.now();
+        let token = self
+            .inner
+            .token_key
+            .token(self.environment(), instance, intent);
+        let until = wall_ms(at + self.inner.options.token_life);
+        let mut state = self.state();
+        let made_under = state.authority.newest().key_id.clone();
+        let mut record = match state.instances.get(instance) {
+            // Spent or revoked: the token opens nothing new, and nothing changes.
+            Some(record) if record.revoked || record.enrolled.is_some() => return Ok(token),
+            Some(record) => record.clone(),
+            None => InstanceRecord {
+                fleet: fleet.clone(),
+                token_hash: String::new(),
+                token_until_wall_ms: 0,
+                made_under,
+                enrolled: None,
+                newest: None,
+                previous_key: None,
+                revoked: false,
+                alarm: None,
+            },
+        };
+        record.token_hash = token::hash(&token);
+        record.token_until_wall_ms = until;
+        self.keep(&mut state, instance, record)?;
+        Ok(token)
+    }
+
+    /// Trades a join token for a certificate.
+    ///
+    /// # Errors
+    /// A refusal, or the coordinator could not.
+    pub fn enrol(&self, claim: &EnrolClaim<'_>) -> Result<Enrolled, EnrolError> {
+        let ours = self.environment();
+        if claim.environment != ours.as_str() {
+            return Err(EnrolError::Refused(Refusal::EnvironmentForeign {
+                ours: ours.clone(),
+                theirs: claim.environment.chars().take(80).collect(),
+            }));
+        }
+        let unknown = || Refusal::InstanceUnknown {
+            instance: claim.instance.chars().take(80).collect(),
+        };
+        let instance: InstanceId = claim.instance.parse().map_err(|_| unknown())?;
+        let request = Request::parse(claim.csr_der)?;
+        let at = self.now();
+        let mut state = self.state();
+        let record = state.instances.get(&instance).ok_or_else(unknown)?.clone();
+        if record.revoked {
+            return Err(EnrolError::Refused(Refusal::InstanceRetired { instance }));
+        }
+        check_token(&state, &instance, &record, claim.token)?;
+        match &record.enrolled {
+            Some(issued) if issued.key == request.key() => Ok(self.answer(issued, at)),
+            Some(_) => {
+                let alarm = "another key asked for a certificate with its join token: somebody \
+                             else has its first-boot data, or had it first";
+                Err(self.alarm(
+                    &mut state,
+                    &instance,
+                    record,
+                    alarm,
+                    Refusal::TokenSpent {
+                        instance: instance.clone(),
+                    },
+                ))
+            }
+            None if record.token_until_wall_ms <= wall_ms(at) => {
+                Err(EnrolError::Refused(Refusal::TokenExpired { instance }))
+            }
+            None => {
+                let issued = self.issue(&state, &instance, &record, &request, at)?;
+                let answer = self.answer(&issued, at);
+                let mut record = record;
+                record.enrolled = Some(issued.clone());
+                record.newest = Some(issued);
+                self.keep(&mut state, &instance, record)?;
+                Ok(answer)
+            }
+        }
+    }
+
+    /// Renews a certificate, which may have expired, for a new key.
+    ///
+    /// # Errors
+    /// A refusal, or the coordinator could not.
+    pub fn renew(&self, peer: &PeerInfo, csr_der: &[u8]) -> Result<Enrolled, EnrolError> {
+        let (instance, certificate) = self.instance(peer, Expired::MayRenew)?;
+        let request = Request::parse(csr_der)?;
+        let at = self.now();
+        let mut state = self.state();
+        let Some(record) = state.instances.get(&instance).cloned() else {
+            return Err(EnrolError::Refused(Refusal::InstanceUnknown {
+                instance: instance.to_string(),
+            }));
+        };
+        // One answer may get lost, so the key before the newest may come again. An older one is
+        // in two hands.
+        if !record.knows_key(&certificate.key) {
+            let alarm = "a certificate was shown for renewal that had been renewed before with \
+                         another key: two machines hold this identity";
+            return Err(self.alarm(&mut state, &instance, record, alarm, {
+                Refusal::CertificateSuperseded {
+                    instance: instance.clone(),
+                }
+            }));
+        }
+        let issued = self.issue(&state, &instance, &record, &request, at)?;
+        let mut record = record;
+        record.previous_key = Some(certificate.key.clone());
+        record.newest = Some(issued.clone());
+        self.keep(&mut state, &instance, record)?;
+        self.settle(&mut state, at)?;
+        drop(state);
+        Ok(self.answer(&issued, at))
+    }
+
+    /// The instance on the other side of a connection.
+    ///
+    /// # Errors
+    /// It showed no certificate, one of somebody else, an expired one where that is refused, or
+    /// that of an instance that is revoked or not known.
+    pub fn instance(
+        &self,
+        peer: &PeerInfo,
+        expired: Expired,
+    ) -> Result<(InstanceId, PeerCertificate), Refusal> {
+        let certificate = self.certificate(peer, expired)?;
+        let PeerIdentity::Instance { instance, .. } = &certificate.identity else {
+            return Err(Refusal::NotAnInstance {
+                who: certificate.identity.to_string(),
+            });
+        };
+        let instance = instance.clone();
+        match self.state().instances.get(&instance) {
+            None => Err(Refusal::InstanceUnknown {
+                instance: instance.to_string(),
+            }),
+            Some(record) if record.revoked => Err(Refusal::InstanceRetired { instance }),
+            Some(_) => Ok((instance, certificate)),
+        }
+    }
+
+    /// The certificate of a peer: of this environment, and alive.
+    pub(super) fn certificate(
+        &self,
+        peer: &PeerInfo,
+        expired: Expired,
+    ) -> Result<PeerCertificate, Refusal> {
+        let certificate = match &peer.shown {
+            Shown::Nothing => return Err(Refusal::CertificateMissing),
+            Shown::Unreadable(error) => return Err(Refusal::CertificateUnreadable(error.clone())),
+            Shown::Certificate(certificate) => certificate.as_ref().clone(),
+        };
+        let (ours, theirs) = (self.environment(), certificate.identity.environment());
+        if ours != theirs {
+            return Err(Refusal::EnvironmentForeign {
+                ours: ours.clone(),
+                theirs: theirs.to_string(),
+            });
+        }
+        let now = self.now();
+        if now < certificate.not_before {
+            return Err(Refusal::CertificateNotYetValid);
+        }
+        if now >= certificate.not_after && expired == Expired::Refused {
+            return Err(Refusal::CertificateExpired);
+        }
+        Ok(certificate)
+    }
+
+    /// Revokes an instance's identity for good.
+    ///
+    /// # Errors
+    /// Where it cannot be recorded. Then it is not revoked.
+    pub fn revoke(&self, instance: &InstanceId) -> Result<(), IdentityError> {
+        let at = self.now();
+        let mut state = self.state();
+        let Some(record) = state.instances.get(instance) else {
+            // It was never given anything, and has no way to ask.
+            return Ok(());
+        };
+        if record.revoked {
+            return Ok(());
+        }
+        let mut record = record.clone();
+        record.revoked = true;
+        self.keep(&mut state, instance, record)?;
+        self.settle(&mut state, at)?;
+        drop(state);
+        let text = format!("revoked the identity of instance {instance}");
+        self.audit()
+            .done(at, "coordinator", "instance_revoked", &text);
+        Ok(())
+    }
+
+    /// Whether an instance can no longer get in: it is revoked, or was never given anything.
+    #[must_use]
+    pub fn is_revoked(&self, instance: &InstanceId) -> bool {
+        let state = self.state();
+        state
+            .instances
+            .get(instance)
+            .is_none_or(|record| record.revoked)
+    }
+
+    /// Every alarm.
+    #[must_use]
+    pub fn alarms(&self) -> BTreeMap<InstanceId, String> {
+        let state = self.state();
+        let alarms = state.instances.iter().filter_map(|(instance, record)| {
+            let alarm = record.alarm.clone()?;
+            Some((instance.clone(), alarm))
+        });
+        alarms.collect()
+    }
+
+    /// Forgets what is over of instances that the coordinator no longer keeps a record of.
+    ///
+    /// # Errors
+    /// Where that cannot be recorded; the next call tries again.
+    pub fn forget(&self, keeps: impl Fn(&InstanceId) -> bool) -> Result<(), IdentityError> {
+        let now = wall_ms(self.now());
+        let mut state = self.state();
+        let gone: Vec<InstanceId> = state
+            .instances
+            .iter()
+            .filter(|(instance, record)| record.is_over(now) && !keeps(instance))
+            .map(|(instance, _)| instance.clone())
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.inner.records.remove_instances(&gone)?;
+        for instance in &gone {
+            state.instances.remove(instance);
+        }
+        Ok(())
+    }
+
+    fn issue(
+        &self,
+        state: &State,
+        instance: &InstanceId,
+        record: &InstanceRecord,
+        request: &Request,
+        at: SystemTime,
+    ) -> Result<Issued, IdentityError> {
+        let identity = PeerIdentity::Instance {
+            environment: self.environment().clone(),
+            fleet: record.fleet.clone(),
+            instance: instance.clone(),
+        };
+        let issuer = &state.authority.newest().issuer;
+        let life = self.inner.options.certificate_life;
+        certificate::client(issuer, &identity, request, at, life)
+    }
+
+    fn answer(&self, issued: &Issued, at: SystemTime) -> Enrolled {
+        let life = self.inner.options.certificate_life;
+        let left = Duration::from_millis(issued.until_wall_ms.saturating_sub(wall_ms(at)));
+        // Up to a tenth of its life earlier than at half, by its key: a fleet that was made at
+        // once does not renew at once.
+        let share = issued
+            .key
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .unwrap_or(0);
+        let early = life / 10 * u32::from(share) / 256;
+        Enrolled {
+            certificate_pem: issued.certificate_pem.clone(),
+            ca_pem: self.ca_pem(),
+            renew_after: left.saturating_sub(life / 2 + early),
+        }
+    }
+
+    /// Raises an alarm, and gives the refusal whether or not it could be recorded.
+    fn alarm(
+        &self,
+        state: &mut State,
+        instance: &InstanceId,
+        record: InstanceRecord,
+        alarm: &str,
+        refusal: Refusal,
+    ) -> EnrolError {
+        if record.alarm.is_none() {
+            let mut record = record;
+            record.alarm = Some(alarm.to_owned());
+            if let Err(error) = self.keep(state, instance, record) {
+                tracing::error!(%error, %instance, alarm, "could not record an alarm");
+            }
+        }
+        EnrolError::Refused(refusal)
+    }
+
+    fn keep(
+        &self,
+        state: &mut State,
+        instance: &InstanceId,
+        record: InstanceRecord,
+    ) -> Result<(), IdentityError> {
+        self.inner.records.put_instance(instance, &record)?;
+        state.instances.insert(instance.clone(), record);
+        Ok(())
+    }
+}
+
+/// Hashes are compared, so how long it takes tells nothing about the token.
+fn check_token(
+    state: &State,
+    instance: &InstanceId,
+    record: &InstanceRecord,
+    token: &str,
+) -> Result<(), Refusal> {
+    let hash = token::hash(token);
+    if hash == record.token_hash {
+        return Ok(());
+    }
+    let instance = instance.clone();
+    let mut others = state.instances.values();
+    if others.any(|other| other.token_hash == hash) {
+        return Err(Refusal::TokenForeign { instance });
+    }
+    Err(Refusal::TokenForged { instance })
+}
