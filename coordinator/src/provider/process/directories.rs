@@ -189,7 +189,16 @@ impl Directories {
     pub(super) fn begin(&self, tag: &MachineTag) -> Result<MachineFiles, DirectoryError> {
         let making = MachineFiles::new(self.root.join(format!("{MAKING}{}", tag.instance)));
         self.sweep(&making)?;
-        make_private(making.root())?;
+        let made = fs::DirBuilder::new().mode(0o700).create(making.root());
+        match made {
+            // It was not swept, so it is not ours.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(DirectoryError::Foreign {
+                    path: making.root().to_owned(),
+                });
+            }
+            made => made.map_err(failed("make", making.root()))?,
+        }
         tag.write(&making)?;
         Ok(making)
     }

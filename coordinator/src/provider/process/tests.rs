@@ -165,7 +165,10 @@ fn directories_of_other_environments_and_of_nobody_are_left_alone() {
     assert!(fault.permanent, "{fault:?}");
     assert!(fault.message.contains("no machine of this environment"));
     bench.delete(&mut provider, "web-aaaaaaaa");
+    provider.create(&bench.order("web-bbbbbbbb"));
+    assert!(bench.until_fault(&provider, "web-bbbbbbbb").permanent);
     assert!(foreign.join("machine.json").exists());
+    assert_eq!(fs::read_dir(&half).unwrap().count(), 1);
     assert!(half.join("notes").exists() && nobodys.exists());
 }
 
