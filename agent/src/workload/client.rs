@@ -44,8 +44,8 @@ pub enum RunnerError {
     Closed,
 }
 
-/// A handle to the runner. Cheap to clone. Its calls wait for as long as the runner is away; put a
-/// timeout around them where that is not wanted.
+/// A handle to the runner. Cheap to clone. Its calls wait for as long as the runner is away; one that
+/// is dropped before it was sent never will be.
 #[derive(Debug, Clone)]
 pub struct Runner {
     orders: mpsc::Sender<Pending>,
@@ -187,6 +187,9 @@ impl RunnerConnection {
         let stream = UnixStream::from_std(stream).map_err(Broken::Connect)?;
         let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
         let mut lines = Framed::new(stream, codec);
+        // An order that nobody waits for any more has given way to a newer one.
+        self.unanswered
+            .take_if(|(_, pending)| pending.answer.is_closed());
         if let Some((id, pending)) = &self.unanswered {
             send(&mut lines, *id, &pending.order).await?;
         }
@@ -202,6 +205,9 @@ impl RunnerConnection {
                     let Some(pending) = order else {
                         return Ok(Session::Over);
                     };
+                    if pending.answer.is_closed() {
+                        continue;
+                    }
                     self.last_id += 1;
                     let id = self.last_id;
                     let (_, pending) = self.unanswered.insert((id, pending));

@@ -87,6 +87,31 @@ async fn an_order_whose_answer_is_lost_is_asked_again() {
 }
 
 #[tokio::test]
+async fn an_order_that_gave_way_is_not_asked_again() {
+    let (fake, runner) = Fake::new();
+    let start = {
+        let runner = runner.clone();
+        tokio::spawn(async move { runner.start(spec()).await })
+    };
+    let mut lost = fake.accept().await;
+    let first = request(&mut lost).await;
+    assert!(matches!(first.order, Order::Start(_)));
+    start.abort();
+    assert!(start.await.unwrap_err().is_cancelled());
+    let stop = tokio::spawn(async move { runner.stop(StopSignal::Term, DEADLINE).await });
+    drop(lost);
+    let mut lines = fake.accept().await;
+    let second = request(&mut lines).await;
+    assert!(matches!(second.order, Order::Stop { .. }), "{second:?}");
+    let answer = Message::Answer {
+        id: second.id,
+        refused: None,
+    };
+    tell(&mut lines, &answer).await;
+    stop.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn the_reason_of_a_refusal_reaches_who_asked() {
     let (fake, runner) = Fake::new();
     let order = tokio::spawn(async move { runner.start(spec()).await });
