@@ -6,10 +6,15 @@
 //! is one subsystem that does the IO for it. A failing subsystem never takes another down.
 
 pub mod cli;
+pub mod clock;
 pub mod command;
+pub mod connections;
 pub mod disk;
 pub mod dns;
 pub mod exit;
+pub mod health;
+pub mod hooks;
 pub mod init;
 pub mod local_socket;
+pub mod provision;
 pub mod workload;
