@@ -1,16 +1,20 @@
 //! The command line of `calvin-agent`: arguments, dispatch and exit codes.
 
 mod check_config;
+mod logs;
 mod render;
+mod status;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use calvin_proto::machine::MACHINE_VARIABLE;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{
     exit::{self, Exit},
     init::{self, InitError},
+    run::{self, RunError},
 };
 
 #[derive(Debug, Parser)]
@@ -46,6 +50,12 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Run the agent of a machine; its runner starts it
+    Run(MachineArgument),
+    /// Show how the machine's agent is
+    Status(MachineArgument),
+    /// Say what the machine's agent waits for, and since when
+    Explain(MachineArgument),
     /// Run a machine: start the agent and its workload, and keep both running
     Init(init::InitArguments),
     /// Print a completion script for a shell
@@ -53,6 +63,13 @@ enum Command {
         /// Which shell
         shell: Shell,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct MachineArgument {
+    /// The machine's directory
+    #[arg(long, value_name = "DIR", env = MACHINE_VARIABLE)]
+    machine: PathBuf,
 }
 
 /// Runs the program with the arguments of the process.
@@ -65,6 +82,9 @@ pub fn main() -> Exit {
     let output = arguments.output;
     match arguments.command {
         Command::CheckConfig { files } => check_config::run(&files, output),
+        Command::Run(MachineArgument { machine }) => run_agent(&machine),
+        Command::Status(MachineArgument { machine }) => status::status(&machine, output),
+        Command::Explain(MachineArgument { machine }) => status::explain(&machine, output),
         Command::Init(arguments) => run_init(&arguments),
         Command::Completions { shell } => completions(shell),
     }
@@ -85,6 +105,30 @@ fn run_init(arguments: &init::InitArguments) -> Exit {
                 | InitError::Leftovers(_)
                 | InitError::AddressTaken { .. }
                 | InitError::Dns { .. } => Exit::Failed,
+            };
+            render::failure(&error, exit)
+        }
+    }
+}
+
+fn run_agent(machine: &Path) -> Exit {
+    if let Err(error) = logs::start() {
+        return render::failure(&error, Exit::Usage);
+    }
+    match run::run(machine) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            let exit = match &error {
+                RunError::Provision(_) | RunError::Workload(_) | RunError::Domain(_) => {
+                    Exit::Config
+                }
+                RunError::Disk(_)
+                | RunError::Record(_)
+                | RunError::Keeper(_)
+                | RunError::Boot(_)
+                | RunError::Running { .. }
+                | RunError::System { .. }
+                | RunError::Ended { .. } => Exit::Failed,
             };
             render::failure(&error, exit)
         }

@@ -277,8 +277,11 @@ fn counts_in(when: CheckWhen, role: Role) -> bool {
 fn without_time(mut report: Report) -> Report {
     report.sequence = 0;
     report.health_for = Duration::ZERO;
-    if let Some(drain) = &mut report.drain {
-        drain.time_left = Duration::ZERO;
+    match &mut report.drain {
+        Some(drain) => drain.time_left = Duration::ZERO,
+        // Clients come and go all the time; that is told with the next report. While it drains,
+        // somebody waits for the last.
+        None => report.connections = None,
     }
     report
 }

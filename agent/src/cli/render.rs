@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::exit::Exit;
+use crate::{exit::Exit, fault::chain};
 
 /// Writes bytes as they are. A reader that went away (`| head`) is no failure.
 pub(super) fn bytes(content: &[u8]) -> Exit {
@@ -33,14 +33,8 @@ pub(super) fn json(value: &impl Serialize) -> Exit {
 }
 
 /// Writes an error with its whole chain of causes, and gives back `exit`.
-pub(super) fn failure(error: &dyn Error, exit: Exit) -> Exit {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
+pub(super) fn failure(error: &(dyn Error + 'static), exit: Exit) -> Exit {
+    let line = chain(error);
     // Nothing is left to tell a failure to write to standard error to.
     let _ = writeln!(io::stderr().lock(), "error: {line}");
     exit

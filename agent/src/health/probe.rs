@@ -1,6 +1,6 @@
 //! One run of one check, in at most its timeout.
 
-use std::{collections::BTreeMap, error::Error, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use calvin_lifecycle::CheckOutcome;
@@ -11,7 +11,10 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::CheckContext;
-use crate::command::{CommandEnd, CommandOutcome, CommandSpec, run_command};
+use crate::{
+    command::{CommandEnd, CommandOutcome, CommandSpec, run_command},
+    fault::chain,
+};
 
 /// Characters of a command's output that are shown as the reason.
 const REASON_CHARACTERS: usize = 120;
@@ -128,15 +131,4 @@ pub(crate) fn why(outcome: &CommandOutcome) -> String {
         reason.push_str(&shown);
     }
     reason
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -1,0 +1,148 @@
+//! `calvin-agent status` and `explain`: what the machine's agent says of itself.
+
+use std::{fmt::Write as _, path::Path, time::Duration};
+
+use calvin_model::HumanDuration;
+use calvin_proto::machine::MachineFiles;
+
+use super::{Output, render};
+use crate::{
+    exit::Exit,
+    status::{StatusError, StatusView, ask},
+};
+
+/// Shows everything at a glance.
+pub(super) fn status(machine: &Path, output: Output) -> Exit {
+    with_view(machine, output, status_text)
+}
+
+/// Says in sentences what the agent waits for.
+pub(super) fn explain(machine: &Path, output: Output) -> Exit {
+    with_view(machine, output, explain_text)
+}
+
+fn with_view(machine: &Path, output: Output, text: impl Fn(&StatusView) -> String) -> Exit {
+    match ask(&MachineFiles::new(machine).agent_socket()) {
+        Ok(view) => match output {
+            Output::Json => render::json(&view),
+            Output::Text => render::text(text(&view).trim_end()),
+        },
+        Err(error) => {
+            let exit = match error {
+                StatusError::Connect { .. } => Exit::Unreachable,
+                StatusError::Answer { .. } => Exit::Failed,
+            };
+            render::failure(&error, exit)
+        }
+    }
+}
+
+fn status_text(view: &StatusView) -> String {
+    let mut text = String::new();
+    let report = &view.report;
+    let mut row = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<12}{value}");
+    };
+    let (instance, fleet, image) = (&view.instance, &view.fleet, &view.image);
+    row(
+        "instance",
+        format!("{instance} of fleet {fleet}, image {image}"),
+    );
+    row(
+        "environment",
+        format!(
+            "{}, agent {}, up {}",
+            view.environment,
+            view.version,
+            ms(view.up_ms)
+        ),
+    );
+    row("session", session(view));
+    row("role", role(view));
+    let health_for = rounded(report.health_for);
+    row(
+        "health",
+        format!("{} for {health_for}, {} flaps", report.health, report.flaps),
+    );
+    for check in &view.checks {
+        let reason = check.reason.as_ref().map(|reason| format!(": {reason}"));
+        row(
+            "  check",
+            format!(
+                "{} {}{}",
+                check.name,
+                check.health,
+                reason.unwrap_or_default()
+            ),
+        );
+    }
+    row("workload", format!("{:?}", report.workload).to_lowercase());
+    if let Some(open) = &report.connections {
+        row("connections", open.count.to_string());
+    }
+    row(
+        "names",
+        match (&view.dns_fault, report.names) {
+            (Some(fault), _) => fault.clone(),
+            (None, Some(version)) => format!("version {version}"),
+            (None, None) => "none yet".to_owned(),
+        },
+    );
+    if let Some(refused) = &report.refused {
+        row("refused", refused.clone());
+    }
+    text.push('\n');
+    text.push_str(&explain_text(view));
+    text
+}
+
+fn session(view: &StatusView) -> String {
+    match (&view.session.coordinator, &view.session.fault) {
+        (Some(address), _) => match view.session.epoch {
+            Some(epoch) => format!("with {address}, epoch {epoch}"),
+            None => format!("with {address}"),
+        },
+        (None, Some(fault)) => format!("none: {fault}"),
+        (None, None) => "none".to_owned(),
+    }
+}
+
+fn role(view: &StatusView) -> String {
+    let applied = view
+        .report
+        .role_applied
+        .map_or("none".to_owned(), |role| role.to_string());
+    let generation = view.report.generation_applied;
+    match view.role_wanted {
+        Some(wanted) if view.generation_wanted != generation.0 => format!(
+            "{applied} (generation {generation}), wanted {wanted} (generation {})",
+            view.generation_wanted
+        ),
+        Some(_) | None => format!("{applied} (generation {generation})"),
+    }
+}
+
+fn explain_text(view: &StatusView) -> String {
+    if view.waiting.is_empty() {
+        return format!(
+            "{} does what it was told and waits for nothing.\n",
+            view.instance
+        );
+    }
+    let mut text = String::new();
+    for waiting in &view.waiting {
+        let since = ms(waiting.since_ms);
+        let _ = writeln!(text, "waits since {since} for {}", waiting.text);
+    }
+    text
+}
+
+fn ms(milliseconds: u64) -> HumanDuration {
+    rounded(Duration::from_millis(milliseconds))
+}
+
+/// Whole seconds are enough for people.
+fn rounded(duration: Duration) -> HumanDuration {
+    HumanDuration::from_secs(duration.as_secs())
+}

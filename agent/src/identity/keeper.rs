@@ -1,0 +1,301 @@
+//! Gets the identity and keeps it good, for as long as the agent runs.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use calvin_model::Provision;
+use calvin_proto::{
+    convert::Trust,
+    transport::{KeyError, TlsError, Trusted, new_key, signing_request},
+};
+use tokio::{sync::watch, time::sleep};
+use tracing::{info, warn};
+
+use super::{
+    AskError, Identity, IdentityError, Sealed, SealedStore,
+    ask::{self, Granted},
+    sealed::SealedError,
+};
+use crate::{clock::wall_ms, disk::DiskError, fault::chain, retry::Backoff};
+
+/// Pauses while no coordinator answers. The same as for sessions.
+const UNREACHABLE_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(200), Duration::from_secs(10));
+/// Pauses after a refusal: what was refused is refused again until a person did something.
+const REFUSED_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// A renewal is drawn within this part of its time before it is due, so that instances that were
+/// made together do not renew together.
+const RENEW_SPREAD: f64 = 0.1;
+/// Longest wait before a look at the wall clock: a machine that slept must see that it is late.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
+/// Renewals after a change of the CA are spread over this time.
+const CA_SPREAD: Duration = Duration::from_secs(20);
+
+/// What the keeper is about, for `status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeeperStatus {
+    /// Why there is no identity yet, or why it could not be renewed.
+    pub fault: Option<String>,
+    /// A coordinator said no, so that only a person can help.
+    pub refused: bool,
+}
+
+/// Keeps one machine's identity.
+#[derive(Debug)]
+pub struct Keeper {
+    provision: Arc<Provision>,
+    store: SealedStore,
+    identity: watch::Sender<Option<Arc<Identity>>>,
+    status: watch::Sender<KeeperStatus>,
+    trust: watch::Receiver<Option<Trust>>,
+}
+
+/// Why one attempt failed.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("no key could be made")]
+    Key(#[from] KeyError),
+    #[error("the answer could not be kept")]
+    Disk(#[from] DiskError),
+    #[error("what the coordinator gave is not this machine's")]
+    Identity(#[from] IdentityError),
+}
+
+/// Why the keeper cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The identity on disk cannot be read.
+    #[error("could not read the identity")]
+    Sealed(#[from] SealedError),
+    /// It is not this machine's.
+    #[error("the identity on disk is not this machine's")]
+    Identity(#[from] IdentityError),
+}
+
+impl Keeper {
+    /// Finds what an earlier run sealed in the directory `state`. `trust` brings what sessions
+    /// say of CA and coordinators.
+    ///
+    /// # Errors
+    /// Where there is an identity that cannot be used. A new one is not asked for then: the token
+    /// is spent, and another key would look like a thief's.
+    pub fn open(
+        provision: Arc<Provision>,
+        state: &Path,
+        trust: watch::Receiver<Option<Trust>>,
+    ) -> Result<Self, KeeperError> {
+        let store = SealedStore::new(state);
+        let identity = match store.load()? {
+            Some(sealed) => Some(Arc::new(Identity::new(sealed, &provision)?)),
+            None => None,
+        };
+        Ok(Self {
+            provision,
+            store,
+            identity: watch::Sender::new(identity),
+            status: watch::Sender::new(KeeperStatus::default()),
+            trust,
+        })
+    }
+
+    /// The identity, once there is one, and each that follows.
+    #[must_use]
+    pub fn identity(&self) -> watch::Receiver<Option<Arc<Identity>>> {
+        self.identity.subscribe()
+    }
+
+    /// How it goes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<KeeperStatus> {
+        self.status.subscribe()
+    }
+
+    /// Keeps the identity until it is dropped.
+    pub async fn run(mut self) {
+        loop {
+            let current = self.identity.borrow().clone();
+            match current {
+                None => self.until_granted(None).await,
+                Some(identity) => self.until_due(&identity).await,
+            }
+        }
+    }
+
+    /// Waits until the identity must be renewed, and renews it; or takes over what sessions say.
+    async fn until_due(&mut self, identity: &Arc<Identity>) {
+        let expired = identity.not_after() <= SystemTime::now();
+        let due = identity.renew_in(wall_ms());
+        if expired || due.is_zero() {
+            info!(expired, "the certificate is to be renewed");
+            return self.until_granted(Some(identity)).await;
+        }
+        let early = due.mul_f64(1.0 - RENEW_SPREAD * fastrand::f64());
+        tokio::select! {
+            () = sleep(early.min(LOOK_AGAIN)) => {
+                // Within its spread it is due now; else this was only a look at the clock.
+                if early <= LOOK_AGAIN {
+                    self.until_granted(Some(identity)).await;
+                }
+            }
+            changed = self.trust.changed() => match changed {
+                Ok(()) => self.take_trust(identity),
+                // The sessions ended: so does the agent.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// Keeps what a coordinator says of CA and coordinators. A changed CA means a certificate
+    /// that the new one signed.
+    fn take_trust(&mut self, identity: &Arc<Identity>) {
+        let Some(trust) = self.trust.borrow_and_update().clone() else {
+            return;
+        };
+        let mut sealed = identity.sealed.clone();
+        let ca_changed = match same_certificates(&sealed.ca_pem, &trust.ca_pem) {
+            Ok(same) => !same,
+            Err(error) => {
+                warn!(
+                    error = chain(&error),
+                    "refused what a session said of the CA"
+                );
+                return;
+            }
+        };
+        sealed.coordinators = trust.coordinators;
+        if !ca_changed && sealed == identity.sealed {
+            return;
+        }
+        if ca_changed {
+            sealed.ca_pem = trust.ca_pem;
+            // On disk, so that it is not forgotten by a restart: due at once.
+            let spread = CA_SPREAD.mul_f64(fastrand::f64());
+            let in_ms = u64::try_from(spread.as_millis()).unwrap_or(0);
+            sealed.renew_at_ms = sealed.renew_at_ms.min(wall_ms() + in_ms);
+        }
+        match self.adopt(sealed) {
+            Ok(()) => info!(ca_changed, "took over CA and coordinators"),
+            Err(error) => warn!(error = chain(&error), "could not keep CA and coordinators"),
+        }
+    }
+
+    /// Asks every coordinator in turn until one gives a certificate.
+    async fn until_granted(&mut self, old: Option<&Arc<Identity>>) {
+        let mut unreachable = Backoff::new(UNREACHABLE_PAUSES.0, UNREACHABLE_PAUSES.1);
+        let mut refused = Backoff::new(REFUSED_PAUSES.0, REFUSED_PAUSES.1);
+        let coordinators = match old {
+            Some(identity) => identity.coordinators().to_vec(),
+            None => self.provision.coordinators.clone(),
+        };
+        for address in coordinators.iter().cycle() {
+            match self.attempt(old, *address, &coordinators).await {
+                Ok(()) => {
+                    self.status.send_replace(KeeperStatus::default());
+                    return;
+                }
+                Err(error) => {
+                    let refusal = match &error {
+                        AttemptError::Ask(error) => error.is_refusal(),
+                        AttemptError::Key(_)
+                        | AttemptError::Disk(_)
+                        | AttemptError::Identity(_) => false,
+                    };
+                    self.tell(chain(&error), refusal);
+                    let backoff = if refusal {
+                        &mut refused
+                    } else {
+                        &mut unreachable
+                    };
+                    sleep(backoff.pause(fastrand::f64())).await;
+                }
+            }
+        }
+    }
+
+    fn tell(&self, fault: String, refused: bool) {
+        let status = KeeperStatus {
+            fault: Some(fault),
+            refused,
+        };
+        // The same again and again is one line in the log.
+        self.status.send_if_modified(|known| {
+            let new = *known != status;
+            if new {
+                warn!(fault = status.fault, refused, "no certificate");
+                *known = status;
+            }
+            new
+        });
+    }
+
+    async fn attempt(
+        &self,
+        old: Option<&Arc<Identity>>,
+        address: SocketAddr,
+        coordinators: &[SocketAddr],
+    ) -> Result<(), AttemptError> {
+        let key_pem = self.key_to_ask_with(old)?;
+        let csr = signing_request(&key_pem)?;
+        let granted = match old {
+            Some(identity) => ask::renew(&self.provision, address, identity.tls(), csr).await?,
+            None => ask::enrol(&self.provision, address, csr).await?,
+        };
+        self.adopt(seal(granted, key_pem, coordinators))?;
+        info!(%address, renewed = old.is_some(), "has an identity");
+        Ok(())
+    }
+
+    /// The key of a question whose answer was lost, or a new one; on disk in both cases.
+    fn key_to_ask_with(&self, old: Option<&Arc<Identity>>) -> Result<String, AttemptError> {
+        if let Some(pending) = self.store.pending_key()?
+            && old.is_none_or(|identity| identity.sealed.key_pem != pending)
+            && signing_request(&pending).is_ok()
+        {
+            return Ok(pending);
+        }
+        let key_pem = new_key()?;
+        self.store.keep_pending_key(&key_pem)?;
+        Ok(key_pem)
+    }
+
+    /// Seals an identity that fits this machine, then uses it.
+    fn adopt(&self, sealed: Sealed) -> Result<(), AttemptError> {
+        let identity = Identity::new(sealed, &self.provision)?;
+        self.store.seal(&identity.sealed)?;
+        self.identity.send_replace(Some(Arc::new(identity)));
+        Ok(())
+    }
+}
+
+/// Whether two PEM texts hold the same certificates, in any order and layout.
+fn same_certificates(one: &str, other: &str) -> Result<bool, TlsError> {
+    let set = |pem: &str| -> Result<BTreeSet<Vec<u8>>, TlsError> {
+        let trusted = Trusted::from_pem(pem)?;
+        Ok(trusted
+            .certificates()
+            .iter()
+            .map(|der| der.to_vec())
+            .collect())
+    };
+    Ok(set(one)? == set(other)?)
+}
+
+fn seal(granted: Granted, key_pem: String, coordinators: &[SocketAddr]) -> Sealed {
+    let renew_after_ms = u64::try_from(granted.renew_after.as_millis()).unwrap_or(u64::MAX);
+    Sealed {
+        format: Sealed::format(),
+        key_pem,
+        certificate_pem: granted.certificate_pem,
+        ca_pem: granted.ca_pem,
+        coordinators: coordinators.to_vec(),
+        renew_after_ms,
+        renew_at_ms: wall_ms().saturating_add(renew_after_ms),
+    }
+}

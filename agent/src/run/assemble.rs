@@ -1,0 +1,251 @@
+//! Makes every part of the agent, connects them and starts their tasks: the only place that does.
+
+use std::{io, sync::Arc};
+
+use calvin_lifecycle::{AgentRecord, Lifecycle, Spec};
+use calvin_model::{BootId, Connections, NamesSnapshot, NamesVersion, Provision};
+use calvin_proto::machine::BOOT_VARIABLE;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tracing::{info, warn};
+
+use super::{
+    RunError,
+    actor::{Actor, Outbox},
+    events::Inbox,
+    system,
+    tasks::{self, Pace, WorkloadOrder},
+};
+use crate::{
+    clock::Clock,
+    connections::Counted,
+    disk::{self, DiskError},
+    dns::Names,
+    fault::chain,
+    health::{CheckContext, Checks},
+    hooks::Hooks,
+    identity::Keeper,
+    init::DnsSockets,
+    provision::Provisioned,
+    session::{Seen, Session, SessionStatus, Speaker},
+    status::{self, StatusRequest},
+    workload::{Runner, RunnerState, WorkloadSpec},
+};
+
+/// Events of one kind that wait for the loop. Each takes it microseconds; a sender waits, so
+/// nothing is lost.
+const QUEUE: usize = 64;
+/// Largest record of the lifecycle: a few numbers and ids.
+const RECORD_BYTES_MAX: u64 = 64 * 1024;
+
+pub(super) type Tasks = JoinSet<&'static str>;
+
+/// Makes an agent: what decides, what it hears, and every task beside it.
+pub(super) fn assemble(
+    machine: Provisioned,
+    sockets: io::Result<Option<DnsSockets>>,
+) -> Result<(Actor, Inbox, Tasks), RunError> {
+    let boot = boot_id()?;
+    let clock = Clock::start();
+    let spec = Arc::new(Spec::of(&machine.manifest));
+    let lifecycle = Lifecycle::new(spec, stored_record(&machine)?, boot.clone(), clock.now());
+    let provision = Arc::new(machine.provision.clone());
+    let trust = watch::Sender::new(None);
+    let state = machine.files.state();
+    let keeper = Keeper::open(provision.clone(), &state, trust.subscribe())?;
+
+    let mut tasks = Tasks::new();
+    let names = start_names(&machine, sockets, &mut tasks)?;
+    let (orders, runner) = start_runner(&machine, &mut tasks)?;
+    let (records, commits) = start_records(&machine, &mut tasks);
+    let (pace, connections) = start_connections(&machine, &mut tasks);
+    let requests = start_status(&machine, &mut tasks);
+    let (check_results, checks_seen) = mpsc::channel(QUEUE);
+    let (hook_ends, hooks_seen) = mpsc::channel(QUEUE);
+    let (events, session_events) = mpsc::channel(QUEUE);
+    let outbox = Outbox {
+        records,
+        orders,
+        reports: watch::Sender::new(None),
+        seen: watch::Sender::new(Seen::default()),
+        refuse: watch::Sender::new(None),
+        pace,
+    };
+    let session = Session {
+        speaker: speaker(&machine, provision, boot),
+        identity: keeper.identity(),
+        seen: outbox.seen.subscribe(),
+        reports: outbox.reports.subscribe(),
+        refuse: outbox.refuse.subscribe(),
+        events,
+        names: names.incoming,
+        trust,
+        status: watch::Sender::new(SessionStatus::default()),
+    };
+    let inbox = Inbox {
+        session: session_events,
+        checks: checks_seen,
+        hooks: hooks_seen,
+        commits,
+        requests,
+        runner,
+        names: names.served,
+        identity: keeper.identity(),
+        connections,
+    };
+    let actor = Actor {
+        lifecycle,
+        started: clock.now(),
+        clock,
+        checks: checks(&machine, check_results),
+        hooks: hooks(&machine, hook_ends),
+        outbox,
+        keeper_status: keeper.status(),
+        session_status: session.status.subscribe(),
+        dns_fault: names.fault,
+        machine,
+    };
+    tasks::spawn(&mut tasks, "identity", keeper.run());
+    tasks::spawn(&mut tasks, "session", session.run());
+    Ok((actor, inbox, tasks))
+}
+
+/// The boot that the runner names; else the host's.
+fn boot_id() -> Result<BootId, RunError> {
+    if let Ok(text) = std::env::var(BOOT_VARIABLE) {
+        return Ok(text.parse()?);
+    }
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_err(system("read the host's boot id"))?;
+    Ok(text.trim().parse()?)
+}
+
+fn stored_record(machine: &Provisioned) -> Result<Option<AgentRecord>, RunError> {
+    let path = tasks::record_path(&machine.files);
+    let Some(bytes) = disk::read_bounded(&path, RECORD_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    let record: AgentRecord =
+        serde_json::from_slice(&bytes).map_err(|source| DiskError::Content { path, source })?;
+    Ok(Some(record.check()?))
+}
+
+fn speaker(machine: &Provisioned, provision: Arc<Provision>, boot: BootId) -> Speaker {
+    Speaker {
+        provision,
+        boot,
+        build: machine.manifest.build.clone(),
+        manifest: machine.manifest_digest.clone(),
+    }
+}
+
+fn checks(machine: &Provisioned, results: mpsc::Sender<crate::health::CheckResult>) -> Checks {
+    let context = CheckContext {
+        address: machine.address(),
+        variables: machine.variables.clone(),
+        image: machine.files.image(),
+    };
+    Checks::new(&machine.manifest.checks, context, results)
+}
+
+fn hooks(machine: &Provisioned, ends: mpsc::Sender<crate::hooks::HookEnd>) -> Hooks {
+    Hooks::new(
+        machine.manifest.hooks.clone(),
+        machine.variables.clone(),
+        machine.files.image(),
+        ends,
+    )
+}
+
+/// The ends of what answers names.
+struct NamesEnds {
+    incoming: watch::Sender<Option<Arc<NamesSnapshot>>>,
+    served: watch::Receiver<Option<NamesVersion>>,
+    fault: watch::Receiver<Option<String>>,
+}
+
+fn start_names(
+    machine: &Provisioned,
+    sockets: io::Result<Option<DnsSockets>>,
+    tasks: &mut Tasks,
+) -> Result<NamesEnds, RunError> {
+    let path = machine.files.state().join("names.json");
+    let names = Arc::new(Names::new(&machine.provision.domain, path)?);
+    match names.load() {
+        Ok(Some(version)) => info!(%version, "names on disk"),
+        Ok(None) => {}
+        // They come again; a machine without names is better than one without an agent.
+        Err(error) => warn!(error = chain(&error), "could not use the names on disk"),
+    }
+    let incoming = watch::Sender::new(None);
+    let served = watch::Sender::new(names.version());
+    let fault = watch::Sender::new(None);
+    let ends = NamesEnds {
+        served: served.subscribe(),
+        fault: fault.subscribe(),
+        incoming: incoming.clone(),
+    };
+    let answer = tasks::answer_names(names.clone(), sockets, machine.dns(), fault);
+    tasks::spawn(tasks, "dns", answer);
+    let keep = tasks::keep_names(names, incoming.subscribe(), served);
+    tasks::spawn(tasks, "names", keep);
+    Ok(ends)
+}
+
+type RunnerEnds = (
+    watch::Sender<Option<WorkloadOrder>>,
+    watch::Receiver<Option<RunnerState>>,
+);
+
+fn start_runner(machine: &Provisioned, tasks: &mut Tasks) -> Result<RunnerEnds, RunError> {
+    let image = machine.files.image();
+    let workload = match &machine.manifest.workload {
+        Some(workload) => Some(WorkloadSpec::new(workload, &machine.variables, &image)?),
+        None => None,
+    };
+    let (runner, connection) = Runner::connect(machine.files.init_socket());
+    let state = runner.state();
+    let orders = watch::Sender::new(None);
+    tasks::spawn(tasks, "runner", connection.run());
+    let give = tasks::give_orders(runner, workload, orders.subscribe());
+    tasks::spawn(tasks, "orders", give);
+    Ok((orders, state))
+}
+
+fn start_records(
+    machine: &Provisioned,
+    tasks: &mut Tasks,
+) -> (watch::Sender<Option<AgentRecord>>, mpsc::Receiver<u64>) {
+    let (committed, commits) = mpsc::channel(QUEUE);
+    let records = watch::Sender::new(None);
+    let path = tasks::record_path(&machine.files);
+    let write = tasks::write_records(path, records.subscribe(), committed);
+    tasks::spawn(tasks, "record", write);
+    (records, commits)
+}
+
+type ConnectionsEnds = (
+    watch::Sender<Pace>,
+    watch::Receiver<Option<Option<Connections>>>,
+);
+
+fn start_connections(machine: &Provisioned, tasks: &mut Tasks) -> ConnectionsEnds {
+    let services = machine.manifest.services.iter();
+    let ports = services.map(|service| service.port).collect();
+    let counted = Counted::new(machine.address(), ports);
+    let pace = watch::Sender::new(Pace::Idle);
+    let seen = watch::Sender::new(None);
+    let ends = (pace.clone(), seen.subscribe());
+    let count = tasks::count_connections(counted, pace.subscribe(), seen);
+    tasks::spawn(tasks, "connections", count);
+    ends
+}
+
+fn start_status(machine: &Provisioned, tasks: &mut Tasks) -> mpsc::Receiver<StatusRequest> {
+    let (asked, requests) = mpsc::channel(QUEUE);
+    let answer = status::serve(machine.files.agent_socket(), asked);
+    tasks::spawn(tasks, "status", answer);
+    requests
+}

@@ -1,0 +1,143 @@
+//! Everything that can happen to the agent, in one place to wait.
+
+use std::sync::Arc;
+
+use calvin_lifecycle::Input;
+use calvin_model::{Connections, NamesVersion};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    health::CheckResult, hooks::HookEnd, identity::Identity, session::SessionEvent,
+    status::StatusRequest, workload::RunnerState,
+};
+
+/// What the subsystems say.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) session: mpsc::Receiver<SessionEvent>,
+    pub(super) checks: mpsc::Receiver<CheckResult>,
+    pub(super) hooks: mpsc::Receiver<HookEnd>,
+    pub(super) commits: mpsc::Receiver<u64>,
+    pub(super) requests: mpsc::Receiver<StatusRequest>,
+    pub(super) runner: watch::Receiver<Option<RunnerState>>,
+    pub(super) names: watch::Receiver<Option<NamesVersion>>,
+    pub(super) identity: watch::Receiver<Option<Arc<Identity>>>,
+    pub(super) connections: watch::Receiver<Option<Option<Connections>>>,
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// For the lifecycle.
+    Input(Input),
+    /// Somebody asks how it is.
+    Status(StatusRequest),
+    /// What happened changes nothing.
+    Nothing,
+    /// A subsystem is gone: its task has ended too.
+    Closed,
+}
+
+impl Inbox {
+    /// What was there before the first event: an identity and names on disk.
+    pub(super) fn initial(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        if let Some(version) = *self.names.borrow_and_update() {
+            inputs.push(Input::Names(version));
+        }
+        if self.identity.borrow_and_update().is_some() {
+            inputs.push(Input::Enrolled);
+        }
+        inputs
+    }
+
+    /// Waits for the next event, until `deadline` if there is one.
+    pub(super) async fn next(&mut self, deadline: Option<Instant>) -> Event {
+        let tick = async {
+            match deadline {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = self.session.recv() => or_closed(event.map(session_input)),
+            result = self.checks.recv() => or_closed(result.map(check_input)),
+            end = self.hooks.recv() => or_closed(end.map(hook_input)),
+            revision = self.commits.recv() => {
+                or_closed(revision.map(|revision| Input::Committed { revision }))
+            }
+            request = self.requests.recv() => match request {
+                Some(request) => Event::Status(request),
+                None => Event::Closed,
+            },
+            changed = self.runner.changed() => match changed {
+                Ok(()) => maybe(self.runner.borrow_and_update().as_ref().map(|state| {
+                    Input::Workload(state.workload)
+                })),
+                Err(_) => Event::Closed,
+            },
+            changed = self.names.changed() => match changed {
+                Ok(()) => maybe(self.names.borrow_and_update().map(Input::Names)),
+                Err(_) => Event::Closed,
+            },
+            changed = self.identity.changed() => match changed {
+                Ok(()) => {
+                    let enrolled = self.identity.borrow_and_update().is_some();
+                    maybe(enrolled.then_some(Input::Enrolled))
+                }
+                Err(_) => Event::Closed,
+            },
+            changed = self.connections.changed() => match changed {
+                Ok(()) => {
+                    let seen = self.connections.borrow_and_update().clone();
+                    maybe(seen.map(Input::Connections))
+                }
+                Err(_) => Event::Closed,
+            },
+            () = tick => Event::Input(Input::Tick),
+        }
+    }
+}
+
+fn or_closed(input: Option<Input>) -> Event {
+    input.map_or(Event::Closed, Event::Input)
+}
+
+fn maybe(input: Option<Input>) -> Event {
+    input.map_or(Event::Nothing, Event::Input)
+}
+
+fn session_input(event: SessionEvent) -> Input {
+    match event {
+        SessionEvent::Up {
+            welcome,
+            clock_offset_ms,
+        } => Input::SessionUp {
+            epoch: welcome.epoch,
+            report_interval: welcome.report_interval,
+            clock_offset_ms,
+        },
+        SessionEvent::Down => Input::SessionDown,
+        SessionEvent::Wanted(order) => Input::Wanted {
+            epoch: order.epoch,
+            wanted: order.wanted,
+        },
+    }
+}
+
+fn check_input(result: CheckResult) -> Input {
+    Input::Check {
+        index: result.index,
+        outcome: result.outcome,
+    }
+}
+
+fn hook_input(end: HookEnd) -> Input {
+    Input::HookEnded {
+        run: end.run,
+        outcome: end.outcome,
+    }
+}

@@ -1,0 +1,224 @@
+//! The small tasks between the loop and the world: each waits for the newest of one thing, and
+//! does it.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use calvin_lifecycle::AgentRecord;
+use calvin_model::{Connections, NamesSnapshot, NamesVersion};
+use calvin_proto::machine::MachineFiles;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{Instrument as _, error, info_span, warn};
+
+use crate::{
+    connections::Counted,
+    disk::{self, DiskError},
+    dns::{self, Admitted, Names},
+    fault::chain,
+    init::DnsSockets,
+    workload::{Runner, WorkloadSpec},
+};
+
+/// Time between two looks at the connections: often enough for a coordinator that waits for the
+/// last to go, and in between below a thousandth of a core.
+const LOOK_DRAINING: Duration = Duration::from_millis(250);
+const LOOK_IDLE: Duration = Duration::from_secs(2);
+/// Pause before what failed for the system's sake is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// How often connections are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Nobody waits for them.
+    Idle,
+    /// Somebody waits for the last to go.
+    Draining,
+}
+
+/// What the runner is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WorkloadOrder {
+    /// Have it run.
+    Start,
+    /// Have it stopped.
+    Stop,
+}
+
+/// Starts a task that must never end, in a span of its name.
+pub(super) fn spawn(
+    tasks: &mut JoinSet<&'static str>,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let named = async move {
+        task.await;
+        name
+    };
+    tasks.spawn(named.instrument(info_span!("task", name)));
+}
+
+/// Where the lifecycle's record lies.
+pub(super) fn record_path(files: &MachineFiles) -> PathBuf {
+    files.state().join("agent.json")
+}
+
+/// Writes the newest record and says which is on disk. The lifecycle asks again for one that
+/// could not be written.
+pub(super) async fn write_records(
+    path: PathBuf,
+    mut records: watch::Receiver<Option<AgentRecord>>,
+    committed: mpsc::Sender<u64>,
+) {
+    while records.changed().await.is_ok() {
+        let Some(record) = records.borrow_and_update().clone() else {
+            continue;
+        };
+        let revision = record.revision;
+        let path = path.clone();
+        let write = tokio::task::spawn_blocking(move || -> Result<(), DiskError> {
+            let content = serde_json::to_vec(&record).map_err(|source| DiskError::Content {
+                path: path.clone(),
+                source,
+            })?;
+            disk::write_private(&path, &content)
+        });
+        match write.await {
+            Ok(Ok(())) => {
+                if committed.send(revision).await.is_err() {
+                    return;
+                }
+            }
+            Ok(Err(error)) => error!(error = chain(&error), revision, "could not commit"),
+            Err(error) => error!(%error, revision, "could not commit"),
+        }
+    }
+}
+
+/// Tells the runner the newest order; one that waits for a runner that is away gives way to a
+/// newer.
+pub(super) async fn give_orders(
+    runner: Runner,
+    spec: Option<WorkloadSpec>,
+    mut orders: watch::Receiver<Option<WorkloadOrder>>,
+) {
+    while orders.changed().await.is_ok() {
+        let Some(order) = *orders.borrow_and_update() else {
+            continue;
+        };
+        let Some(spec) = &spec else {
+            continue;
+        };
+        let ask = async {
+            match order {
+                WorkloadOrder::Start => runner.start(spec.clone()).await,
+                WorkloadOrder::Stop => runner.stop(spec.stop_signal, spec.stop_timeout.0).await,
+            }
+        };
+        tokio::select! {
+            done = ask => if let Err(error) = done {
+                error!(error = chain(&error), ?order, "the runner does not obey");
+            },
+            newer = wait_for_newer(&mut orders) => if newer.is_err() {
+                return;
+            },
+        }
+    }
+}
+
+/// Waits for a change without taking it.
+async fn wait_for_newer<T>(orders: &mut watch::Receiver<T>) -> Result<(), watch::error::RecvError> {
+    orders.changed().await?;
+    orders.mark_changed();
+    Ok(())
+}
+
+/// Stores and serves the newest names.
+pub(super) async fn keep_names(
+    names: Arc<Names>,
+    mut newest: watch::Receiver<Option<Arc<NamesSnapshot>>>,
+    served: watch::Sender<Option<NamesVersion>>,
+) {
+    while newest.changed().await.is_ok() {
+        loop {
+            let Some(snapshot) = newest.borrow_and_update().clone() else {
+                break;
+            };
+            match names.admit(snapshot).await {
+                Ok(Admitted::New(version)) => drop(served.send_replace(Some(version))),
+                Ok(Admitted::Known(_)) => {}
+                Err(error) => {
+                    warn!(error = chain(&error), "names are not served");
+                    if may_help_to_try_again(&error) && !newest.has_changed().unwrap_or(true) {
+                        // A full disk; or a newer snapshot comes first.
+                        let _ = timeout(AGAIN, wait_for_newer(&mut newest)).await;
+                        continue;
+                    }
+                }
+            }
+            break;
+        }
+    }
+}
+
+fn may_help_to_try_again(error: &dns::NamesError) -> bool {
+    match error {
+        dns::NamesError::Disk(_) | dns::NamesError::Write(_) => true,
+        dns::NamesError::Older { .. }
+        | dns::NamesError::OtherDomain { .. }
+        | dns::NamesError::Zone { .. }
+        | dns::NamesError::Format { .. } => false,
+    }
+}
+
+/// Looks at the connections, more often while somebody waits for the last to go.
+pub(super) async fn count_connections(
+    counted: Counted,
+    mut pace: watch::Receiver<Pace>,
+    seen: watch::Sender<Option<Option<Connections>>>,
+) {
+    loop {
+        seen.send_replace(Some(counted.look()));
+        let pause = match *pace.borrow_and_update() {
+            Pace::Idle => LOOK_IDLE,
+            Pace::Draining => LOOK_DRAINING,
+        };
+        if let Ok(Err(_)) = timeout(pause, pace.changed()).await {
+            return;
+        }
+    }
+}
+
+/// Answers names on the sockets that were handed over, or on its own.
+pub(super) async fn answer_names(
+    names: Arc<Names>,
+    handed: io::Result<Option<DnsSockets>>,
+    address: SocketAddr,
+    fault: watch::Sender<Option<String>>,
+) {
+    let mut handed = handed.unwrap_or_else(|error| {
+        warn!(%error, "could not use the sockets that were handed over");
+        None
+    });
+    loop {
+        let sockets = match handed.take() {
+            Some(sockets) => Ok(sockets),
+            None => DnsSockets::bind(address),
+        };
+        match sockets.and_then(|sockets| dns::serve(names.clone(), sockets)) {
+            Ok(_server) => {
+                fault.send_replace(None);
+                // It answers until it is dropped.
+                return std::future::pending().await;
+            }
+            Err(error) => {
+                let words = format!("could not listen on {address}: {error}");
+                warn!(fault = words, "names are not answered");
+                fault.send_replace(Some(words));
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! One session on one connection.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use calvin_model::Report;
+use calvin_proto::{
+    convert::{ConvertError, FromAgent, Hello, ToAgent, Welcome},
+    limits,
+    transport::{explain_status, services::session_client},
+    wire,
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Status, Streaming, transport::Channel};
+use tracing::info;
+
+use super::{Renewed, Session, SessionEvent};
+use crate::{clock::wall_ms, identity::Identity};
+
+/// Time for the coordinator's welcome: a round trip, and its queue when a whole environment
+/// comes back at once.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The call failed.
+    #[error("{words}")]
+    Call {
+        /// In words.
+        words: String,
+        /// Why.
+        #[source]
+        source: Box<Status>,
+    },
+    /// The coordinator closed it.
+    #[error("the coordinator closed it")]
+    Closed,
+    /// No welcome came in time.
+    #[error("no welcome came within {WELCOME_TIMEOUT:?}")]
+    NoWelcome,
+    /// The first message was another, or a welcome came again.
+    #[error("the coordinator sent {what} {place}")]
+    Order {
+        /// What came.
+        what: &'static str,
+        /// When.
+        place: &'static str,
+    },
+    /// A message that this version does not understand.
+    #[error("a message of the coordinator is refused")]
+    Message(#[from] ConvertError),
+    /// No common protocol.
+    #[error("the coordinator chose protocol {chosen}, this agent speaks {min} to {max}", min = limits::PROTOCOL_MIN, max = limits::PROTOCOL_MAX)]
+    Protocol {
+        /// What it chose.
+        chosen: u32,
+    },
+    /// The lifecycle does not listen to this coordinator.
+    #[error("{reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The agent is ending.
+    #[error("the agent is ending")]
+    Ending,
+}
+
+impl Session {
+    pub(super) async fn converse(
+        &mut self,
+        channel: Channel,
+        address: SocketAddr,
+        identity: &Arc<Identity>,
+    ) -> Result<Renewed, SessionError> {
+        self.refuse.mark_unchanged();
+        let deadline = Instant::now() + WELCOME_TIMEOUT;
+        let said = (Instant::now(), wall_ms());
+        let outbound = outbound(self.hello(said.1), self.reports.clone());
+        let mut client = session_client(channel);
+        let call = timeout_at(deadline, client.session(outbound));
+        let mut inbound = call
+            .await
+            .map_err(|_| SessionError::NoWelcome)?
+            .map_err(call_failed)?
+            .into_inner();
+        let first = timeout_at(deadline, next(&mut inbound))
+            .await
+            .map_err(|_| SessionError::NoWelcome)??;
+        let welcome = welcome_of(first)?;
+        let clock_offset_ms = clock_offset(said.0, &welcome);
+        info!(%address, epoch = %welcome.epoch, clock_offset_ms, "has a session");
+        self.status.send_modify(|status| {
+            status.coordinator = Some(address);
+            status.fault = None;
+        });
+        self.bring(SessionEvent::Up {
+            welcome,
+            clock_offset_ms,
+        })
+        .await?;
+        self.listen(&mut inbound, identity).await
+    }
+
+    async fn listen(
+        &mut self,
+        inbound: &mut Streaming<wire::ToAgent>,
+        identity: &Arc<Identity>,
+    ) -> Result<Renewed, SessionError> {
+        loop {
+            tokio::select! {
+                message = next(inbound) => self.take(message?).await?,
+                refused = self.refuse.changed() => {
+                    refused.map_err(|_| SessionError::Ending)?;
+                    let reason = self.refuse.borrow_and_update().clone();
+                    return Err(SessionError::Refused { reason: reason.unwrap_or_default() });
+                }
+                renewed = another(&mut self.identity, identity) => return renewed,
+            }
+        }
+    }
+
+    async fn take(&self, message: ToAgent) -> Result<(), SessionError> {
+        match message {
+            ToAgent::Welcome(_) => Err(SessionError::Order {
+                what: "a welcome",
+                place: "twice",
+            }),
+            ToAgent::Wanted(order) => self.bring(SessionEvent::Wanted(order)).await,
+            ToAgent::Names(names) => {
+                self.names.send_replace(Some(Arc::new(names)));
+                Ok(())
+            }
+            ToAgent::Trust(trust) => {
+                self.trust.send_replace(Some(trust));
+                Ok(())
+            }
+        }
+    }
+
+    async fn bring(&self, event: SessionEvent) -> Result<(), SessionError> {
+        let sent = self.events.send(event).await;
+        sent.map_err(|_| SessionError::Ending)
+    }
+
+    fn hello(&self, wall_ms: u64) -> Hello {
+        let speaker = &self.speaker;
+        let seen = self.seen.borrow().clone();
+        Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: limits::PROTOCOL_MIN..=limits::PROTOCOL_MAX,
+            capabilities: Vec::new(),
+            boot: speaker.boot.clone(),
+            build: speaker.build.clone(),
+            manifest: speaker.manifest.clone(),
+            epoch_seen: seen.epoch,
+            generation_seen: seen.generation,
+            environment: speaker.provision.environment.clone(),
+            instance: speaker.provision.instance.clone(),
+            wall_ms,
+        }
+    }
+}
+
+/// Waits until there is another identity than `used`.
+async fn another(
+    identity: &mut watch::Receiver<Option<Arc<Identity>>>,
+    used: &Arc<Identity>,
+) -> Result<Renewed, SessionError> {
+    let is_other = |newest: &Option<Arc<Identity>>| {
+        newest
+            .as_ref()
+            .is_some_and(|newest| !Arc::ptr_eq(newest, used))
+    };
+    let found = identity.wait_for(is_other).await;
+    found.map(|_| Renewed).map_err(|_| SessionError::Ending)
+}
+
+/// Hello, then each newest report: one that was not sent before a newer came is left out.
+fn outbound(
+    hello: Hello,
+    reports: watch::Receiver<Option<Report>>,
+) -> impl Stream<Item = wire::FromAgent> + Send + 'static {
+    let hello = wire::FromAgent::from(&FromAgent::Hello(hello));
+    // What was said before this session's welcome was said to another.
+    let reports = WatchStream::from_changes(reports).filter_map(|report| async move {
+        report.map(|report| wire::FromAgent::from(&FromAgent::Report(report)))
+    });
+    stream::once(async { hello }).chain(reports)
+}
+
+async fn next(inbound: &mut Streaming<wire::ToAgent>) -> Result<ToAgent, SessionError> {
+    let message = inbound.message().await.map_err(call_failed)?;
+    Ok(message.ok_or(SessionError::Closed)?.try_into()?)
+}
+
+fn welcome_of(first: ToAgent) -> Result<Welcome, SessionError> {
+    let what = match first {
+        ToAgent::Welcome(welcome) => {
+            let chosen = welcome.protocol;
+            if !(limits::PROTOCOL_MIN..=limits::PROTOCOL_MAX).contains(&chosen) {
+                return Err(SessionError::Protocol { chosen });
+            }
+            return Ok(welcome);
+        }
+        ToAgent::Wanted(_) => "a wanted state",
+        ToAgent::Names(_) => "names",
+        ToAgent::Trust(_) => "CA certificates",
+    };
+    Err(SessionError::Order {
+        what,
+        place: "before its welcome",
+    })
+}
+
+/// This machine's wall clock minus the coordinator's, which is taken to have spoken in the middle
+/// of the round trip.
+fn clock_offset(said_at: Instant, welcome: &Welcome) -> i64 {
+    let half_ms = u64::try_from(said_at.elapsed().as_millis() / 2).unwrap_or(0);
+    let theirs = i128::from(welcome.wall_ms.saturating_add(half_ms));
+    let offset = i128::from(wall_ms()) - theirs;
+    i64::try_from(offset).unwrap_or(if offset < 0 { i64::MIN } else { i64::MAX })
+}
+
+fn call_failed(status: Status) -> SessionError {
+    SessionError::Call {
+        words: explain_status(&status).unwrap_or_else(|| status.message().to_owned()),
+        source: Box::new(status),
+    }
+}
