@@ -3,7 +3,7 @@
 
 use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 
-use crate::{invariant::InvariantId, pass::Pass, state::Life};
+use crate::{pass::Pass, state::Life};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -41,11 +41,10 @@ fn admit(pass: &mut Pass<'_>, id: &InstanceId) {
     let soaked = judgement.healthy_for.is_some_and(|long| long >= enough);
     match catalogue {
         CatalogueRole::Active => pass.want(id, Role::Active, None),
-        CatalogueRole::Entered if !judgement.healthy_in_role() => pass.hold(
-            InvariantId::UnprovenNeverServes,
-            format!("{id} does not become active"),
-            "it is not known to be healthy".to_owned(),
-        ),
+        CatalogueRole::Entered if !judgement.healthy_in_role() => {
+            let what = format!("{id} to be healthy: then it is active");
+            pass.wait(what, pass.now.since(created), None);
+        }
         CatalogueRole::Entered if pass.read_back(id) => {
             pass.want(id, Role::Active, None);
             pass.place(id, CatalogueRole::Active);

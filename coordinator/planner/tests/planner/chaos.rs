@@ -222,7 +222,7 @@ proptest! {
             world.tick();
             keeps_every_rule(&world);
         }
-        for second in 0..1_000 {
+        for second in 0..3_000 {
             // Long enough for what was wrong to be seen as well again.
             if second > 20 && is_settled(&world) {
                 break;

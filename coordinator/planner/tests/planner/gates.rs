@@ -289,3 +289,47 @@ fn a_blue_without_its_agent_does_not_keep_the_rollout() {
     assert!(world.is_quiet(), "{}", world.story());
     assert_eq!(world.machines.len(), 2);
 }
+
+#[test]
+fn green_goes_on_serving_while_blue_that_drained_becomes_healthy_again() {
+    let mut world = served("count = 2\n[drain]\ntimeout = \"20s\"\non_timeout = \"back\"");
+    let blue = world.active("1.0");
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    world.agent(&blue[0]).drain_takes = None;
+    world.run_to(Phase::RollingBack);
+    for id in &blue {
+        world.agent(id).forced = Some(Health::Unknown);
+    }
+    world.run_for(seconds(60));
+    assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
+    let waiting = &world.report().waiting[0].what;
+    assert!(waiting.contains("to be active again"), "{waiting}");
+    for id in &blue {
+        world.agent(id).forced = None;
+    }
+    world.run_until(5, |world| world.active("1.0").len() == 2);
+    world.run_to(Phase::RolledBack);
+}
+
+#[test]
+fn a_blue_that_was_lost_as_a_whole_is_made_again_before_green_leaves() {
+    let mut world = served("count = 2\n[replace]\nbake = \"100s\"");
+    let blue = world.active("1.0");
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    for id in &blue {
+        world.kill_machine(id);
+    }
+    world.run_for(seconds(30));
+    assert_eq!(world.phase(), Some(Phase::Baking));
+    let green = greens(&world)[0].clone();
+    world.agent(&green).forced = Some(Health::Unhealthy);
+    while world.phase() != Some(Phase::RolledBack) {
+        world.tick();
+        let serving = world.active("1.0").len() + world.active("2.0").len();
+        assert!(serving >= 1, "{}", world.story());
+    }
+    assert_eq!(world.active("1.0").len(), 2, "{}", world.story());
+    assert!(world.is_quiet(), "{}", world.story());
+}

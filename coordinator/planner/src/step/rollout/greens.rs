@@ -42,21 +42,24 @@ pub(crate) fn give_up_failed(pass: &mut Pass<'_>) -> Progress {
         .iter()
         .filter_map(|id| failure(pass, id))
         .collect();
-    if failures.is_empty() {
+    let Some(first) = failures.first() else {
         return Progress::GoesOn;
-    }
+    };
+    let why = format!("{}: {}", first.green, first.why);
     let allowed = pass.state().spec.replace.max_instance_failures;
-    let mut why = String::new();
-    for failure in failures {
-        why = format!("{}: {}", failure.green, failure.why);
-        let failed = count_failure(pass, &failure);
-        if failed > allowed {
-            // It leaves with the others, or is kept with them, to be looked at.
-            let text = format!("{why}; failed greens: {failed}, allowed: {allowed}");
-            pass.go_back(&text);
-            return Progress::Ended;
-        }
-        replace(pass, &failure);
+    let mut failed = 0;
+    for failure in &failures {
+        failed = count_failure(pass, failure);
+    }
+    if failed > allowed {
+        // They leave with the others, or are kept with them, to be looked at.
+        pass.go_back(&format!(
+            "{why}; failed greens: {failed}, allowed: {allowed}"
+        ));
+        return Progress::Ended;
+    }
+    for failure in &failures {
+        replace(pass, failure);
     }
     pass.go(Cause::GreenReplaced, &why);
     Progress::Ended

@@ -4,6 +4,8 @@
 //! Where a blue has to begin its work first, or no blue is known to be healthy, green stays for as
 //! long as any of it serves.
 
+use std::collections::BTreeSet;
+
 use calvin_model::{CatalogueRole, DrainReason, InstanceId, Role, image::Work};
 
 use super::greens::{blue, green, why_not_healthy};
@@ -11,69 +13,128 @@ use crate::{
     invariant::InvariantId,
     pass::Pass,
     plan::EventKind,
-    state::{Life, NextRollout},
+    state::{Life, NextRollout, Purpose},
     transition::Cause,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     restore(pass);
-    let ready: Vec<InstanceId> = blue(pass)
+    let (ready, pending): (Vec<InstanceId>, Vec<InstanceId>) = blue(pass)
         .into_iter()
-        .filter(|id| ready(pass, id))
-        .collect();
-    let serving_green = green(pass).iter().any(|id| {
-        pass.judged(id).serves()
-            && pass
-                .instance(id)
-                .is_some_and(|green| green.catalogue == CatalogueRole::Active)
-    });
-    let serving_blue = ready.iter().any(|id| pass.judged(id).serves());
-    if serving_green && !serving_blue {
-        let fact = blue(pass).first().map_or_else(
-            || "nothing is left of blue".to_owned(),
-            |id| format!("{id}: {}", why_not_healthy(pass, id)),
-        );
-        let what = "green goes on serving: no blue is known to be healthy".to_owned();
-        pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
+        .filter(|id| able(pass, id))
+        .partition(|id| ready(pass, id));
+    if waits(pass, &ready, &pending) {
         return;
     }
     switch_back(pass, &ready);
     finish(pass);
 }
 
-/// Takes back whatever blue was told since the switch.
+/// Whether green has to stay for now.
+fn waits(pass: &mut Pass<'_>, ready: &[InstanceId], pending: &[InstanceId]) -> bool {
+    let greens: BTreeSet<InstanceId> = green(pass).into_iter().collect();
+    let state = pass.state();
+    let serves = |id: &InstanceId| {
+        let found = state.instances.get(id);
+        found.is_some_and(|found| pass.counts_as_serving(id, found))
+    };
+    let green_serves = greens.iter().any(serves);
+    let others_serve = ready.iter().any(|id| pass.judged(id).serves())
+        || state
+            .instances
+            .keys()
+            .any(|id| !greens.contains(id) && serves(id));
+    if let Some(first) = pending.first()
+        && (green_serves || ready.is_empty())
+    {
+        let told = pass
+            .instance(first)
+            .map_or(pass.now, |blue| blue.wanted_since);
+        let by = told.after(pass.state().spec.replace.healthy_deadline.0);
+        let what = format!(
+            "{first} to be active again: {}",
+            why_not_healthy(pass, first)
+        );
+        pass.wait(what, pass.now.since(told), Some((by, "it goes on without")));
+        return true;
+    }
+    if green_serves && !others_serve {
+        let fact = blue(pass).first().map_or_else(
+            || "nothing is left of blue".to_owned(),
+            |id| format!("{id}: {}", why_not_healthy(pass, id)),
+        );
+        let what = "green goes on serving: no blue is known to be healthy".to_owned();
+        pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
+        return true;
+    }
+    false
+}
+
+/// Takes back whatever blue was told since the switch. Where all of it was lost, makes it again.
 fn restore(pass: &mut Pass<'_>) {
+    let mut staying = 0;
     for id in blue(pass) {
         let Some(instance) = pass.instance(&id) else {
             continue;
         };
         match instance.life {
             Life::Draining(DrainReason::Replaced) => pass.live(&id, Life::Up),
-            Life::Making | Life::Retiring(_) | Life::Draining(_) => continue,
-            Life::Up => {}
+            Life::Retiring(_) | Life::Draining(_) => continue,
+            Life::Making | Life::Up => {}
         }
+        staying += 1;
         // A blue that was made meanwhile, for one that was lost, has to prove itself first.
         if pass.instance(&id).is_some_and(|blue| blue.proven) {
             pass.want(&id, Role::Active, None);
         }
     }
+    if staying == 0 {
+        make_again(pass);
+    }
 }
 
-/// Whether a blue may be active again: a workload that pulls its work has to be healthy at it.
+fn make_again(pass: &mut Pass<'_>) {
+    let Some(rollout) = pass.running() else {
+        return;
+    };
+    let Some(from) = rollout.from.clone() else {
+        return;
+    };
+    for lost in rollout.sets.blue.clone() {
+        let why = format!("{lost} is gone, and the rollout goes back");
+        let made = pass.create(from.clone(), Purpose::Repair(lost.clone()), &why);
+        if let Some(rollout) = &mut pass.change().rollout {
+            rollout.sets.blue.retain(|id| *id != lost);
+            rollout.sets.blue.push(made);
+        }
+    }
+}
+
+/// Whether a blue can serve, as far as is known.
+fn able(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    pass.instance(id)
+        .is_some_and(|blue| !blue.leaving() && blue.proven && !pass.judged(id).failing())
+}
+
+/// Whether a blue may be active now. One that only stood by serves as soon as clients find it. One
+/// that pulls its work, or was told to drain, has to be healthy in its role; it has
+/// `healthy_deadline` for that.
 fn ready(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let Some(instance) = pass.instance(id) else {
         return false;
     };
-    if instance.leaving() || !instance.proven || pass.judged(id).failing() {
-        return false;
-    }
-    match instance.build.work {
-        Work::Boot => true,
-        Work::OnActive => {
-            instance.catalogue == CatalogueRole::Active
-                || (instance.wanted_since < pass.now && pass.judged(id).healthy_in_role())
-        }
-    }
+    // Its life goes on since the moment at which it was told to be active again.
+    let drained = instance.since == instance.wanted_since;
+    let stood_by = match instance.build.work {
+        Work::Boot => !drained,
+        Work::OnActive => false,
+    };
+    let told = instance.wanted_since;
+    let deadline = told.after(pass.state().spec.replace.healthy_deadline.0);
+    stood_by
+        || instance.catalogue == CatalogueRole::Active
+        || (told < pass.now && pass.judged(id).healthy_in_role())
+        || deadline.reached(pass.now)
 }
 
 fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
@@ -113,11 +174,10 @@ fn finish(pass: &mut Pass<'_>) {
     let missing = blues
         .iter()
         .filter(|id| {
-            let able = pass.instance(id).is_some_and(|blue| blue.proven);
             let active = pass
                 .instance(id)
                 .is_some_and(|blue| blue.catalogue == CatalogueRole::Active);
-            able && !pass.judged(id).failing() && !(active && pass.read_back(id))
+            able(pass, id) && !(active && pass.read_back(id))
         })
         .count();
     if left > 0 {
