@@ -1,6 +1,7 @@
 //! What makes and deletes machines. The engine asks through its own trait and sees results in a
 //! list; people and the operator service see more of the same machines through [`Machines`].
 
+mod console;
 pub mod process;
 
 use std::{fmt::Debug, io, net::IpAddr, path::PathBuf};
@@ -10,17 +11,22 @@ use calvin_model::{ImageRef, InstanceId, Provision};
 
 use crate::images::ImageStore;
 
+pub use console::ConsoleFollower;
 pub use process::{OpenError, ProcessOptions, ProcessProvider};
 
 /// A provider as the coordinator has it: what the engine uses, and what people look at. Handles are
 /// cheap to clone; the engine has one, the operator service another.
 pub trait Machines: Provider + Send + Sync {
-    /// The newest output of a machine's console, at most `bytes_max` of it; of one that was
-    /// deleted lately, what was kept.
+    /// A machine's console, from the newest `bytes_max` bytes on; of one that was deleted lately,
+    /// what was kept. The first `read` gives what is there, later ones what came since.
     ///
     /// # Errors
     /// Where there is none, or it cannot be read.
-    fn console(&self, instance: &InstanceId, bytes_max: usize) -> Result<Vec<u8>, ConsoleError>;
+    fn console(
+        &self,
+        instance: &InstanceId,
+        bytes_max: usize,
+    ) -> Result<ConsoleFollower, ConsoleError>;
 
     /// How many machines can be made.
     ///

@@ -31,7 +31,7 @@ use calvin_planner::DeleteBasis;
 use tracing::{info, warn};
 
 use self::{addresses::Addresses, create::Verified, directories::Directories, state::Shared};
-use super::{Capacity, ConsoleError, FirstBoot, ImageFiles, Machines};
+use super::{Capacity, ConsoleError, ConsoleFollower, FirstBoot, ImageFiles, Machines};
 use crate::config::Network;
 
 pub use directories::DirectoryError;
@@ -189,7 +189,11 @@ impl Provider for ProcessProvider {
 }
 
 impl Machines for ProcessProvider {
-    fn console(&self, instance: &InstanceId, bytes_max: usize) -> Result<Vec<u8>, ConsoleError> {
+    fn console(
+        &self,
+        instance: &InstanceId,
+        bytes_max: usize,
+    ) -> Result<ConsoleFollower, ConsoleError> {
         self.inner.context.directories.console(instance, bytes_max)
     }
 

@@ -2,8 +2,7 @@
 //! what was kept, because the question why comes after the rollout went back.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
+    fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -12,7 +11,7 @@ use calvin_model::InstanceId;
 use calvin_proto::machine::{MachineFiles, write_atomic};
 
 use super::{
-    super::ConsoleError,
+    super::{ConsoleError, ConsoleFollower, console::tail},
     directories::{Directories, DirectoryError, failed, make_private},
 };
 
@@ -26,28 +25,24 @@ impl Directories {
         self.root().join(".gone")
     }
 
-    /// The newest `bytes_max` bytes of a machine's console.
+    /// A machine's console, from its newest `bytes_max` bytes on.
     pub(super) fn console(
         &self,
         instance: &InstanceId,
         bytes_max: usize,
-    ) -> Result<Vec<u8>, ConsoleError> {
-        let read = |path: &Path| {
-            tail(path, bytes_max).map_err(|source| ConsoleError::Read {
-                path: path.to_owned(),
-                source,
-            })
-        };
-        if self.is_ours(instance).unwrap_or(false) {
-            return read(&self.files(instance).console());
-        }
+    ) -> Result<ConsoleFollower, ConsoleError> {
         let kept = self.gone().join(format!("{instance}.log"));
-        if kept.exists() {
-            return read(&kept);
-        }
-        Err(ConsoleError::NoMachine {
-            instance: instance.clone(),
-        })
+        let path = if self.is_ours(instance).unwrap_or(false) {
+            self.files(instance).console()
+        } else if kept.exists() {
+            kept
+        } else {
+            return Err(ConsoleError::NoMachine {
+                instance: instance.clone(),
+            });
+        };
+        ConsoleFollower::open(&path, bytes_max)
+            .map_err(|source| ConsoleError::Read { path, source })
     }
 
     /// Keeps the newest output of a machine that is about to be removed.
@@ -70,33 +65,6 @@ impl Directories {
     }
 }
 
-/// The newest bytes of a log and of the part before it (`.1`).
-fn tail(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut newest = end_of(path, bytes_max)?;
-    let room = bytes_max - newest.len();
-    if room > 0 {
-        let mut older = path.as_os_str().to_owned();
-        older.push(".1");
-        let mut all = end_of(Path::new(&older), room)?;
-        all.append(&mut newest);
-        return Ok(all);
-    }
-    Ok(newest)
-}
-
-fn end_of(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(bytes_max as u64)))?;
-    let mut bytes = Vec::new();
-    file.take(bytes_max as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn forget_oldest(gone: &Path) -> io::Result<()> {
     let mut logs: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(gone)? {
@@ -117,19 +85,9 @@ fn forget_oldest(gone: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs::File;
 
-    #[test]
-    fn a_tail_reaches_into_the_older_part_only_as_far_as_there_is_room() {
-        let root = tempfile::tempdir().unwrap();
-        let log = root.path().join("console.log");
-        assert_eq!(tail(&log, 10).unwrap(), b"");
-        fs::write(root.path().join("console.log.1"), "older").unwrap();
-        fs::write(&log, "newer").unwrap();
-        assert_eq!(tail(&log, 3).unwrap(), b"wer");
-        assert_eq!(tail(&log, 7).unwrap(), b"ernewer");
-        assert_eq!(tail(&log, 100).unwrap(), b"oldernewer");
-    }
+    use super::*;
 
     #[test]
     fn only_the_newest_logs_are_kept() {

@@ -56,7 +56,8 @@ fn deleting_ends_everything_and_keeps_the_last_output() {
     assert!(!files.root().exists());
     assert_eq!(provider.capacity().unwrap().free, free + 1);
     let instance = "web-aaaaaaaa".parse().unwrap();
-    let kept = provider.console(&instance, 1000).unwrap();
+    let kept = provider.console(&instance, 1000).unwrap().read(1000);
+    let kept = kept.unwrap();
     assert!(String::from_utf8(kept).unwrap().contains("workload is up"));
     provider.delete(&instance, &DeleteBasis::Replaced);
     assert!(provider.list().machines.is_empty(), "again is harmless");
