@@ -1,0 +1,101 @@
+//! The engine's side: what it says reaches the sessions, and what sessions say is shown to it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use calvin_engine::ports::{Admitted, AgentLink, AgentSeen};
+use calvin_model::{InstanceId, NamesVersion, Wanted};
+use calvin_planner::{AgentObserved, SessionObserved};
+
+use super::{Agents, registry::Entry};
+use crate::{catalogue::AgentNames, identity::Refusal};
+
+impl AgentLink for Agents {
+    fn tell(&mut self, instance: &InstanceId, wanted: &Wanted) {
+        self.registry().tell(instance, wanted);
+    }
+
+    fn admit(&mut self, admitted: &BTreeMap<InstanceId, Admitted>) {
+        self.registry().admit(admitted);
+        let forgotten = self
+            .identity()
+            .forget(|instance| admitted.contains_key(instance));
+        if let Err(error) = forgotten {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "could not forget identities that are over");
+        }
+    }
+
+    fn revoke(&mut self, instance: &InstanceId) {
+        // Durable first: a session that was closed could come back.
+        if let Err(error) = self.identity().revoke(instance) {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, %instance, "could not revoke an identity; it is tried again");
+            return;
+        }
+        let refusal = Refusal::InstanceRetired {
+            instance: instance.clone(),
+        };
+        let mut registry = self.registry();
+        registry.revoked.insert(instance.clone());
+        registry.end(instance, refusal.status());
+    }
+
+    fn observe(&self) -> BTreeMap<InstanceId, AgentSeen> {
+        let mut alarms = self.identity().alarms();
+        let now = Instant::now();
+        let registry = self.registry();
+        let mut seen: BTreeMap<InstanceId, AgentSeen> = registry
+            .entries
+            .iter()
+            .map(|(instance, entry)| (instance.clone(), look(entry, now)))
+            .collect();
+        for instance in &registry.revoked {
+            let seen = seen.entry(instance.clone()).or_default();
+            seen.revoked = !matches!(seen.session, SessionObserved::Alive(_));
+        }
+        let known = |instance: &InstanceId| {
+            let admitted = registry.admitted.as_ref();
+            admitted.is_some_and(|admitted| admitted.contains_key(instance))
+        };
+        alarms.retain(|instance, _| known(instance));
+        for (instance, alarm) in alarms {
+            seen.entry(instance).or_default().alarm = Some(alarm);
+        }
+        seen
+    }
+
+    fn report_interval(&self) -> Duration {
+        self.shared.options.report_interval
+    }
+}
+
+fn look(entry: &Entry, now: Instant) -> AgentSeen {
+    let session = match (&entry.live, entry.ended) {
+        (Some(live), _) => SessionObserved::Alive(now.saturating_duration_since(live.since())),
+        (None, Some(ended)) => SessionObserved::Ended(now.saturating_duration_since(ended)),
+        (None, None) => SessionObserved::Never,
+    };
+    AgentSeen {
+        agent: entry.report.as_ref().map(|(at, report)| AgentObserved {
+            age: now.saturating_duration_since(*at),
+            report: report.clone(),
+        }),
+        session,
+        revoked: false,
+        alarm: entry.notice.as_ref().map(|notice| notice.text.clone()),
+    }
+}
+
+impl AgentNames for Agents {
+    fn live_names(&self) -> BTreeMap<InstanceId, Option<NamesVersion>> {
+        let registry = self.registry();
+        let live = registry.entries.iter().filter_map(|(instance, entry)| {
+            let live = entry.live.as_ref()?;
+            Some((instance.clone(), live.names))
+        });
+        live.collect()
+    }
+}

@@ -1,0 +1,158 @@
+//! What one agent is told: a stream that is asked for its next message only when there is room
+//! for it, and then gives the newest of what the agent has not been told.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+
+use calvin_model::{Epoch, InstanceId, Wanted};
+use calvin_proto::{
+    convert::{ConvertError, Order, ToAgent, Trust, Welcome},
+    wire,
+};
+use futures_util::{Stream, stream};
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{Sleep, sleep},
+};
+use tonic::Status;
+
+use super::{Agents, registry::Opened};
+use crate::catalogue::NamesFeed;
+
+/// Takes note that a session is gone, however it ends.
+pub(super) struct Guard {
+    pub(super) agents: Agents,
+    pub(super) instance: InstanceId,
+    pub(super) number: u64,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.agents.registry().closed(&self.instance, self.number);
+        tracing::info!(instance = %self.instance, "a session ended");
+        self.agents.poke();
+    }
+}
+
+pub(super) struct Outbound {
+    /// Said before anything else.
+    first: VecDeque<ToAgent>,
+    epoch: Epoch,
+    wanted: watch::Receiver<Wanted>,
+    trust: watch::Receiver<Arc<Trust>>,
+    names: NamesFeed,
+    end: watch::Receiver<Option<Status>>,
+    certificate_end: Pin<Box<Sleep>>,
+    over: bool,
+    reading: AbortHandle,
+    _guard: Guard,
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}
+
+impl Outbound {
+    pub(super) fn new(
+        welcome: Welcome,
+        opened: Opened,
+        certificate_left: Duration,
+        guard: Guard,
+        reading: AbortHandle,
+    ) -> Self {
+        let options = &guard.agents.shared.options;
+        let mut outbound = Self {
+            epoch: welcome.epoch.clone(),
+            first: VecDeque::from([ToAgent::Welcome(welcome)]),
+            wanted: opened.wanted,
+            trust: options.identity.trust(),
+            names: options.names.clone(),
+            end: opened.end.subscribe(),
+            certificate_end: Box::pin(sleep(certificate_left)),
+            over: false,
+            reading,
+            _guard: guard,
+        };
+        // What is there now counts as news.
+        outbound.wanted.mark_changed();
+        outbound.trust.mark_changed();
+        outbound.names.mark_changed();
+        outbound
+    }
+
+    pub(super) fn into_stream(self) -> impl Stream<Item = Result<wire::ToAgent, Status>> + Send {
+        stream::unfold(self, |mut outbound| async move {
+            let message = outbound.next().await?;
+            Some((message, outbound))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Result<wire::ToAgent, Status>> {
+        if self.over {
+            return None;
+        }
+        loop {
+            let message = match self.first.pop_front() {
+                Some(message) => Ok(message),
+                None => self.news().await,
+            };
+            match message.map(|message| wire::ToAgent::try_from(&message)) {
+                Ok(Ok(message)) => return Some(Ok(message)),
+                // A snapshot that does not fit. The agent goes on with the one it has.
+                Ok(Err(error)) => log_too_large(&error),
+                Err(status) => {
+                    self.over = true;
+                    return Some(Err(status));
+                }
+            }
+        }
+    }
+
+    /// Waits for the next thing to say: the end first, then what is wanted.
+    async fn news(&mut self) -> Result<ToAgent, Status> {
+        loop {
+            tokio::select! {
+                biased;
+                end = self.end.wait_for(Option::is_some) => {
+                    let status = end.ok().and_then(|end| end.clone());
+                    return Err(status.unwrap_or_else(going_down));
+                }
+                () = &mut self.certificate_end => {
+                    let text = "the certificate has ended: renew, and come again";
+                    return Err(Status::unauthenticated(text));
+                }
+                changed = self.wanted.changed() => {
+                    changed.map_err(|_| Status::aborted("this session was replaced"))?;
+                    let wanted = *self.wanted.borrow_and_update();
+                    let epoch = self.epoch.clone();
+                    return Ok(ToAgent::Wanted(Order { epoch, wanted }));
+                }
+                changed = self.trust.changed() => {
+                    changed.map_err(|_| going_down())?;
+                    let trust = self.trust.borrow_and_update().as_ref().clone();
+                    return Ok(ToAgent::Trust(trust));
+                }
+                changed = self.names.changed() => {
+                    changed.map_err(|_| going_down())?;
+                    let names = self.names.borrow_and_update().clone();
+                    if let Some(names) = names {
+                        return Ok(ToAgent::Names(names.as_ref().clone()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn going_down() -> Status {
+    Status::unavailable("the coordinator is going down")
+}
+
+fn log_too_large(error: &ConvertError) {
+    tracing::error!(
+        problem = error.in_words(),
+        "a message to an agent is not sent"
+    );
+}

@@ -1,0 +1,240 @@
+//! What is known of every instance: whether it may come in, what it is told, its live session and
+//! its newest report.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use calvin_engine::ports::Admitted;
+use calvin_model::{InstanceId, NamesVersion, Report, Wanted};
+use tokio::sync::watch;
+use tonic::Status;
+
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    /// `None` until the engine has said so for the first time.
+    pub(super) admitted: Option<BTreeMap<InstanceId, Admitted>>,
+    pub(super) entries: BTreeMap<InstanceId, Entry>,
+    /// Revoked in this run.
+    pub(super) revoked: BTreeSet<InstanceId>,
+    sessions: u64,
+}
+
+/// One instance that was heard of in this run.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) report: Option<(Instant, Report)>,
+    pub(super) live: Option<Live>,
+    pub(super) ended: Option<Instant>,
+    /// What a person must look at, of its last attempt to come in.
+    pub(super) notice: Option<Notice>,
+}
+
+/// Why an agent that is what it says it is was not let in.
+#[derive(Debug, Clone)]
+pub(super) struct Notice {
+    pub(super) text: String,
+    pub(super) about: About,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    /// The instance.
+    Instance,
+    /// The coordinator itself: it is behind the world.
+    Coordinator,
+}
+
+/// A session that lives.
+#[derive(Debug)]
+pub(super) struct Live {
+    number: u64,
+    since: Instant,
+    wanted: watch::Sender<Wanted>,
+    end: watch::Sender<Option<Status>>,
+    /// The snapshot that the agent reported in this session.
+    pub(super) names: Option<NamesVersion>,
+}
+
+/// The session's end of what the registry holds of it.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) number: u64,
+    pub(super) wanted: watch::Receiver<Wanted>,
+    /// Ends the session with this status; the session itself ends it this way, too.
+    pub(super) end: watch::Sender<Option<Status>>,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It says something new.
+    News,
+    /// It says what the one before said.
+    Same,
+    /// It is not newer than one that came before, or its session is no longer the live one.
+    Stale,
+}
+
+impl Live {
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    fn end(&self, status: Status) {
+        self.end.send_modify(|end| {
+            // The first reason counts.
+            end.get_or_insert(status);
+        });
+    }
+}
+
+impl Registry {
+    /// Opens a session of an instance that is admitted at this moment; an older one of it ends.
+    /// It begins with what is wanted now: what was told between its hello and here is in it.
+    pub(super) fn open(&mut self, instance: &InstanceId) -> Option<Opened> {
+        let wanted = self.admitted.as_ref()?.get(instance)?.wanted;
+        self.sessions += 1;
+        let number = self.sessions;
+        let (wanted, receiver) = watch::channel(wanted);
+        let end = watch::Sender::new(None);
+        let live = Live {
+            number,
+            since: Instant::now(),
+            wanted,
+            end: end.clone(),
+            names: None,
+        };
+        let entry = self.entries.entry(instance.clone()).or_default();
+        entry.notice = None;
+        if let Some(older) = entry.live.replace(live) {
+            older.end(Status::aborted("a newer session of this instance began"));
+        }
+        Some(Opened {
+            number,
+            wanted: receiver,
+            end,
+        })
+    }
+
+    /// Takes note that a session is gone.
+    pub(super) fn closed(&mut self, instance: &InstanceId, number: u64) {
+        let Some(entry) = self.entries.get_mut(instance) else {
+            return;
+        };
+        if entry
+            .live
+            .as_ref()
+            .is_some_and(|live| live.number == number)
+        {
+            entry.live = None;
+            entry.ended = Some(Instant::now());
+        }
+    }
+
+    /// Takes a report of a session.
+    pub(super) fn heard(&mut self, instance: &InstanceId, number: u64, report: Report) -> Heard {
+        let Some(entry) = self.entries.get_mut(instance) else {
+            return Heard::Stale;
+        };
+        let Some(live) = entry.live.as_mut().filter(|live| live.number == number) else {
+            return Heard::Stale;
+        };
+        let before = entry.report.as_ref().map(|(_, before)| before);
+        let same_boot = before.filter(|before| before.boot == report.boot);
+        if same_boot.is_some_and(|before| report.sequence <= before.sequence) {
+            return Heard::Stale;
+        }
+        let news = before.is_none_or(|before| !says_the_same(before, &report));
+        live.names = report.names;
+        entry.report = Some((Instant::now(), report));
+        if news { Heard::News } else { Heard::Same }
+    }
+
+    /// Sends a wanted state to the live session, unless it was sent a newer one.
+    pub(super) fn tell(&mut self, instance: &InstanceId, wanted: &Wanted) {
+        let Some(live) = self
+            .entries
+            .get(instance)
+            .and_then(|entry| entry.live.as_ref())
+        else {
+            return;
+        };
+        live.wanted.send_if_modified(|told| {
+            let newer = wanted.generation > told.generation;
+            if newer {
+                *told = *wanted;
+            }
+            newer
+        });
+    }
+
+    /// Ends the live session of an instance, if it has one.
+    pub(super) fn end(&self, instance: &InstanceId, status: Status) {
+        if let Some(live) = self
+            .entries
+            .get(instance)
+            .and_then(|entry| entry.live.as_ref())
+        {
+            live.end(status);
+        }
+    }
+
+    /// Ends every session.
+    pub(super) fn end_all(&self, status: &Status) {
+        for entry in self.entries.values() {
+            if let Some(live) = &entry.live {
+                live.end(status.clone());
+            }
+        }
+    }
+
+    /// Takes note of why an agent was not let in.
+    pub(super) fn note(&mut self, instance: &InstanceId, notice: Notice) {
+        let entry = self.entries.entry(instance.clone()).or_default();
+        entry.notice = Some(notice);
+    }
+
+    /// Takes over who may come in. Sessions of others end, and what is known of instances that
+    /// are gone is forgotten.
+    pub(super) fn admit(&mut self, admitted: &BTreeMap<InstanceId, Admitted>) {
+        for (instance, entry) in &self.entries {
+            if !admitted.contains_key(instance)
+                && let Some(live) = &entry.live
+            {
+                let text = format!("instance {instance} is no longer one of this environment");
+                live.end(Status::permission_denied(text));
+            }
+        }
+        self.entries
+            .retain(|instance, entry| admitted.contains_key(instance) || entry.live.is_some());
+        self.revoked
+            .retain(|instance| admitted.contains_key(instance));
+        for (instance, admitted) in admitted {
+            self.tell(instance, &admitted.wanted);
+        }
+        self.admitted = Some(admitted.clone());
+    }
+
+    /// What is to be shown of the coordinator itself.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let notices = self.entries.values().filter_map(|entry| {
+            let notice = entry.notice.as_ref()?;
+            (notice.about == About::Coordinator).then(|| notice.text.clone())
+        });
+        notices.collect()
+    }
+}
+
+/// Whether two reports differ only in what passes by itself.
+fn says_the_same(before: &Report, now: &Report) -> bool {
+    let plain = |report: &Report| Report {
+        sequence: 0,
+        health_for: std::time::Duration::ZERO,
+        clock_offset_ms: None,
+        connections: None,
+        ..report.clone()
+    };
+    plain(before) == plain(now)
+}

@@ -1,0 +1,189 @@
+//! The session service: lets an agent in, reads its reports, and ends it when its time is up.
+
+use std::{pin::Pin, time::Duration};
+
+use calvin_model::{BootId, InstanceId, Report};
+use calvin_proto::{
+    convert::{FromAgent, Hello, Welcome},
+    transport::{PeerCertificate, PeerInfo},
+    wire::{self, agent_session_server::AgentSession},
+};
+use futures_util::Stream;
+use tokio::{sync::watch, time::timeout};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+
+use super::{
+    Agents,
+    enrolment::peer,
+    hello::Denied,
+    outbound::{Guard, Outbound},
+    registry::Heard,
+};
+use crate::identity::{Expired, Refusal, wall_ms};
+
+/// Time for an agent's first message: it is sent with the call, so this is one round trip.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(super) struct SessionService(pub(super) Agents);
+
+#[tonic::async_trait]
+impl AgentSession for SessionService {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<wire::ToAgent, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<wire::FromAgent>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let agents = &self.0;
+        let peer = peer(&request)?;
+        let refuse = |refusal: &Refusal| agents.identity().refuse(&peer, refusal);
+        let (instance, certificate) = agents
+            .identity()
+            .instance(&peer, Expired::Refused)
+            .map_err(|refusal| refuse(&refusal))?;
+        let mut inbound = request.into_inner();
+        let hello = first(&mut inbound).await.map_err(|denied| match denied {
+            Denied::Refused(refusal) => refuse(&refusal),
+            Denied::NotYet(status) => status,
+        })?;
+        let outbound = agents
+            .open(&peer, &certificate, &instance, &hello, inbound)
+            .map_err(|denied| match denied {
+                Denied::Refused(refusal) => refuse(&refusal),
+                Denied::NotYet(status) => status,
+            })?;
+        Ok(Response::new(Box::pin(outbound.into_stream())))
+    }
+}
+
+impl Agents {
+    fn open(
+        &self,
+        peer: &PeerInfo,
+        certificate: &PeerCertificate,
+        instance: &InstanceId,
+        hello: &Hello,
+        inbound: Streaming<wire::FromAgent>,
+    ) -> Result<Outbound, Denied> {
+        let let_in = self.judge(instance, hello)?;
+        let opened = self.registry().open(instance);
+        let opened = opened.ok_or_else(|| Refusal::InstanceUnknown {
+            instance: instance.to_string(),
+        })?;
+        // Looked at again now that the session can be seen: one who was revoked in between, by
+        // somebody who found no session to end, is caught here.
+        let guard = Guard {
+            agents: self.clone(),
+            instance: instance.clone(),
+            number: opened.number,
+        };
+        self.identity().instance(peer, Expired::Refused)?;
+        let now = self.identity().now();
+        tracing::info!(%instance, peer = %peer.address, boot = %hello.boot, version = hello.version, "an agent is here");
+        self.poke();
+        let reader = Reader {
+            agents: self.clone(),
+            peer: peer.clone(),
+            instance: instance.clone(),
+            number: opened.number,
+            boot: hello.boot.clone(),
+            end: opened.end.clone(),
+        };
+        let span = tracing::info_span!("session", %instance);
+        let reading = tokio::spawn(reader.run(inbound).instrument(span));
+        Ok(Outbound::new(
+            Welcome {
+                protocol: let_in.protocol,
+                capabilities: Vec::new(),
+                epoch: let_in.epoch,
+                report_interval: self.shared.options.report_interval,
+                wall_ms: wall_ms(now),
+            },
+            opened,
+            certificate
+                .not_after
+                .duration_since(now)
+                .unwrap_or_default(),
+            guard,
+            reading.abort_handle(),
+        ))
+    }
+}
+
+async fn first(inbound: &mut Streaming<wire::FromAgent>) -> Result<Hello, Denied> {
+    let invalid = |problem: &str| {
+        Denied::Refused(Refusal::MessageNotValid {
+            problem: problem.to_owned(),
+        })
+    };
+    let message = timeout(HELLO_TIMEOUT, inbound.message())
+        .await
+        .map_err(|_| Denied::NotYet(Status::deadline_exceeded("no hello came in time")))?
+        .map_err(Denied::NotYet)?
+        .ok_or_else(|| invalid("the session ended before its hello"))?;
+    match FromAgent::try_from(message) {
+        Ok(FromAgent::Hello(hello)) => Ok(hello),
+        Ok(FromAgent::Report(_)) => Err(invalid("the first message must be a hello")),
+        Err(error) => Err(invalid(&error.in_words())),
+    }
+}
+
+/// Reads what an agent says, beside what it is told: an agent that does not listen is heard.
+struct Reader {
+    agents: Agents,
+    peer: PeerInfo,
+    instance: InstanceId,
+    number: u64,
+    boot: BootId,
+    end: watch::Sender<Option<Status>>,
+}
+
+impl Reader {
+    async fn run(self, mut inbound: Streaming<wire::FromAgent>) {
+        let status = loop {
+            match inbound.message().await {
+                Ok(Some(message)) => {
+                    if let Err(refusal) = self.take(message) {
+                        break self.agents.identity().refuse(&self.peer, &refusal);
+                    }
+                }
+                Ok(None) => break Status::cancelled("the agent ended its session"),
+                // Too large, not decodable, or the connection is gone.
+                Err(status) => break status,
+            }
+        };
+        self.end.send_modify(|end| {
+            end.get_or_insert(status);
+        });
+    }
+
+    fn take(&self, message: wire::FromAgent) -> Result<(), Refusal> {
+        let invalid = |problem: String| Refusal::MessageNotValid { problem };
+        match FromAgent::try_from(message) {
+            Ok(FromAgent::Hello(_)) => Err(invalid("a second hello in one session".to_owned())),
+            Ok(FromAgent::Report(report)) => self.report(report),
+            Err(error) => Err(invalid(error.in_words())),
+        }
+    }
+
+    fn report(&self, report: Report) -> Result<(), Refusal> {
+        if report.boot != self.boot {
+            return Err(Refusal::MessageNotValid {
+                problem: "a report of another boot than the hello's".to_owned(),
+            });
+        }
+        let heard = self
+            .agents
+            .registry()
+            .heard(&self.instance, self.number, report);
+        match heard {
+            Heard::News => self.agents.poke(),
+            Heard::Same => {}
+            Heard::Stale => tracing::debug!("a report that is not newer is ignored"),
+        }
+        Ok(())
+    }
+}
