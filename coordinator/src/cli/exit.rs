@@ -20,7 +20,7 @@ pub enum Exit {
     Timeout,
     /// No coordinator could be reached.
     CouldNotAsk,
-    /// Ctrl-C ended the watching.
+    /// Ctrl-C ended the watching, or the reader of the output went away.
     Interrupted,
 }
 

@@ -21,6 +21,16 @@ pub(crate) struct Failure {
     cause: Option<anyhow::Error>,
     next: Option<String>,
     exit: Exit,
+    audience: Audience,
+}
+
+/// Whether there is somebody to tell a failure to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// As always.
+    Present,
+    /// Who read the output has left.
+    Gone,
 }
 
 /// What the coordinator answered: its message alone, without gRPC's own words around it.
@@ -36,6 +46,16 @@ impl Failure {
             cause: None,
             next: None,
             exit,
+            audience: Audience::Present,
+        }
+    }
+
+    /// Who read the output has seen enough, as in `| head`: what is shown ends here, and that is
+    /// no error of anybody.
+    pub(crate) fn reader_gone() -> Self {
+        Self {
+            audience: Audience::Gone,
+            ..Self::new(Exit::Interrupted, "the reader of the output went away")
         }
     }
 
@@ -77,6 +97,9 @@ impl Failure {
 
     /// The whole chain, once, for standard error.
     pub(crate) fn report(&self, format: Format, paint: Paint) -> String {
+        if self.audience == Audience::Gone {
+            return String::new();
+        }
         let causes = self.causes();
         match format {
             Format::Json => {

@@ -183,10 +183,7 @@ fn write_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
-        // The reader has seen enough (`| head`): not an error of ours, and nothing is left to say.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            std::process::exit(i32::from(Exit::Done.code()))
-        }
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::reader_gone()),
         Err(error) => Err(Failure::new(Exit::Failed, "could not write the output").because(error)),
     }
 }

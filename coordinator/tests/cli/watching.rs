@@ -135,3 +135,17 @@ async fn watching_goes_on_when_the_coordinator_is_killed_and_comes_back() {
     assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
     assert!(ended.out.contains("resumed-7 is done"), "{}", ended.out);
 }
+
+#[tokio::test]
+async fn a_reader_that_goes_away_does_not_make_a_rollout_done() {
+    let fake = Fake::start();
+    let mut child = start(command(&fake, &["rollout", "watch", "bad"]));
+    // As `head -0` does.
+    drop(child.stdout.take());
+    let output = timeout(PATIENCE, child.wait_with_output())
+        .await
+        .unwrap()
+        .unwrap();
+    let ended = ended(&output);
+    assert_eq!((ended.code, ended.err.as_str()), (130, ""));
+}
