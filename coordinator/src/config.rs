@@ -12,7 +12,7 @@ use std::{
 use calvin_model::{ConfigError, EnvironmentName, HumanDuration, parse_toml};
 use serde::{Deserialize, Serialize};
 
-pub use dev::{DevError, dev};
+pub use dev::{DevError, dev, dev_directory};
 pub use network::{Network, NetworkError};
 
 /// The content of `calvin.toml`.

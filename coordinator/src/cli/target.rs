@@ -13,9 +13,13 @@ use super::{
     exit::Exit,
     failure::Failure,
 };
+use crate::config;
 
 /// Where a coordinator listens on its own machine, if nobody says otherwise.
 pub(crate) const SOCKET_DEFAULT: &str = "/run/calvin/operator.sock";
+
+/// The socket in a coordinator's data directory.
+const SOCKET_IN_DATA: &str = "run/operator.sock";
 
 /// What was asked for, in the order in which it counts.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +88,10 @@ impl Wish {
         let contexts = home.map(Home::load).transpose()?.unwrap_or_default();
         match &contexts.current {
             Some(name) => of_context(name, contexts.get(name)?),
-            None => Ok(Target::Socket(PathBuf::from(SOCKET_DEFAULT))),
+            None => Ok(Target::Socket(last_resort(
+                Path::new(SOCKET_DEFAULT),
+                config::dev_directory().map(|data| data.join(SOCKET_IN_DATA)),
+            ))),
         }
     }
 
@@ -96,6 +103,15 @@ impl Wish {
         self.context_flag
             .as_ref()
             .map_or(String::new(), |context| format!(" --context {context}"))
+    }
+}
+
+/// The coordinator of this machine; where there is none, the one that `calvin serve --dev` runs for
+/// this user, so that a tutorial needs no flags.
+fn last_resort(machine: &Path, dev: Option<PathBuf>) -> PathBuf {
+    match dev {
+        Some(dev) if dev.exists() && !machine.exists() => dev,
+        Some(_) | None => machine.to_owned(),
     }
 }
 
@@ -156,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flag_counts_before_a_variable_and_the_socket_is_the_last_resort() {
+    fn a_flag_counts_before_a_variable() {
         let wish = Wish {
             socket_flag: Some("/flag".into()),
             socket_variable: Some("/variable".into()),
@@ -171,8 +187,20 @@ mod tests {
             wish.target(None).unwrap(),
             Target::Socket("/variable".into())
         );
-        let target = Wish::default().target(None).unwrap();
-        assert_eq!(target, Target::Socket(SOCKET_DEFAULT.into()));
+    }
+
+    #[test]
+    fn the_dev_coordinator_is_asked_only_where_the_machine_has_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let (machine, dev) = (
+            directory.path().join("machine"),
+            directory.path().join("dev"),
+        );
+        assert_eq!(last_resort(&machine, Some(dev.clone())), machine);
+        std::fs::write(&dev, "").unwrap();
+        assert_eq!(last_resort(&machine, Some(dev.clone())), dev);
+        std::fs::write(&machine, "").unwrap();
+        assert_eq!(last_resort(&machine, Some(dev)), machine);
     }
 
     #[test]

@@ -48,14 +48,19 @@ pub enum DevError {
 pub fn dev(data: Option<PathBuf>) -> Result<ServeConfig, DevError> {
     let data = match data {
         Some(data) => std::path::absolute(data).map_err(failed("find the working directory"))?,
-        None => state_directory(env::var_os("XDG_STATE_HOME"), env::var_os("HOME"))
-            .ok_or(DevError::NoHome)?,
+        None => dev_directory().ok_or(DevError::NoHome)?,
     };
     let file = data.join("calvin.toml");
     if !file.exists() {
         write_new(&data, &file)?;
     }
     Ok(ServeConfig::load(&file)?)
+}
+
+/// Where `--dev` keeps its data unless told otherwise; `None` where the user has no home.
+#[must_use]
+pub fn dev_directory() -> Option<PathBuf> {
+    state_directory(env::var_os("XDG_STATE_HOME"), env::var_os("HOME"))
 }
 
 /// The XDG base directory specification: state is kept under `$XDG_STATE_HOME`, else under
