@@ -7,63 +7,46 @@ use calvin_proto::{
     transport::{self, Trusted},
     wire::{AboutRequest, AddOperatorRequest, RevokeOperatorRequest},
 };
+use serde_json::Value;
 use tonic::{Code, Status};
 
 use crate::support::{
     Environment,
-    files::Fleet,
-    stranger::{Identity, Session, connect, enrol, enrol_with_key, hello, provision, report},
-    waiting::until,
+    stranger::{
+        Identity, Session, connect, enrol, enrol_with_key, hello, provision, with_silent_machines,
+    },
 };
 
-/// An environment with machines that have first-boot data and nothing else.
-async fn with_silent_machines(count: u32) -> (Environment, Vec<String>) {
-    let mut environment = Environment::prepare();
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
-    environment.add_web_images(&[("1.0", "")]).await;
-    let fleet = Fleet {
-        healthy_deadline: "10m",
-        ..Fleet::new("web", "web@1.0", count)
-    };
-    environment.operator.apply(&fleet.toml()).await.unwrap();
-    let instances = until("first-boot data", async || {
-        let machines = environment.home().join("data/machines");
-        let found: Vec<String> = std::fs::read_dir(machines)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter(|machine| machine.path().join("provision.toml").is_file())
-            .map(|machine| machine.file_name().to_string_lossy().into_owned())
-            .collect();
-        if found.len() == count as usize {
-            Ok(found)
-        } else {
-            Err(found)
-        }
-    })
-    .await;
-    (environment, instances)
-}
-
-/// Every line of the audit and of the history, as text.
-async fn audit(environment: &Environment) -> Vec<String> {
-    let history = environment.operator.history("").await;
-    history
-        .iter()
-        .map(|line| format!("{} {} {} {}", line.who, line.kind, line.instance, line.text))
+/// Every refusal in the audit, as its sentence.
+fn refusals(environment: &Environment) -> Vec<String> {
+    let text = std::fs::read_to_string(environment.home().join("data/audit.log")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["outcome"] == "refused")
+        .map(|line| line["text"].as_str().unwrap().to_owned())
         .collect()
 }
 
-/// Fails unless exactly one line more names the instance.
-async fn assert_one_more_line(environment: &Environment, before: &[String], instance: &str) {
-    let after = audit(environment).await;
-    let new: Vec<_> = after
-        .iter()
-        .skip(before.len())
-        .filter(|line| line.contains(instance))
-        .collect();
-    assert_eq!(new.len(), 1, "{new:?}");
+/// Fails unless there is exactly one refusal more, and its sentence holds this word.
+fn assert_one_refusal_more(environment: &Environment, before: &[String], word: &str) {
+    let after = refusals(environment);
+    let new = &after[before.len()..];
+    assert!(new.len() == 1 && new[0].contains(word), "{new:?}");
+}
+
+/// A session that must be refused, with this identity; why it was.
+async fn refused_session(
+    environment: &Environment,
+    identity: Option<&Identity>,
+    claims: &str,
+) -> Result<Status, String> {
+    let channel = connect(environment, environment.agents, identity).await?;
+    Ok(
+        match Session::open(channel, hello(environment, claims)).await {
+            Err(status) => status,
+            Ok(mut session) => session.end().await,
+        },
+    )
 }
 
 fn assert_refused(status: &Status, word: &str) {
@@ -125,12 +108,12 @@ async fn a_spent_token_with_another_key_is_refused_and_raises_an_alarm() {
     enrol(&environment, &instances[0], &provision.join_token)
         .await
         .unwrap();
-    let before = audit(&environment).await;
+    let before = refusals(&environment);
     let refused = enrol(&environment, &instances[0], &provision.join_token)
         .await
         .unwrap_err();
     assert_refused(&refused, "key");
-    assert_one_more_line(&environment, &before, &instances[0]).await;
+    assert_one_refusal_more(&environment, &before, &instances[0]);
     environment
         .until_fleet("web", "the alarm to be shown", |fleet| {
             fleet.instances.iter().any(|one| !one.alarm.is_empty())
@@ -141,25 +124,25 @@ async fn a_spent_token_with_another_key_is_refused_and_raises_an_alarm() {
 #[tokio::test]
 async fn a_forged_token_is_refused() {
     let (environment, instances) = with_silent_machines(1).await;
-    let before = audit(&environment).await;
+    let before = refusals(&environment);
     let forged = "A".repeat(43);
     let refused = enrol(&environment, &instances[0], &forged)
         .await
         .unwrap_err();
     assert_refused(&refused, "token");
-    assert_one_more_line(&environment, &before, &instances[0]).await;
+    assert_one_refusal_more(&environment, &before, &instances[0]);
 }
 
 #[tokio::test]
 async fn the_token_of_another_instance_is_refused() {
     let (environment, instances) = with_silent_machines(2).await;
     let other = provision(&environment, &instances[1]);
-    let before = audit(&environment).await;
+    let before = refusals(&environment);
     let refused = enrol(&environment, &instances[0], &other.join_token)
         .await
         .unwrap_err();
     assert_refused(&refused, "token");
-    assert_one_more_line(&environment, &before, &instances[0]).await;
+    assert_one_refusal_more(&environment, &before, &instances[0]);
     // And is still good for whom it was made.
     enrol(&environment, &instances[1], &other.join_token)
         .await
@@ -190,15 +173,12 @@ async fn a_token_shown_to_another_environment_is_refused() {
 #[tokio::test]
 async fn a_session_without_a_certificate_is_refused() {
     let (environment, instances) = with_silent_machines(1).await;
-    let channel = connect(&environment, environment.agents, None)
+    let before = refusals(&environment);
+    let refused = refused_session(&environment, None, &instances[0])
         .await
         .unwrap();
-    let hello = hello(&environment, &instances[0]);
-    let refused = match Session::open(channel, hello).await {
-        Err(status) => status,
-        Ok(mut session) => session.end().await,
-    };
-    assert_refused(&refused, "certificate");
+    assert_refused(&refused, "needs a certificate");
+    assert_one_refusal_more(&environment, &before, "needs a certificate");
 }
 
 #[tokio::test]
@@ -207,21 +187,19 @@ async fn a_certificate_of_another_environment_is_refused_with_the_reason() {
     let (other, others) = with_silent_machines(1).await;
     let token = provision(&other, &others[0]).join_token;
     let identity = enrol(&other, &others[0], &token).await.unwrap();
-    let reason = match connect(&environment, environment.agents, Some(&identity)).await {
+    let before = refusals(&environment);
+    let reason = match refused_session(&environment, Some(&identity), &instances[0]).await {
         Err(reason) => reason,
-        Ok(channel) => {
-            let refused = match Session::open(channel, hello(&environment, &instances[0])).await {
-                Err(status) => status,
-                Ok(mut session) => session.end().await,
-            };
-            let words = transport::explain_status(&refused).unwrap_or_default();
-            format!("{} {words}", refused.message())
+        Ok(status) => {
+            let words = transport::explain_status(&status).unwrap_or_default();
+            format!("{} {words}", status.message())
         }
     };
     assert!(
         reason.contains("certificate") || reason.contains("CA"),
         "{reason}"
     );
+    assert_one_refusal_more(&environment, &before, "");
 }
 
 #[tokio::test]
@@ -229,14 +207,12 @@ async fn an_agent_speaks_only_for_itself() {
     let (environment, instances) = with_silent_machines(2).await;
     let token = provision(&environment, &instances[0]).join_token;
     let identity = enrol(&environment, &instances[0], &token).await.unwrap();
-    let channel = connect(&environment, environment.agents, Some(&identity))
+    let before = refusals(&environment);
+    let refused = refused_session(&environment, Some(&identity), &instances[1])
         .await
         .unwrap();
-    let refused = match Session::open(channel, hello(&environment, &instances[1])).await {
-        Err(status) => status,
-        Ok(mut session) => session.end().await,
-    };
-    assert_refused(&refused, &instances[1]);
+    assert_refused(&refused, &format!("cannot speak for {}", instances[1]));
+    assert_one_refusal_more(&environment, &before, "cannot speak for");
 }
 
 /// A certificate of an operator.
@@ -275,14 +251,12 @@ async fn an_operators_certificate_opens_the_operator_service_and_not_the_agents(
     let (environment, instances) = with_silent_machines(1).await;
     let ann = operator(&environment, "ann", "admin").await;
     assert_eq!(about(&environment, &ann).await.unwrap(), "admin");
-    let channel = connect(&environment, environment.agents, Some(&ann))
+    let before = refusals(&environment);
+    let refused = refused_session(&environment, Some(&ann), &instances[0])
         .await
         .unwrap();
-    let refused = match Session::open(channel, hello(&environment, &instances[0])).await {
-        Err(status) => status,
-        Ok(mut session) => session.end().await,
-    };
-    assert_refused(&refused, "operator");
+    assert_refused(&refused, "only instances may call this service");
+    assert_one_refusal_more(&environment, &before, "only instances");
 }
 
 #[tokio::test]
@@ -290,8 +264,13 @@ async fn an_agents_certificate_does_not_open_the_operator_service() {
     let (environment, instances) = with_silent_machines(1).await;
     let token = provision(&environment, &instances[0]).join_token;
     let identity = enrol(&environment, &instances[0], &token).await.unwrap();
+    let before = refusals(&environment);
     let refused = about(&environment, &identity).await.unwrap_err();
-    assert!(!refused.is_empty());
+    assert!(
+        refused.contains("only operators may call this service"),
+        "{refused}"
+    );
+    assert_one_refusal_more(&environment, &before, "only operators");
 }
 
 #[tokio::test]
@@ -306,8 +285,10 @@ async fn a_viewer_may_look_and_not_touch() {
     let request = RevokeOperatorRequest {
         name: "vic".to_owned(),
     };
+    let before = refusals(&environment);
     let refused = client.revoke_operator(request).await.unwrap_err();
-    assert_refused(&refused, "viewer");
+    assert_refused(&refused, "this needs the role");
+    assert_one_refusal_more(&environment, &before, "this needs the role");
 }
 
 #[tokio::test]
@@ -325,8 +306,10 @@ async fn a_revoked_operator_is_refused() {
         .revoke_operator(request)
         .await
         .unwrap();
+    let before = refusals(&environment);
     let refused = about(&environment, &ann).await.unwrap_err();
     assert!(refused.contains("revoked"), "{refused}");
+    assert_one_refusal_more(&environment, &before, "revoked");
 }
 
 #[tokio::test]
@@ -338,81 +321,4 @@ async fn a_coordinator_that_is_not_ours_is_not_believed() {
     let name = transport::coordinator_dns_name(&"test".parse().unwrap());
     let refused = transport::connect(environment.agents, &name, Arc::new(config)).await;
     assert!(refused.is_err());
-}
-
-#[tokio::test]
-async fn messages_out_of_order_repeated_and_too_large_end_a_session_and_nothing_else() {
-    let (environment, instances) = with_silent_machines(1).await;
-    let token = provision(&environment, &instances[0]).join_token;
-    let identity = enrol(&environment, &instances[0], &token).await.unwrap();
-    let channel = async || {
-        connect(&environment, environment.agents, Some(&identity))
-            .await
-            .unwrap()
-    };
-    let good = || hello(&environment, &instances[0]);
-
-    // A report before the hello.
-    let refused = match Session::open(channel().await, report(1)).await {
-        Err(status) => status,
-        Ok(mut session) => session.end().await,
-    };
-    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
-
-    // A second hello.
-    let mut session = Session::open(channel().await, good()).await.unwrap();
-    session.send.send(good()).await.unwrap();
-    let refused = session.end().await;
-    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
-
-    // A report as large as nobody may send.
-    let mut session = Session::open(channel().await, good()).await.unwrap();
-    let mut large = report(2);
-    if let Some(calvin_proto::wire::from_agent::Message::Report(report)) = &mut large.message {
-        report.failing = vec!["x".repeat(1_000_000)];
-    }
-    // The stream may already be closed when it is sent.
-    let _ = session.send.send(large).await;
-    let refused = session.end().await;
-    assert_ne!(refused.code(), Code::Ok, "{refused:?}");
-
-    // Old and repeated reports are ignored: the newest counts.
-    let mut session = Session::open(channel().await, good()).await.unwrap();
-    for sequence in [10, 9, 10, 1] {
-        session.send.send(report(sequence)).await.unwrap();
-    }
-    environment
-        .until_fleet("web", "the newest report", |fleet| {
-            let report = fleet.instances.first().and_then(|one| one.report.as_ref());
-            report.is_some_and(|report| report.sequence == 10)
-        })
-        .await;
-    // It hears from the coordinator all the while.
-    assert!(session.receive.message().await.unwrap().is_some());
-    environment.operator.about().await.unwrap();
-}
-
-#[tokio::test]
-async fn bytes_that_are_no_protocol_cost_a_connection_and_nothing_else() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let environment = Environment::start().await;
-    for address in [environment.agents, environment.operators] {
-        for bytes in [
-            &b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..],
-            &[0; 4096],
-            &[0xff; 4096],
-            &[0x16, 0x03, 0x01, 0xff, 0xff, 0x01],
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        ] {
-            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-            // It may be closed before all is written.
-            let _ = stream.write_all(bytes).await;
-            let _ = stream.shutdown().await;
-            let mut answer = Vec::new();
-            let read = stream.read_to_end(&mut answer);
-            let ended = tokio::time::timeout(std::time::Duration::from_secs(20), read).await;
-            assert!(ended.is_ok(), "a connection of rubbish was kept open");
-        }
-    }
-    environment.operator.about().await.unwrap();
 }

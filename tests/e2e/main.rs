@@ -15,5 +15,6 @@ mod malformed;
 mod rollouts;
 mod start;
 mod store;
+mod strangers;
 mod support;
 mod workloads;

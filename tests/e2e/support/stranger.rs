@@ -13,13 +13,43 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
-use super::Environment;
+use super::{Environment, files::Fleet, waiting::until};
 
 /// A private key and the certificate for it, PEM.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub(crate) certificate: String,
     pub(crate) key: String,
+}
+
+/// An environment with machines that have first-boot data and nothing else.
+pub(crate) async fn with_silent_machines(count: u32) -> (Environment, Vec<String>) {
+    let mut environment = Environment::prepare();
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    environment.add_web_images(&[("1.0", "")]).await;
+    let fleet = Fleet {
+        healthy_deadline: "10m",
+        ..Fleet::new("web", "web@1.0", count)
+    };
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    let instances = until("first-boot data", async || {
+        let machines = environment.home().join("data/machines");
+        let found: Vec<String> = fs::read_dir(machines)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|machine| machine.path().join("provision.toml").is_file())
+            .map(|machine| machine.file_name().to_string_lossy().into_owned())
+            .collect();
+        if found.len() == count as usize {
+            Ok(found)
+        } else {
+            Err(found)
+        }
+    })
+    .await;
+    (environment, instances)
 }
 
 /// What a machine was given, read from its directory.
