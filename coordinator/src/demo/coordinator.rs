@@ -136,8 +136,13 @@ impl Coordinator {
         }
     }
 
+    /// Its process id, while it runs.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// Lets it outlive the demo.
-    pub(super) fn leave_running(&mut self) -> Option<u32> {
-        self.child.take().and_then(|child| child.id())
+    pub(super) fn leave_running(&mut self) {
+        self.child = None;
     }
 }

@@ -82,45 +82,74 @@ impl Summary {
 
     /// What a person reads at the end.
     pub(super) fn lines(&self, stage: &Stage, afterwards: Afterwards) -> Vec<String> {
-        let requests: u64 = self.acts.iter().map(|act| act.requests).sum();
-        let failed: u64 = self.acts.iter().map(|act| act.failed).sum();
-        let mut lines = vec![String::new()];
-        lines.push(if self.ok {
-            format!("All five acts ended as told: {requests} requests, {failed} failed (acts 3 and 5, as shown).")
-        } else {
-            let bad: Vec<_> = self.acts.iter().filter(|act| !act.as_told).map(|act| act.name).collect();
-            format!("Not as told: {}.", if bad.is_empty() { "see above".to_owned() } else { bad.join(", ") })
-        });
+        let home = stage.home().display();
+        let mut lines = vec![String::new(), self.verdict()];
         lines.push(format!(
             "Machines left over: {}; made twice: {}.",
             self.leaked, self.doubled
         ));
-        let home = stage.home().display();
-        lines.push(format!(
-            "Files: {home} (calvin.toml, web.toml, images/, coordinator.log)"
-        ));
-        let socket = stage.socket();
+        lines.push(format!("Files: {home}"));
+        lines.push("  calvin.toml, web.toml, images/, coordinator.log".to_owned());
         match afterwards {
-            Afterwards::KeepRunning => {
-                lines.push("It is still up. To try it:".to_owned());
-                lines.push(format!("  export CALVIN_SOCKET={}", socket.display()));
-                for command in [
-                    "calvin status",
-                    "calvin rollout plan web web@2.0",
-                    "calvin rollout start web web@2.0",
-                    "calvin rollout watch web",
-                    "calvin rollout history web",
-                ] {
-                    lines.push(format!("  {command}"));
-                }
-                lines.push(format!(
-                    "To end it: kill the processes of `pgrep -f {home}`, then rm -r {home}"
-                ));
-            }
+            Afterwards::KeepRunning => lines.extend(to_try(stage)),
             Afterwards::EndAll => {
-                lines.push("Nothing is left running. What to try next: calvin demo --keep, and the tutorial in README.md".to_owned());
+                lines.push("Nothing is left running. What to try next:".to_owned());
+                lines
+                    .push("  calvin demo --keep    leaves it up, and says what to type".to_owned());
+                lines.push("  README.md             your own workload in five minutes".to_owned());
             }
         }
         lines
     }
+
+    fn verdict(&self) -> String {
+        if !self.ok {
+            let acts = self.acts.iter().filter(|act| !act.as_told);
+            let names: Vec<_> = acts.map(|act| act.name).collect();
+            return format!("Not as told: {}.", names.join(", "));
+        }
+        let requests: u64 = self.acts.iter().map(|act| act.requests).sum();
+        let failed: Vec<_> = self
+            .acts
+            .iter()
+            .enumerate()
+            .filter(|(_, act)| act.failed > 0)
+            .map(|(index, act)| {
+                let (failed, ms) = (act.failed, act.failing_ms);
+                format!("{failed} in act {} within {ms} ms", index + 1)
+            })
+            .collect();
+        let failed = if failed.is_empty() {
+            "none failed".to_owned()
+        } else {
+            format!("failed: {}", failed.join(", "))
+        };
+        format!("All five acts ended as told. {requests} requests; {failed}.")
+    }
+}
+
+/// What to type while it is still up, and how to end it.
+fn to_try(stage: &Stage) -> Vec<String> {
+    let home = stage.home().display();
+    let coordinator = stage
+        .coordinator
+        .id()
+        .map_or(String::new(), |id| id.to_string());
+    let mut lines = vec![
+        "It is still up. To try it:".to_owned(),
+        format!("  export CALVIN_SOCKET={}", stage.socket().display()),
+    ];
+    for command in [
+        "calvin status",
+        "calvin rollout plan web web@2.0",
+        "calvin rollout start web web@2.0",
+        "calvin rollout history web",
+    ] {
+        lines.push(format!("  {command}"));
+    }
+    lines.push("To end it:".to_owned());
+    lines.push("  calvin fleet delete web --yes && calvin fleet delete client --yes".to_owned());
+    lines.push("  calvin status         # until there is no fleet any more".to_owned());
+    lines.push(format!("  kill {coordinator} && rm -r {home}"));
+    lines
 }
