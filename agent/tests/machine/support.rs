@@ -28,8 +28,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// A machine with this loopback address, whose agent is a shell script.
-    pub(crate) fn new(address: &str, agent: &str) -> Self {
+    /// A machine whose agent is a shell script. Its loopback address is made of `number`, one for
+    /// each test, and of this process, so that two runs of the tests do not meet.
+    pub(crate) fn new(number: u8, agent: &str) -> Self {
+        let process = std::process::id();
+        let address = format!("127.{}.{}.{number}", 64 + process / 256 % 60, process % 256);
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().canonicalize().unwrap().join("web-abcdefgh");
         fs::create_dir_all(directory.join("image")).unwrap();
@@ -48,7 +51,7 @@ impl Machine {
         fs::write(files.provision(), provision).unwrap();
         Self {
             files,
-            address: address.to_owned(),
+            address,
             root,
             init: None,
         }

@@ -14,7 +14,7 @@ use super::*;
 
 #[test]
 fn a_machine_is_made_once_and_found_again_by_a_new_coordinator() {
-    let bench = Bench::new("127.72.1.0/24");
+    let bench = Bench::new(1, 28);
     let mut provider = bench.open("build");
     let order = bench.order("web-aaaaaaaa");
     provider.create(&order);
@@ -39,7 +39,7 @@ fn a_machine_is_made_once_and_found_again_by_a_new_coordinator() {
 
 #[test]
 fn deleting_ends_everything_and_keeps_the_last_output() {
-    let bench = Bench::new("127.72.2.0/24");
+    let bench = Bench::new(2, 28);
     let mut provider = bench.open("build");
     bench.make(&mut provider, "web-aaaaaaaa");
     let workload = bench.start_workload("web-aaaaaaaa", WORKLOAD);
@@ -65,7 +65,7 @@ fn deleting_ends_everything_and_keeps_the_last_output() {
 
 #[test]
 fn deleting_ends_everything_when_init_and_agent_were_killed_before() {
-    let bench = Bench::new("127.72.3.0/24");
+    let bench = Bench::new(3, 28);
     let mut provider = bench.open("build");
     bench.make(&mut provider, "web-aaaaaaaa");
     let workload = bench.start_workload("web-aaaaaaaa", WORKLOAD);
@@ -85,7 +85,7 @@ fn deleting_ends_everything_when_init_and_agent_were_killed_before() {
 
 #[test]
 fn deleting_finds_strays_without_any_record() {
-    let bench = Bench::new("127.72.4.0/24");
+    let bench = Bench::new(4, 28);
     let mut provider = bench.open("build");
     bench.make(&mut provider, "web-aaaaaaaa");
     let workload = bench.start_workload("web-aaaaaaaa", WORKLOAD);
@@ -98,7 +98,7 @@ fn deleting_finds_strays_without_any_record() {
 
 #[test]
 fn a_machine_whose_delete_was_interrupted_is_deleted_when_asked_again() {
-    let bench = Bench::new("127.72.5.0/24");
+    let bench = Bench::new(5, 28);
     let mut provider = bench.open("build");
     bench.make(&mut provider, "web-aaaaaaaa");
     let record = bench.record("web-aaaaaaaa");
@@ -119,7 +119,7 @@ fn a_machine_whose_delete_was_interrupted_is_deleted_when_asked_again() {
 
 #[test]
 fn what_is_half_made_is_cleaned_up_and_made_anew_when_asked_for() {
-    let bench = Bench::new("127.72.6.0/24");
+    let bench = Bench::new(6, 28);
     let order = bench.order("web-aaaaaaaa");
     let tag = bench.tag("build", "web-aaaaaaaa");
     // Before its directory was complete; before anything was in it; before init was started.
@@ -143,7 +143,7 @@ fn what_is_half_made_is_cleaned_up_and_made_anew_when_asked_for() {
 
 #[test]
 fn directories_of_other_environments_and_of_nobody_are_left_alone() {
-    let bench = Bench::new("127.72.7.0/24");
+    let bench = Bench::new(7, 28);
     let foreign = bench.machines().join("web-aaaaaaaa");
     fs::create_dir_all(&foreign).unwrap();
     bench
@@ -176,7 +176,7 @@ fn directories_of_other_environments_and_of_nobody_are_left_alone() {
 #[test]
 fn two_coordinators_with_one_network_never_share_an_address() {
     // Two addresses for machines, and two that want them.
-    let (one, two) = (Bench::new("127.72.8.0/30"), Bench::new("127.72.8.0/30"));
+    let (one, two) = (Bench::new(8, 30), Bench::new(8, 30));
     let mut first = one.open("build");
     let mut second = two.open_with_locks("test", &one.locks());
     one.make(&mut first, "web-aaaaaaaa");
@@ -187,7 +187,7 @@ fn two_coordinators_with_one_network_never_share_an_address() {
 
     first.create(&one.order("web-bbbbbbbb"));
     let fault = one.until_fault(&first, "web-bbbbbbbb");
-    assert!(fault.message.contains("no address of 127.72.8.0/30"));
+    assert!(fault.message.contains("no address of 127."));
     assert!(!fault.permanent);
     two.delete(&mut second, "web-aaaaaaaa");
     one.until_state(&first, "web-bbbbbbbb", Some(MachineState::Running));
@@ -195,20 +195,19 @@ fn two_coordinators_with_one_network_never_share_an_address() {
 
 #[test]
 fn an_address_that_is_served_by_somebody_else_is_left_for_another() {
-    let bench = Bench::new("127.72.9.0/30");
-    let dns = "127.72.9.1:8653";
-    let _taken = std::net::UdpSocket::bind(dns).unwrap();
+    let bench = Bench::new(9, 30);
+    let (first, second) = (bench.address(0), bench.address(1));
+    let _taken = std::net::UdpSocket::bind((first, 8653)).unwrap();
     let mut provider = bench.open("build");
     provider.create(&bench.order("web-aaaaaaaa"));
     bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
-    let address = provider.list().machines[0].address.unwrap();
-    assert_eq!(address.to_string(), "127.72.9.2");
+    assert_eq!(provider.list().machines[0].address, Some(second.into()));
     assert!(provider.list().faults.is_empty());
 }
 
 #[test]
 fn a_changed_image_makes_no_machine() {
-    let bench = Bench::new("127.72.10.0/24");
+    let bench = Bench::new(10, 28);
     let mut provider = bench.open("build");
     bench.make(&mut provider, "web-aaaaaaaa");
     fs::write(bench.image().join("index.html"), "changed").unwrap();
@@ -224,7 +223,7 @@ fn a_changed_image_makes_no_machine() {
 
 #[test]
 fn an_init_that_does_not_start_is_a_fault_with_its_words_and_leaves_nothing() {
-    let bench = Bench::new("127.72.11.0/24");
+    let bench = Bench::new(11, 28);
     let broken = bench.script("broken", "echo 'no such luck' >&2; exit 7");
     let mut provider = bench.open_with_agent("build", &broken);
     provider.create(&bench.order("web-aaaaaaaa"));
@@ -242,7 +241,7 @@ fn an_init_that_does_not_start_is_a_fault_with_its_words_and_leaves_nothing() {
 
 #[test]
 fn a_machine_that_is_killed_is_seen_as_stopped_and_the_engine_is_told() {
-    let bench = Bench::new("127.72.12.0/24");
+    let bench = Bench::new(12, 28);
     let mut provider = bench.open("build");
     bench.make(&mut provider, "web-aaaaaaaa");
     let told = bench.times_told();
@@ -258,7 +257,7 @@ fn a_machine_that_is_killed_is_seen_as_stopped_and_the_engine_is_told() {
 
 #[test]
 fn a_delete_overtakes_a_create_that_has_not_ended() {
-    let bench = Bench::new("127.72.13.0/24");
+    let bench = Bench::new(13, 28);
     let mut provider = bench.open("build");
     for number in 0..8 {
         provider.create(&bench.order(&format!("web-aaaaaaa{number}")));
@@ -278,7 +277,7 @@ fn a_delete_overtakes_a_create_that_has_not_ended() {
 
 #[test]
 fn a_machine_outlives_the_process_that_made_it() {
-    let bench = Bench::new("127.72.14.0/24");
+    let bench = Bench::new(14, 28);
     let mut provider = bench.open("build");
     bench.make(&mut provider, "web-aaaaaaaa");
     let record: InitRecord = bench.record("web-aaaaaaaa");

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::Command,
@@ -24,7 +24,7 @@ use super::super::{
     super::{FirstBoot, ImageFiles},
     ProcessOptions, ProcessProvider,
 };
-use crate::images::digest_of;
+use crate::{config::Network, images::digest_of};
 
 /// Far above what anything here takes on a busy machine.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
@@ -61,7 +61,7 @@ fn agent() -> &'static Path {
 /// Everything of one test; all machines are ended when it is dropped.
 pub(super) struct Bench {
     root: TempDir,
-    network: String,
+    network: Network,
     image: ImageRef,
     told: Arc<AtomicUsize>,
 }
@@ -100,8 +100,12 @@ impl ImageFiles for OneImage {
 }
 
 impl Bench {
-    /// A test with a network of its own.
-    pub(super) fn new(network: &str) -> Self {
+    /// A test with a network of its own, made of `number` and of this process, so that two runs of
+    /// the tests do not meet.
+    pub(super) fn new(number: u32, prefix: u32) -> Self {
+        let process = std::process::id();
+        let (high, low) = (128 + process / 256 % 60, process % 256);
+        let network = format!("127.{high}.{low}.{}/{prefix}", number * 16);
         let root = tempfile::tempdir().unwrap();
         let image = root.path().join("image");
         fs::create_dir(&image).unwrap();
@@ -119,10 +123,15 @@ impl Bench {
         };
         Self {
             root,
-            network: network.to_owned(),
+            network: network.parse().unwrap(),
             image,
             told: Arc::default(),
         }
+    }
+
+    /// The address of this number in the test's network.
+    pub(super) fn address(&self, number: u32) -> Ipv4Addr {
+        self.network.address(number).unwrap()
     }
 
     pub(super) fn image(&self) -> PathBuf {
@@ -160,7 +169,7 @@ impl Bench {
         let options = ProcessOptions {
             environment: environment.parse().unwrap(),
             machines: self.machines(),
-            network: self.network.parse().unwrap(),
+            network: self.network,
             agent: agent.to_owned(),
             locks: Some(locks.to_owned()),
         };
