@@ -23,4 +23,6 @@ pub mod retry;
 pub mod run;
 pub mod session;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod workload;

@@ -5,6 +5,8 @@ mod actor;
 mod assemble;
 mod events;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use std::{io, path::Path, time::Duration};
 

@@ -23,8 +23,8 @@ pub use stream::SessionError;
 
 use crate::{fault::chain, identity::Identity, retry::Backoff};
 
-/// Pauses before connecting again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// Pauses before connecting again, the shortest and the longest.
+pub const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// A session that lasted this long worked: the pauses begin again.
 const LASTED: Duration = Duration::from_secs(10);
 
@@ -81,6 +81,8 @@ pub struct Speaker {
 pub struct Session {
     /// Who speaks.
     pub speaker: Speaker,
+    /// Pauses before connecting again: [`PAUSES`].
+    pub pauses: (Duration, Duration),
     /// With which identity; a new one is used at once.
     pub identity: watch::Receiver<Option<Arc<Identity>>>,
     /// For the hello.
@@ -102,7 +104,7 @@ pub struct Session {
 /// Why a session ended, or none came about.
 #[derive(Debug, thiserror::Error)]
 enum AttemptError {
-    #[error("{}", words.as_deref().unwrap_or("no connection"))]
+    #[error("{}", words.as_deref().unwrap_or("no coordinator was reached"))]
     Connect {
         words: Option<String>,
         #[source]
@@ -119,7 +121,7 @@ enum AttemptError {
 impl Session {
     /// Holds sessions until the agent ends.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+        let mut backoff = Backoff::new(self.pauses.0, self.pauses.1);
         let mut turn = 0;
         loop {
             let Some(identity) = self.newest_identity().await else {

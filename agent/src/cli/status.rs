@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use calvin_model::HumanDuration;
+use calvin_model::{HumanDuration, WorkloadState};
 use calvin_proto::machine::MachineFiles;
 
 use super::{Output, render};
@@ -77,7 +77,7 @@ fn status_text(view: &StatusView) -> String {
             ),
         );
     }
-    row("workload", format!("{:?}", report.workload).to_lowercase());
+    row("workload", workload(report.workload).to_owned());
     if let Some(open) = &report.connections {
         row("connections", open.count.to_string());
     }
@@ -120,6 +120,17 @@ fn role(view: &StatusView) -> String {
             view.generation_wanted
         ),
         Some(_) | None => format!("{applied} (generation {generation})"),
+    }
+}
+
+fn workload(state: WorkloadState) -> &'static str {
+    match state {
+        WorkloadState::NotWanted => "not to run now",
+        WorkloadState::Starting => "starting",
+        WorkloadState::Running => "running",
+        WorkloadState::Backoff => "ended by itself, is started again after a pause",
+        WorkloadState::Stopping => "stopping",
+        WorkloadState::Stopped => "stopped as told",
     }
 }
 

@@ -25,7 +25,7 @@ pub enum AskError {
     #[error("the environment's CA certificates cannot be used")]
     Trust(#[from] TlsError),
     /// The coordinator was not reached, or is not the environment's.
-    #[error("{}", words.as_deref().unwrap_or("no connection"))]
+    #[error("{}", words.as_deref().unwrap_or("no coordinator was reached"))]
     Connect {
         /// What TLS said, in words.
         words: Option<String>,

@@ -58,8 +58,12 @@ impl Actor {
             let deadline = self.lifecycle.deadline().map(|at| self.clock.instant(at));
             match inbox.next(deadline).await {
                 Event::Input(input) => self.decide(input),
-                // Whoever asked may have gone.
-                Event::Status(request) => drop(request.send(self.picture())),
+                Event::Status(request) => {
+                    // Durations are counted to now.
+                    self.decide(Input::Tick);
+                    // Whoever asked may have gone.
+                    drop(request.send(self.picture()));
+                }
                 Event::Nothing => {}
                 Event::Closed => {
                     return Err(RunError::Ended {

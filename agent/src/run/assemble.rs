@@ -29,7 +29,7 @@ use crate::{
     identity::Keeper,
     init::DnsSockets,
     provision::Provisioned,
-    session::{Seen, Session, SessionStatus, Speaker},
+    session::{PAUSES, Seen, Session, SessionStatus, Speaker},
     status::{self, StatusRequest},
     workload::{Runner, RunnerState, WorkloadSpec},
 };
@@ -75,6 +75,7 @@ pub(super) fn assemble(
     };
     let session = Session {
         speaker: speaker(&machine, provision, boot),
+        pauses: PAUSES,
         identity: keeper.identity(),
         seen: outbox.seen.subscribe(),
         reports: outbox.reports.subscribe(),

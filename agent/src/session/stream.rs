@@ -11,7 +11,7 @@ use calvin_proto::{
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     time::{Instant, timeout_at},
 };
 use tokio_stream::wrappers::WatchStream;
@@ -81,7 +81,8 @@ impl Session {
         self.refuse.mark_unchanged();
         let deadline = Instant::now() + WELCOME_TIMEOUT;
         let said = (Instant::now(), wall_ms());
-        let outbound = outbound(self.hello(said.1), self.reports.clone());
+        let (_open, closed) = oneshot::channel();
+        let outbound = outbound(self.hello(said.1), self.reports.clone(), closed);
         let mut client = session_client(channel);
         let call = timeout_at(deadline, client.session(outbound));
         let mut inbound = call
@@ -182,16 +183,23 @@ async fn another(
 }
 
 /// Hello, then each newest report: one that was not sent before a newer came is left out.
+///
+/// It ends when the other end of `closed` is dropped: a request's stream that goes on keeps its
+/// connection, and with it the session at the coordinator, also when nobody reads the answers.
 fn outbound(
     hello: Hello,
-    reports: watch::Receiver<Option<Report>>,
+    mut reports: watch::Receiver<Option<Report>>,
+    closed: oneshot::Receiver<()>,
 ) -> impl Stream<Item = wire::FromAgent> + Send + 'static {
     let hello = wire::FromAgent::from(&FromAgent::Hello(hello));
-    // What was said before this session's welcome was said to another.
+    // What was said before was said to another session.
+    reports.mark_unchanged();
     let reports = WatchStream::from_changes(reports).filter_map(|report| async move {
         report.map(|report| wire::FromAgent::from(&FromAgent::Report(report)))
     });
-    stream::once(async { hello }).chain(reports)
+    stream::once(async { hello })
+        .chain(reports)
+        .take_until(closed)
 }
 
 async fn next(inbound: &mut Streaming<wire::ToAgent>) -> Result<ToAgent, SessionError> {
