@@ -1,0 +1,214 @@
+//! What must hold in every state of every simulation.
+
+use std::{fmt, time::Duration};
+
+use calvin_model::{CatalogueRole, InstanceId};
+use calvin_planner::{
+    Cause, DeleteBasis, FleetState, Instance, InvariantId, Life, Phase, transition,
+};
+
+/// A rule that was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// One of the planner's own.
+    Planner(InvariantId),
+    /// The decision clock never goes back.
+    ClockNeverGoesBack,
+    /// A phase changes only as the transition table says.
+    PhaseByTheTable,
+    /// A record leaves only from `Retiring`.
+    RecordLeavesOnlyRetired,
+    /// A change of the catalogue never takes away the last entry that answers.
+    LastEntryThatAnswersStays,
+    /// No machine is deleted that clients still find.
+    NoMachineDeletedThatClientsFind,
+    /// A fleet never has more machines than two sets and what repairs them.
+    MachinesBounded,
+    /// Once all is quiet, there is one machine for each record, and no other.
+    NothingLeakedOnceQuiet,
+    /// Once all is quiet, the fleet is as it is wanted.
+    EndsAsWanted,
+    /// The engine refuses no action of the planner, and the wire no message of ours.
+    NothingOfOursIsRefused,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Planner(invariant) => invariant.fmt(f),
+            Self::ClockNeverGoesBack
+            | Self::PhaseByTheTable
+            | Self::RecordLeavesOnlyRetired
+            | Self::LastEntryThatAnswersStays
+            | Self::NoMachineDeletedThatClientsFind
+            | Self::MachinesBounded
+            | Self::NothingLeakedOnceQuiet
+            | Self::EndsAsWanted
+            | Self::NothingOfOursIsRefused => fmt::Debug::fmt(self, f),
+        }
+    }
+}
+
+/// One breach of a rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// When, in virtual time.
+    pub at: Duration,
+    /// Which rule.
+    pub rule: Rule,
+    /// By what.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}.{:03} {}: {}",
+            self.at.as_secs(),
+            self.at.subsec_millis(),
+            self.rule,
+            self.text
+        )
+    }
+}
+
+/// Breaches found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Violations {
+    pub(crate) list: Vec<Violation>,
+}
+
+/// More are not kept: the first ones tell what is wrong.
+const KEPT: usize = 32;
+
+impl Violations {
+    pub(crate) fn add(&mut self, at: Duration, rule: Rule, text: String) {
+        if self.list.len() < KEPT {
+            self.list.push(Violation { at, rule, text });
+        }
+    }
+
+    pub(crate) fn clock_went_back(&mut self, at: Duration, text: String) {
+        self.add(at, Rule::ClockNeverGoesBack, text);
+    }
+}
+
+/// Checks one committed change of a fleet.
+pub(crate) fn check_commit(
+    before: Option<&FleetState>,
+    after: Option<&FleetState>,
+    at: Duration,
+    violations: &mut Violations,
+) {
+    let Some(before) = before else {
+        return;
+    };
+    let gone = before
+        .instances
+        .iter()
+        .filter(|(id, _)| after.is_none_or(|after| !after.instances.contains_key(id)));
+    for (id, instance) in gone {
+        if !is_retiring(instance) {
+            let text = format!("{id} was {:?}", instance.life);
+            violations.add(at, Rule::RecordLeavesOnlyRetired, text);
+        }
+    }
+    let Some(after) = after else {
+        return;
+    };
+    for (id, new) in &after.instances {
+        if let Some(old) = before.instances.get(id) {
+            check_instance(id, old, new, at, violations);
+        }
+    }
+    check_phase(before, after, at, violations);
+    check_blue(after, at, violations);
+}
+
+fn is_retiring(instance: &Instance) -> bool {
+    match instance.life {
+        Life::Retiring(_) => true,
+        Life::Making | Life::Up | Life::Draining(_) => false,
+    }
+}
+
+fn check_instance(
+    id: &InstanceId,
+    old: &Instance,
+    new: &Instance,
+    at: Duration,
+    violations: &mut Violations,
+) {
+    let mut broken = |invariant, text: String| {
+        violations.add(at, Rule::Planner(invariant), format!("{id}: {text}"));
+    };
+    let (was, is) = (old.wanted.generation, new.wanted.generation);
+    if is < was || (is == was && old.wanted != new.wanted) {
+        let text = format!("{:?} after {:?}", new.wanted, old.wanted);
+        broken(InvariantId::GenerationNeverGoesBack, text);
+    }
+    if is_retiring(old) && old.life != new.life {
+        let text = format!("{:?} after {:?}", new.life, old.life);
+        broken(InvariantId::NoDeleteWithoutTwoSourcesOrOrder, text);
+    }
+    let entered = |role| match role {
+        CatalogueRole::Absent | CatalogueRole::Standby => false,
+        CatalogueRole::Entered | CatalogueRole::Active => true,
+    };
+    if entered(new.catalogue) && !entered(old.catalogue) && !new.proven {
+        let text = "enters without ever having been healthy".to_owned();
+        broken(InvariantId::UnprovenNeverServes, text);
+    }
+}
+
+fn check_phase(before: &FleetState, after: &FleetState, at: Duration, violations: &mut Violations) {
+    let (Some(old), Some(new)) = (&before.rollout, &after.rollout) else {
+        return;
+    };
+    if old.id != new.id || old.phase == new.phase {
+        return;
+    }
+    let next = |phase: Phase| {
+        Cause::ALL
+            .into_iter()
+            .filter_map(move |cause| transition(Some(phase), cause).ok())
+    };
+    // One pass may take two steps.
+    let reached = next(old.phase).any(|phase| phase == new.phase)
+        || next(old.phase)
+            .flat_map(next)
+            .any(|phase| phase == new.phase);
+    if !reached {
+        let text = format!("{}: {} after {}", new.id, new.phase, old.phase);
+        violations.add(at, Rule::PhaseByTheTable, text);
+    }
+}
+
+/// Blue is kept until its rollout drains it.
+fn check_blue(after: &FleetState, at: Duration, violations: &mut Violations) {
+    let Some(rollout) = after.running() else {
+        return;
+    };
+    let kept = match rollout.phase {
+        Phase::Provisioning
+        | Phase::Soaking
+        | Phase::Switching
+        | Phase::Settling
+        | Phase::Baking
+        | Phase::RollingBack => true,
+        Phase::Draining | Phase::Retiring | Phase::Done | Phase::RolledBack | Phase::Failed => {
+            false
+        }
+    };
+    for id in &rollout.sets.blue {
+        let replaced = after
+            .instances
+            .get(id)
+            .is_some_and(|blue| blue.life == Life::Retiring(DeleteBasis::Replaced));
+        if kept && replaced {
+            let rule = Rule::Planner(InvariantId::BlueStaysUntilGreenIsProven);
+            violations.add(at, rule, format!("{id} goes while {}", rollout.phase));
+        }
+    }
+}

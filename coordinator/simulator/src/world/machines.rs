@@ -1,0 +1,332 @@
+//! The machines' side: agents, their disks, checks, workloads, and their end of the sessions.
+
+use std::time::Duration;
+
+use calvin_lifecycle::{CheckOutcome, HookOutcome, HookRun, Input, Lifecycle, Output};
+use calvin_model::{NamesSnapshot, WorkloadState};
+use calvin_planner::MachineState;
+use calvin_proto::{
+    convert::{FromAgent, ToAgent},
+    wire,
+};
+
+use super::World;
+use crate::{
+    check::Rule,
+    event::{AgentRun, Event, MachineNumber, SessionNumber},
+};
+
+/// Time of a commit on an agent's disk.
+const DISK: Duration = Duration::from_millis(5);
+/// Time until a workload's process runs.
+const WORKLOAD_START: Duration = Duration::from_millis(200);
+/// Time until it is gone.
+const WORKLOAD_STOP: Duration = Duration::from_millis(100);
+/// Time of a hook.
+const HOOK: Duration = Duration::from_millis(50);
+/// Time from one run of a check to the next.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// An agent's shortest and longest pause before it tries to connect again, in milliseconds.
+const RECONNECT_MS: (u64, u64) = (300, 1_500);
+
+impl World {
+    /// An agent's process starts, on what an earlier one left on disk.
+    pub(super) fn start_agent(&mut self, number: MachineNumber) {
+        let run = AgentRun(self.next_serial());
+        let now = self.now();
+        let machine = self.machine_mut(number);
+        if machine.state != MachineState::Running || machine.agent.is_some() {
+            return;
+        }
+        if now < machine.away_until {
+            let at = machine.away_until;
+            self.queue.put(at, Event::AgentStarts(number));
+            return;
+        }
+        let clock = machine.clock(now);
+        machine.run = run;
+        machine.tick_at = None;
+        machine.checks.clear();
+        machine.agent = Some(Lifecycle::new(
+            machine.spec.clone(),
+            machine.disk.clone(),
+            machine.boot.clone(),
+            clock,
+        ));
+        let (enrolled, workload) = (machine.enrolled, machine.workload);
+        let names = machine.names.as_ref().map(|names| names.version);
+        self.feed(number, Input::Workload(workload));
+        if enrolled {
+            self.feed(number, Input::Enrolled);
+        }
+        if let Some(version) = names {
+            self.feed(number, Input::Names(version));
+        }
+        let at = self.soon(1, 50);
+        self.queue.put(at, Event::Connect(number, run));
+    }
+
+    /// An agent's process ends; its workload goes on.
+    pub(super) fn stop_agent(&mut self, number: MachineNumber) {
+        let machine = self.machine_mut(number);
+        machine.agent = None;
+        if let Some(session) = machine.session.take() {
+            let at = self.soon(1, 10);
+            self.queue.put(at, Event::LinkLost(session));
+        }
+    }
+
+    /// Tells an agent one thing and does what it says.
+    pub(super) fn feed(&mut self, number: MachineNumber, input: Input) {
+        let now = self.now();
+        let machine = self.machine_mut(number);
+        let (clock, run) = (machine.clock(now), machine.run);
+        let Some(agent) = &mut machine.agent else {
+            return;
+        };
+        let outputs = agent.handle(clock, input);
+        machine.note_role(now);
+        for output in outputs {
+            self.obey(number, run, output);
+        }
+        self.schedule_tick(number, run);
+    }
+
+    fn schedule_tick(&mut self, number: MachineNumber, run: AgentRun) {
+        let now = self.now();
+        let machine = self.machine_mut(number);
+        let Some(deadline) = machine.agent.as_ref().and_then(Lifecycle::deadline) else {
+            return;
+        };
+        let at = machine
+            .world_time(deadline)
+            .max(now + Duration::from_millis(1));
+        if machine.tick_at.is_none_or(|tick| tick > at || tick <= now) {
+            machine.tick_at = Some(at);
+            self.queue.put(at, Event::Tick(number, run));
+        }
+    }
+
+    fn obey(&mut self, number: MachineNumber, run: AgentRun, output: Output) {
+        let now = self.now();
+        match output {
+            Output::Persist(record) => {
+                let revision = record.revision;
+                self.machine_mut(number).disk = Some(record);
+                let event = Event::Committed(number, run, revision);
+                self.queue.put(now + DISK, event);
+            }
+            Output::StartWorkload => self.order_workload(
+                number,
+                (WorkloadState::Starting, WorkloadState::Running),
+                WORKLOAD_START,
+            ),
+            Output::StopWorkload => self.order_workload(
+                number,
+                (WorkloadState::Stopping, WorkloadState::Stopped),
+                WORKLOAD_STOP,
+            ),
+            Output::RunHook { run: hook, .. } => {
+                self.queue.put(now + HOOK, Event::Hook(number, run, hook));
+            }
+            Output::CancelHook(_) => {}
+            Output::RunChecks(checks) => {
+                for index in &checks {
+                    if !self.machine(number).checks.contains(index) {
+                        self.queue.put(now, Event::Check(number, run, *index));
+                    }
+                }
+                self.machine_mut(number).checks = checks;
+            }
+            Output::Report(report) => {
+                self.send(number, &wire::FromAgent::from(&FromAgent::Report(report)));
+            }
+            Output::Refused(refusal) => {
+                let instance = self.machine(number).instance.clone();
+                self.note(format_args!("{instance} refuses: {refusal}"));
+            }
+            Output::EndSession(refusal) => {
+                let instance = self.machine(number).instance.clone();
+                self.note(format_args!("{instance} ends its session: {refusal}"));
+                self.end_session(number);
+            }
+        }
+    }
+
+    /// Asking again for what is already so changes nothing.
+    fn order_workload(
+        &mut self,
+        number: MachineNumber,
+        (first, then): (WorkloadState, WorkloadState),
+        after: Duration,
+    ) {
+        let now = self.now();
+        let machine = self.machine_mut(number);
+        if machine.workload == first || machine.workload == then {
+            return;
+        }
+        machine.workload_orders += 1;
+        let order = machine.workload_orders;
+        self.queue.put(now, Event::Workload(number, order, first));
+        self.queue
+            .put(now + after, Event::Workload(number, order, then));
+    }
+
+    fn send(&mut self, number: MachineNumber, message: &wire::FromAgent) {
+        let now = self.now();
+        let machine = &self.machines[number.0];
+        let Some(session) = machine.session else {
+            return;
+        };
+        let arrivals = self
+            .network
+            .arrivals(&machine.instance, now, &mut self.random);
+        for at in arrivals.into_iter().flatten() {
+            let event = Event::FromAgent(session, Box::new(message.clone()));
+            self.queue.put(at, event);
+        }
+    }
+
+    fn end_session(&mut self, number: MachineNumber) {
+        let machine = self.machine_mut(number);
+        let run = machine.run;
+        if let Some(session) = machine.session.take() {
+            let at = self.soon(1, 10);
+            self.queue.put(at, Event::LinkLost(session));
+        }
+        self.reconnect(number, run);
+    }
+
+    fn reconnect(&mut self, number: MachineNumber, run: AgentRun) {
+        let at = self.soon(RECONNECT_MS.0, RECONNECT_MS.1);
+        self.queue.put(at, Event::Connect(number, run));
+    }
+
+    pub(super) fn connect(&mut self, number: MachineNumber, run: AgentRun) {
+        let machine = self.machine(number);
+        if machine.run != run || machine.agent.is_none() || machine.session.is_some() {
+            return;
+        }
+        match self.accept(number) {
+            Some(welcome) => self.welcome(number, welcome),
+            None => self.reconnect(number, run),
+        }
+    }
+
+    fn welcome(&mut self, number: MachineNumber, (session, message): (SessionNumber, ToAgent)) {
+        let now = self.now();
+        let machine = self.machine_mut(number);
+        machine.session = Some(session);
+        let first = !machine.enrolled;
+        machine.enrolled = true;
+        let clock_offset_ms =
+            i64::try_from((machine.clock(now) - now).as_millis()).unwrap_or(i64::MAX);
+        if first {
+            self.feed(number, Input::Enrolled);
+        }
+        if let ToAgent::Welcome(welcome) = message {
+            let input = Input::SessionUp {
+                epoch: welcome.epoch,
+                report_interval: welcome.report_interval,
+                clock_offset_ms,
+            };
+            self.feed(number, input);
+        }
+    }
+
+    pub(super) fn agent_lost(&mut self, number: MachineNumber, session: SessionNumber) {
+        let machine = self.machine_mut(number);
+        if machine.session != Some(session) {
+            return;
+        }
+        machine.session = None;
+        let run = machine.run;
+        self.feed(number, Input::SessionDown);
+        self.reconnect(number, run);
+    }
+
+    pub(super) fn agent_hears(
+        &mut self,
+        number: MachineNumber,
+        session: SessionNumber,
+        message: wire::ToAgent,
+    ) {
+        if self.machine(number).session != Some(session) {
+            return;
+        }
+        match ToAgent::try_from(message) {
+            Ok(ToAgent::Wanted(order)) => {
+                let input = Input::Wanted {
+                    epoch: order.epoch,
+                    wanted: order.wanted,
+                };
+                self.feed(number, input);
+            }
+            Ok(ToAgent::Names(names)) => self.store_names(number, names),
+            Ok(ToAgent::Welcome(_) | ToAgent::Trust(_)) => {}
+            Err(error) => {
+                let text = format!("to an agent: {}", error.in_words());
+                self.broken(Rule::NothingOfOursIsRefused, text);
+            }
+        }
+    }
+
+    fn store_names(&mut self, number: MachineNumber, names: NamesSnapshot) {
+        let machine = self.machine_mut(number);
+        let newer = machine
+            .names
+            .as_ref()
+            .is_none_or(|stored| stored.version < names.version);
+        if newer {
+            let version = names.version;
+            machine.names = Some(names);
+            self.feed(number, Input::Names(version));
+        }
+    }
+
+    pub(super) fn committed(&mut self, number: MachineNumber, run: AgentRun, revision: u64) {
+        if self.machine(number).run == run {
+            self.feed(number, Input::Committed { revision });
+        }
+    }
+
+    pub(super) fn check(&mut self, number: MachineNumber, run: AgentRun, index: usize) {
+        let now = self.now();
+        let machine = self.machine(number);
+        if machine.run != run || machine.agent.is_none() || !machine.checks.contains(&index) {
+            return;
+        }
+        let outcome = if machine.answers(now) {
+            CheckOutcome::Pass
+        } else {
+            CheckOutcome::Fail("http answers 503".to_owned())
+        };
+        self.feed(number, Input::Check { index, outcome });
+        let event = Event::Check(number, run, index);
+        self.queue.put(now + CHECK_INTERVAL, event);
+    }
+
+    pub(super) fn hook_ended(&mut self, number: MachineNumber, run: AgentRun, hook: HookRun) {
+        if self.machine(number).run == run {
+            let outcome = HookOutcome::Done;
+            self.feed(number, Input::HookEnded { run: hook, outcome });
+        }
+    }
+
+    pub(super) fn tick(&mut self, number: MachineNumber, run: AgentRun) {
+        let now = self.now();
+        let machine = self.machine_mut(number);
+        if machine.run == run && machine.tick_at.is_some_and(|at| at <= now) {
+            machine.tick_at = None;
+            self.feed(number, Input::Tick);
+        }
+    }
+
+    pub(super) fn workload(&mut self, number: MachineNumber, order: u64, state: WorkloadState) {
+        let machine = self.machine_mut(number);
+        if machine.workload_orders == order && machine.exists() {
+            machine.workload = state;
+            self.feed(number, Input::Workload(state));
+        }
+    }
+}
