@@ -165,3 +165,11 @@ impl Identity {
         Ok(())
     }
 }
+
+#[cfg(test)]
+impl State {
+    /// Who signed the coordinator's certificate.
+    pub(super) fn server_authority(&self) -> String {
+        self.server.issued.authority.clone()
+    }
+}
