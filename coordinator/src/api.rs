@@ -2,3 +2,5 @@
 //! of its own, so that neither's certificates open the other.
 
 pub mod agent;
+
+pub mod operator;

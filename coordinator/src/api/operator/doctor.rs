@@ -1,0 +1,244 @@
+//! What the coordinator finds wrong with itself and its surroundings.
+
+use std::{path::Path, time::Duration};
+
+use calvin_engine::View;
+use calvin_model::{HumanDuration, InstanceId};
+use calvin_planner::{Life, SessionObserved};
+use calvin_proto::wire;
+
+use super::{OperatorParts, PROCESS, error::OperatorError};
+use crate::{runtime::wall_ms_now, store::History};
+
+/// Free space below this is a warning: the store and its history grow by megabytes a day, consoles
+/// by 10 MiB a machine.
+const FREE_BYTES: u64 = 512 * 1024 * 1024;
+/// A CA that ends sooner than this should be rotated now: certificates end with it.
+const CA_LEFT_MS: u64 = 30 * 86_400_000;
+/// Agents' clocks that are further away make certificates and logs hard to believe.
+const CLOCK_OFFSET_MS: u64 = 5_000;
+/// A provider that has not listed its machines for so long does not answer.
+const LIST_AGE: Duration = Duration::from_secs(15);
+/// Instances named in one finding.
+const NAMED: usize = 5;
+
+impl OperatorParts {
+    pub(super) async fn doctor(&self) -> Result<wire::DoctorReply, OperatorError> {
+        let view = self.desk.view();
+        let (history, data) = (self.history.clone(), self.store.clone());
+        let on_disk = tokio::task::spawn_blocking(move || [space(&data), chain(&history)]);
+        let mut checks = vec![
+            decides(&view),
+            self.authority(),
+            self.clock()?,
+            agents_clocks(&view),
+            provider(&view),
+            self.addresses(),
+            sessions(&view),
+            names(&view),
+            notices(&view),
+        ];
+        checks.extend(on_disk.await?);
+        // Stable: failed ones first, each group in the order above.
+        checks.sort_by_key(|check| check.ok);
+        Ok(wire::DoctorReply { checks })
+    }
+
+    fn authority(&self) -> wire::DoctorCheck {
+        let ca = self.identity.ca();
+        let left = ca
+            .trusted
+            .first()
+            .map_or(0, |ca| ca.until_wall_ms.saturating_sub(wall_ms_now()));
+        let found = format!(
+            "{} trusted, the newest for {} more days",
+            ca.trusted.len(),
+            left / 86_400_000
+        );
+        check("CA", left > CA_LEFT_MS, found, "calvin ca rotate")
+    }
+
+    fn clock(&self) -> Result<wire::DoctorCheck, OperatorError> {
+        let newest = self.history.newest(1, |_| true)?;
+        let last = newest.first().map_or(0, |(line, _)| line.line.wall_ms);
+        let now = wall_ms_now();
+        let found = if now >= last {
+            "goes forward".to_owned()
+        } else {
+            format!(
+                "{} behind the newest line of the history",
+                human_ms(last - now)
+            )
+        };
+        Ok(check(
+            "clock",
+            now >= last,
+            found,
+            "look at the machine's time synchronisation (chronyc tracking, timedatectl)",
+        ))
+    }
+
+    fn addresses(&self) -> wire::DoctorCheck {
+        let (ok, found) = match self.machines.capacity() {
+            Ok(capacity) => (
+                capacity.free > 0,
+                format!("{} of {} free", capacity.free, capacity.total),
+            ),
+            Err(error) => (false, format!("could not be counted: {error}")),
+        };
+        let advice = "give provider.process.network a larger network";
+        check("addresses", ok, found, advice)
+    }
+}
+
+fn check(name: &str, ok: bool, found: String, advice: &str) -> wire::DoctorCheck {
+    wire::DoctorCheck {
+        name: name.to_owned(),
+        ok,
+        found,
+        advice: if ok { String::new() } else { advice.to_owned() },
+    }
+}
+
+fn human_ms(ms: u64) -> String {
+    HumanDuration::from_millis(ms).to_string()
+}
+
+fn decides(view: &View) -> wire::DoctorCheck {
+    let found = match &view.held {
+        Some(held) => format!("holds: {}", held.reason),
+        None => format!("decides, in epoch {}", view.epoch.number),
+    };
+    let advice = "mend what the reason names; it goes on by itself";
+    check("engine", view.held.is_none(), found, advice)
+}
+
+fn space(store: &Path) -> wire::DoctorCheck {
+    let advice = "make room on the disk of the data directory";
+    match rustix::fs::statvfs(store) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let found = format!("{} MiB free", free / (1024 * 1024));
+            check("disk", free >= FREE_BYTES, found, advice)
+        }
+        Err(error) => check(
+            "disk",
+            false,
+            format!("could not be looked at: {error}"),
+            advice,
+        ),
+    }
+}
+
+fn chain(history: &History) -> wire::DoctorCheck {
+    let advice =
+        "somebody or something changed the store: compare with a backup before it is trusted";
+    match history.verify() {
+        Ok(lines) => check("history", true, format!("{lines} lines, unbroken"), advice),
+        Err(error) => check("history", false, error.to_string(), advice),
+    }
+}
+
+fn agents_clocks(view: &View) -> wire::DoctorCheck {
+    let offset = |seen: &calvin_planner::InstanceObserved| {
+        let report = &seen.agent.as_ref()?.report;
+        report.clock_offset_ms.map(i64::unsigned_abs)
+    };
+    let instances = &view.observed.instances;
+    let far: Vec<&InstanceId> = instances
+        .iter()
+        .filter(|(_, seen)| offset(seen).is_some_and(|ms| ms > CLOCK_OFFSET_MS))
+        .map(|(id, _)| id)
+        .collect();
+    let found = if far.is_empty() {
+        format!("within {} of this one", human_ms(CLOCK_OFFSET_MS))
+    } else {
+        format!("far from this one: {}", named(&far))
+    };
+    let advice = "look at the time synchronisation of those machines";
+    check("agents' clocks", far.is_empty(), found, advice)
+}
+
+fn provider(view: &View) -> wire::DoctorCheck {
+    let age = view.observed.provider_lists.get(PROCESS);
+    let faults: Vec<&InstanceId> = view
+        .observed
+        .instances
+        .iter()
+        .filter(|(_, seen)| seen.fault.is_some())
+        .map(|(id, _)| id)
+        .collect();
+    let (ok, found) = match age {
+        None => (false, "has not listed its machines yet".to_owned()),
+        Some(age) if *age > LIST_AGE => {
+            let age = human_ms(super::answer::ms(*age));
+            (false, format!("last listed its machines {age} ago"))
+        }
+        Some(_) if faults.is_empty() => (true, "lists its machines".to_owned()),
+        Some(_) => (
+            false,
+            format!("could not do something for {}", named(&faults)),
+        ),
+    };
+    let advice = "calvin instance show ID says what could not be done";
+    check("provider process", ok, found, advice)
+}
+
+fn sessions(view: &View) -> wire::DoctorCheck {
+    let silent = |id: &InstanceId| {
+        let seen = view.observed.instances.get(id);
+        !seen.is_some_and(|seen| matches!(seen.session, SessionObserved::Alive(_)))
+    };
+    let up: Vec<&InstanceId> = view
+        .fleets
+        .values()
+        .flat_map(|fleet| &fleet.instances)
+        .filter(|(_, instance)| instance.life == Life::Up)
+        .map(|(id, _)| id)
+        .collect();
+    let silent: Vec<&InstanceId> = up.iter().copied().filter(|id| silent(id)).collect();
+    let found = if silent.is_empty() {
+        format!("{} agents have one", up.len())
+    } else {
+        format!(
+            "{} of {} have none: {}",
+            silent.len(),
+            up.len(),
+            named(&silent)
+        )
+    };
+    let advice =
+        "calvin instance show ID says since when; calvin instance console ID shows its output";
+    check("sessions", silent.is_empty(), found, advice)
+}
+
+fn names(view: &View) -> wire::DoctorCheck {
+    let catalogue = view.observed.catalogue.values();
+    let mut behind: Vec<&InstanceId> = catalogue.flat_map(|fleet| &fleet.unconfirmed).collect();
+    behind.sort();
+    behind.dedup();
+    let found = if behind.is_empty() {
+        "every live agent serves the newest".to_owned()
+    } else {
+        format!("not served yet by {}", named(&behind))
+    };
+    let advice = "a moment after a change this is usual; later, look at those agents' logs";
+    check("names", behind.is_empty(), found, advice)
+}
+
+fn notices(view: &View) -> wire::DoctorCheck {
+    let found = match view.notices.first() {
+        None => "nothing to look at".to_owned(),
+        Some(first) => format!("{}: {first}", view.notices.len()),
+    };
+    check("notices", view.notices.is_empty(), found, "calvin status")
+}
+
+fn named(ids: &[&InstanceId]) -> String {
+    let shown: Vec<&str> = ids.iter().take(NAMED).map(|id| id.as_str()).collect();
+    let mut text = shown.join(", ");
+    if ids.len() > NAMED {
+        text.push_str(&format!(" and {} more", ids.len() - NAMED));
+    }
+    text
+}

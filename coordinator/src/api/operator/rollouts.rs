@@ -1,0 +1,166 @@
+//! Rollouts: plan, start, abort, roll back, undo; and the replacement of one instance.
+
+use calvin_planner::{Command, InstancePreview, RolloutPreview};
+use calvin_proto::wire::{
+    ChangeReply, InstanceRequest, PlanRolloutReply, PlanRolloutRequest, PlanStep, RolloutRequest,
+    StartRolloutRequest, WayBack,
+};
+
+use super::{
+    OperatorParts,
+    answer::{change, count, fleet, instance, ms},
+    error::OperatorError,
+};
+
+impl OperatorParts {
+    pub(super) fn plan_rollout(
+        &self,
+        request: &PlanRolloutRequest,
+    ) -> Result<PlanRolloutReply, OperatorError> {
+        let view = self.desk.view();
+        let (_, state) = fleet(&view, &request.fleet)?;
+        let build = self.build_for(&request.fleet, &request.image)?;
+        Ok(plan_reply(&calvin_planner::preview(state, &build)))
+    }
+
+    pub(super) async fn start_rollout(
+        &self,
+        request: StartRolloutRequest,
+        who: &str,
+    ) -> Result<ChangeReply, OperatorError> {
+        let order = Command::StartRollout {
+            fleet: self.known_fleet(&request.fleet)?,
+            build: self.build_for(&request.fleet, &request.image)?,
+            plan: (!request.plan.is_empty()).then_some(request.plan),
+        };
+        let outcome = self.desk.order(order, who).await?;
+        Ok(change(outcome, &request.fleet))
+    }
+
+    pub(super) async fn abort_rollout(
+        &self,
+        request: RolloutRequest,
+        who: &str,
+    ) -> Result<ChangeReply, OperatorError> {
+        let order = Command::Abort {
+            fleet: self.known_fleet(&request.fleet)?,
+            reason: reason(&request.reason, who),
+        };
+        let outcome = self.desk.order(order, who).await?;
+        Ok(change(outcome, &request.fleet))
+    }
+
+    pub(super) async fn roll_back(
+        &self,
+        request: RolloutRequest,
+        who: &str,
+    ) -> Result<ChangeReply, OperatorError> {
+        let order = Command::Rollback {
+            fleet: self.known_fleet(&request.fleet)?,
+            reason: reason(&request.reason, who),
+        };
+        let outcome = self.desk.order(order, who).await?;
+        Ok(change(outcome, &request.fleet))
+    }
+
+    pub(super) async fn undo_rollout(
+        &self,
+        request: RolloutRequest,
+        who: &str,
+    ) -> Result<ChangeReply, OperatorError> {
+        let order = Command::Undo {
+            fleet: self.known_fleet(&request.fleet)?,
+        };
+        let outcome = self.desk.order(order, who).await?;
+        Ok(change(outcome, &request.fleet))
+    }
+
+    pub(super) async fn replace_instance(
+        &self,
+        request: InstanceRequest,
+        who: &str,
+    ) -> Result<ChangeReply, OperatorError> {
+        let (fleet, id) = {
+            let view = self.desk.view();
+            let (fleet, _, id) = instance(&view, &request.instance)?;
+            (fleet.clone(), id)
+        };
+        let order = Command::ReplaceInstance {
+            instance: id,
+            reason: reason(&request.reason, who),
+        };
+        let outcome = self.desk.order(order, who).await?;
+        Ok(change(outcome, fleet.as_str()))
+    }
+}
+
+/// Longest reason that goes into the history: some sentences.
+const REASON_CHARACTERS: usize = 500;
+
+fn reason(given: &str, who: &str) -> String {
+    if given.trim().is_empty() {
+        return format!("ordered by {who}");
+    }
+    given.chars().take(REASON_CHARACTERS).collect()
+}
+
+fn plan_reply(preview: &RolloutPreview) -> PlanRolloutReply {
+    let nothing = if preview.waves.is_empty() {
+        let remarks = preview.remarks.join("; ");
+        if remarks.is_empty() {
+            "every instance runs it already".to_owned()
+        } else {
+            remarks
+        }
+    } else {
+        String::new()
+    };
+    let way_back = |way: &calvin_planner::WayBack| WayBack {
+        phase: way.phase.to_string(),
+        text: way.how.clone(),
+    };
+    PlanRolloutReply {
+        plan: preview.id.clone(),
+        from: preview
+            .from
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        to: preview.to.to_string(),
+        steps: steps(preview),
+        peak_extra: preview.peak_extra,
+        waves: count(preview.waves.len()),
+        duration_min_ms: ms(preview.min_duration),
+        duration_max_ms: preview.max_duration.map_or(0, ms),
+        ways_back: preview.ways_back.iter().map(way_back).collect(),
+        nothing,
+        remarks: preview.remarks.clone(),
+    }
+}
+
+fn steps(preview: &RolloutPreview) -> Vec<PlanStep> {
+    let step = |wave, one: &InstancePreview, action: &str| PlanStep {
+        wave,
+        instance: one.instance.to_string(),
+        action: action.to_owned(),
+        reason: one.reason.clone(),
+    };
+    let (replaced, kept): (Vec<_>, Vec<_>) = preview.instances.iter().partition(|one| one.replaced);
+    let mut replaced = replaced.into_iter();
+    let mut steps = Vec::new();
+    for (number, wave) in (1..).zip(&preview.waves) {
+        steps.extend((0..wave.greens).map(|_| PlanStep {
+            wave: number,
+            instance: String::new(),
+            action: "create".to_owned(),
+            reason: format!("to serve {}", preview.to),
+        }));
+        let blues = usize::try_from(wave.blues).unwrap_or(usize::MAX);
+        let blues = replaced.by_ref().take(blues);
+        steps.extend(blues.map(|one| step(number, one, "replace")));
+    }
+    // What a failed first rollout left belongs to no wave; it makes room for the next attempt.
+    steps.extend(replaced.map(|one| step(0, one, "replace")));
+    steps.extend(kept.into_iter().map(|one| step(0, one, "keep")));
+    steps
+}

@@ -1,0 +1,195 @@
+//! Streams that follow the engine: status, and one rollout until it has ended.
+//!
+//! Something is sent when something other than a time changed, at most five times a second; and at
+//! least each two seconds, so that times stay true and a dead client is noticed.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use calvin_engine::View;
+use calvin_proto::wire;
+use futures_util::Stream;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::{
+    OperatorParts,
+    answer::fleet,
+    error::OperatorError,
+    picture::{rollout_status, status},
+};
+
+/// A stream of answers.
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Least time between two answers: a screen shows no more.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Longest time between two answers.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// Answers on their way to a slow client; the newest picture is taken once there is room.
+const ANSWERS: usize = 1;
+
+/// What one look at a picture gives to a follower.
+enum Look<T> {
+    /// Send this and go on.
+    More(T),
+    /// Send this as the last.
+    Last(T),
+    /// There is nothing more to follow.
+    Gone,
+}
+
+impl OperatorParts {
+    pub(super) fn watch_status(
+        &self,
+        request: wire::StatusRequest,
+    ) -> Result<Answers<wire::StatusReply>, OperatorError> {
+        self.status(&request.fleet)?;
+        let environment = self.config.environment.to_string();
+        let look = move |view: &View| match status(&environment, view, &request.fleet) {
+            Ok(reply) => Look::More(reply),
+            // The one fleet that was watched is gone.
+            Err(_) => Look::Gone,
+        };
+        Ok(self.follow(look, still_status))
+    }
+
+    pub(super) fn watch_rollout(
+        &self,
+        request: wire::FleetRequest,
+    ) -> Result<Answers<wire::RolloutStatus>, OperatorError> {
+        let view = self.desk.view();
+        let (name, state) = fleet(&view, &request.fleet)?;
+        if state.rollout.is_none() {
+            return Err(OperatorError::NotNow {
+                message: format!("fleet {name} never had a rollout: there is nothing to watch"),
+            });
+        }
+        let name = name.clone();
+        let look = move |view: &View| {
+            let state = view.fleets.get(&name);
+            let rollout = state.and_then(|state| Some((state, state.rollout.as_ref()?)));
+            let Some((state, rollout)) = rollout else {
+                return Look::Gone;
+            };
+            let status = rollout_status(view, &name, state, rollout);
+            // What waits for this one to end is followed too.
+            if status.ended && state.next.is_none() {
+                Look::Last(status)
+            } else {
+                Look::More(status)
+            }
+        };
+        Ok(self.follow(look, still_rollout))
+    }
+
+    fn follow<T: Clone + PartialEq + Send + Sync + 'static>(
+        &self,
+        look: impl Fn(&View) -> Look<T> + Send + Sync + 'static,
+        still: fn(&T) -> T,
+    ) -> Answers<T> {
+        let (sender, answers) = mpsc::channel(ANSWERS);
+        let mut views = self.desk.views();
+        tokio::spawn(async move {
+            let mut last: Option<T> = None;
+            loop {
+                let view: Arc<View> = Arc::clone(&views.borrow_and_update());
+                let sent = match look(&view) {
+                    Look::More(answer) => {
+                        last = Some(still(&answer));
+                        sender.send(Ok(answer)).await
+                    }
+                    Look::Last(answer) => {
+                        // Who watched may be gone; either way this is the end.
+                        let _ = sender.send(Ok(answer)).await;
+                        return;
+                    }
+                    Look::Gone => return,
+                };
+                if sent.is_err() {
+                    return;
+                }
+                tokio::time::sleep(PAUSE).await;
+                let changed = async {
+                    loop {
+                        let now = look(&views.borrow_and_update());
+                        let differs = match &now {
+                            Look::More(answer) => last.as_ref() != Some(&still(answer)),
+                            Look::Last(_) | Look::Gone => true,
+                        };
+                        if differs || views.changed().await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    // After the longest pause the same is sent with its new times.
+                    _ = timeout(KEEPALIVE, changed) => {}
+                    () = sender.closed() => return,
+                }
+                if views.has_changed().is_err() {
+                    // The engine has ended; clients connect again to whom comes after.
+                    let status = Status::unavailable("the coordinator is stopping");
+                    let _ = sender.send(Err(status)).await;
+                    return;
+                }
+            }
+        });
+        Box::pin(ReceiverStream::new(answers))
+    }
+}
+
+/// A status without what changes by itself as time goes by.
+fn still_status(status: &wire::StatusReply) -> wire::StatusReply {
+    wire::StatusReply {
+        wall_ms: 0,
+        up_ms: 0,
+        fleets: status.fleets.iter().map(still_fleet).collect(),
+        ..status.clone()
+    }
+}
+
+fn still_fleet(fleet: &wire::FleetStatus) -> wire::FleetStatus {
+    wire::FleetStatus {
+        rollout: fleet.rollout.as_ref().map(still_rollout),
+        waiting: still_waiting(&fleet.waiting),
+        instances: fleet.instances.iter().map(still_instance).collect(),
+        ..fleet.clone()
+    }
+}
+
+fn still_rollout(rollout: &wire::RolloutStatus) -> wire::RolloutStatus {
+    wire::RolloutStatus {
+        phase_ms: 0,
+        total_ms: 0,
+        waiting: still_waiting(&rollout.waiting),
+        instances: rollout.instances.iter().map(still_instance).collect(),
+        ..rollout.clone()
+    }
+}
+
+/// Sentences about waiting tell durations; how many there are and what they lead to does not
+/// change by itself.
+fn still_waiting(waiting: &[wire::Waiting]) -> Vec<wire::Waiting> {
+    let still = |one: &wire::Waiting| wire::Waiting {
+        then: one.then.clone(),
+        ..wire::Waiting::default()
+    };
+    waiting.iter().map(still).collect()
+}
+
+fn still_instance(instance: &wire::InstanceStatus) -> wire::InstanceStatus {
+    let report = instance.report.as_ref().map(|report| wire::Report {
+        health: report.health,
+        generation_applied: report.generation_applied,
+        workload: report.workload,
+        ..wire::Report::default()
+    });
+    wire::InstanceStatus {
+        age_ms: 0,
+        report_age_ms: 0,
+        text: String::new(),
+        report,
+        ..instance.clone()
+    }
+}

@@ -1,0 +1,127 @@
+//! The way to the engine, which runs on a thread of its own: orders in, pictures out.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, TrySendError},
+    },
+    time::Duration,
+};
+
+use calvin_engine::{CommandError, View};
+use calvin_planner::{Command, CommandOutcome};
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
+
+/// Messages on their way to the engine. An order takes one commit (milliseconds), so this is more
+/// than a second of them; beyond, operators are told to try again.
+pub(super) const MESSAGES: usize = 64;
+/// Time for an order: the queue's orders before it, and a slow disk.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the engine's thread is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Something is new: look.
+    Poke,
+    /// An operator's order.
+    Order(Box<Ask>),
+    /// End.
+    Stop,
+}
+
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) order: Command,
+    pub(super) who: String,
+    pub(super) answer: oneshot::Sender<Result<CommandOutcome, CommandError>>,
+}
+
+/// Wakes the engine. Pokes that it has not seen yet count as one.
+#[derive(Debug, Clone)]
+pub struct Poke {
+    messages: SyncSender<Message>,
+    waiting: Arc<AtomicBool>,
+}
+
+impl Poke {
+    pub(super) fn new(messages: SyncSender<Message>, waiting: Arc<AtomicBool>) -> Self {
+        Self { messages, waiting }
+    }
+
+    /// Says that there is something to look at.
+    pub fn poke(&self) {
+        if !self.waiting.swap(true, Ordering::AcqRel) {
+            // A full queue wakes the engine as well, and one that ended needs no waking.
+            let _ = self.messages.try_send(Message::Poke);
+        }
+    }
+}
+
+/// Why an order was not taken, or is not known to have been.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The engine said no.
+    #[error(transparent)]
+    Engine(#[from] CommandError),
+    /// Too many orders wait already.
+    #[error("{MESSAGES} orders wait already: try again in a moment")]
+    Busy,
+    /// No answer came in time.
+    #[error("the order was not answered within {} s; whether it was taken is not known", ORDER_TIMEOUT.as_secs())]
+    NoAnswer,
+    /// The engine has ended.
+    #[error("the coordinator is stopping")]
+    Ended,
+}
+
+/// The operators' way to the engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    messages: SyncSender<Message>,
+    view: watch::Receiver<Arc<View>>,
+}
+
+impl Desk {
+    pub(super) fn new(messages: SyncSender<Message>, view: watch::Receiver<Arc<View>>) -> Self {
+        Self { messages, view }
+    }
+
+    /// The engine after its newest pass.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Each picture of the engine as it comes; those that nobody looked at in time are skipped.
+    #[must_use]
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// Hands an order of `who` to the engine. When it returns `Ok`, the order is durable.
+    ///
+    /// # Errors
+    /// The order was not taken, or that is not known.
+    pub async fn order(&self, order: Command, who: &str) -> Result<CommandOutcome, OrderError> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask {
+            order,
+            who: who.to_owned(),
+            answer,
+        };
+        match self.messages.try_send(Message::Order(Box::new(ask))) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(OrderError::Busy),
+            Err(TrySendError::Disconnected(_)) => return Err(OrderError::Ended),
+        }
+        match timeout(ORDER_TIMEOUT, answered).await {
+            Ok(Ok(outcome)) => Ok(outcome?),
+            Ok(Err(_)) => Err(OrderError::Ended),
+            Err(_) => Err(OrderError::NoAnswer),
+        }
+    }
+}
