@@ -2,4 +2,4 @@
 
 mod embedded;
 
-pub use embedded::{AgentNames, EmbeddedCatalogue, EpochNumber, NamesFeed};
+pub use embedded::{AgentNames, EmbeddedCatalogue, EpochNumber, NamesFeed, NamesPublisher};

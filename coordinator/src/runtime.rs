@@ -1,10 +1,20 @@
 //! Opens, wires and stops the parts of a coordinator.
 
 mod clock;
+mod coordinator;
 mod desk;
 mod engine;
+mod error;
+mod first_boot;
+mod health;
+mod listen;
+mod serve;
+mod signals;
 
 pub use clock::SystemClock;
 pub(crate) use clock::wall_ms_now;
 pub use desk::{Desk, OrderError, Poke};
 pub use engine::{EngineEnd, EngineThread};
+pub use error::ServeError;
+pub use serve::{Ready, run};
+pub use signals::told_to_end;

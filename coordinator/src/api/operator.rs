@@ -20,8 +20,8 @@ mod watch;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use crate::{
-    config::ServeConfig, identity::Identity, images::ImageStore, provider::Machines, runtime::Desk,
-    store::History,
+    api::agent::Agents, config::ServeConfig, identity::Identity, images::ImageStore,
+    provider::Machines, runtime::Desk, store::History,
 };
 
 pub use error::OperatorError;
@@ -36,6 +36,8 @@ pub struct OperatorParts {
     pub config: Arc<ServeConfig>,
     /// The way to the engine.
     pub desk: Desk,
+    /// The way to the agents.
+    pub agents: Agents,
     /// Who is who.
     pub identity: Identity,
     /// Recorded images.

@@ -31,6 +31,19 @@ mod tests;
 /// The newest snapshot, for who sends it to agents.
 pub type NamesFeed = watch::Receiver<Option<Arc<NamesSnapshot>>>;
 
+/// Where the catalogue publishes. It is made first: who sends snapshots to agents is also who knows
+/// which ones they serve, which the catalogue needs.
+#[derive(Debug, Clone, Default)]
+pub struct NamesPublisher(watch::Sender<Option<Arc<NamesSnapshot>>>);
+
+impl NamesPublisher {
+    /// Where the snapshots will come.
+    #[must_use]
+    pub fn feed(&self) -> NamesFeed {
+        self.0.subscribe()
+    }
+}
+
 /// Which snapshot each agent with a live session serves.
 pub trait AgentNames: Debug + Send {
     /// By instance; `None` where the agent has not reported one in this session.
@@ -64,7 +77,7 @@ pub struct EmbeddedCatalogue {
     ttl: Duration,
     epoch: EpochNumber,
     agents: Box<dyn AgentNames>,
-    sender: watch::Sender<Option<Arc<NamesSnapshot>>>,
+    publisher: NamesPublisher,
     /// As the engine set them since the start.
     fleets: BTreeMap<FleetName, BTreeMap<InstanceId, CatalogueEntry>>,
     hidden: BTreeSet<InstanceId>,
@@ -83,27 +96,26 @@ struct Published {
 }
 
 impl EmbeddedCatalogue {
-    /// An empty catalogue that publishes nothing yet, and where its snapshots will come.
+    /// An empty catalogue that publishes nothing yet.
     #[must_use]
     pub fn new(
         domain: &str,
         ttl: Duration,
         epoch: EpochNumber,
         agents: Box<dyn AgentNames>,
-    ) -> (Self, NamesFeed) {
-        let (sender, feed) = watch::channel(None);
-        let catalogue = Self {
+        publisher: NamesPublisher,
+    ) -> Self {
+        Self {
             domain: domain.to_owned(),
             ttl,
             epoch,
             agents,
-            sender,
+            publisher,
             fleets: BTreeMap::new(),
             hidden: BTreeSet::new(),
             published: BTreeMap::new(),
             number: 0,
-        };
-        (catalogue, feed)
+        }
     }
 
     /// What a snapshot made now would say, by fleet.
@@ -223,7 +235,7 @@ impl Catalogue for EmbeddedCatalogue {
             number: self.number,
         };
         tracing::debug!(%version, entries = entries.len(), "publishing names");
-        self.sender.send_replace(Some(Arc::new(NamesSnapshot {
+        self.publisher.0.send_replace(Some(Arc::new(NamesSnapshot {
             version,
             domain: self.domain.clone(),
             ttl: self.ttl,

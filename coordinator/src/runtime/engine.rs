@@ -4,7 +4,6 @@
 //! Its pictures go out through a watch channel, so that a slow reader never holds it up.
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +16,10 @@ use std::{
 use calvin_engine::{Engine, PassOutcome, PortSet, View};
 use tokio::sync::{oneshot, watch};
 
-use super::desk::{Ask, Desk, MESSAGES, Message, Poke};
+use super::{
+    desk::{Ask, Desk, MESSAGES, Message, Poke},
+    error::ServeError,
+};
 
 /// Longest time between two passes.
 const PASS_INTERVAL: Duration = Duration::from_millis(250);
@@ -80,7 +82,7 @@ impl EngineThread {
     }
 
     /// Starts the thread.
-    pub(super) fn start(self, engine: Engine<PortSet>) -> io::Result<Running> {
+    pub(super) fn start(self, engine: Engine<PortSet>) -> Result<Running, ServeError> {
         let (view, seen) = watch::channel(engine.view());
         let desk = Desk::new(self.sender.clone(), seen);
         let (end, ended) = oneshot::channel();
@@ -96,6 +98,10 @@ impl EngineThread {
             .spawn(move || {
                 // Nobody waits for the end when the whole process goes.
                 let _ = end.send(at_desk.run());
+            })
+            .map_err(|source| ServeError::System {
+                what: "a thread for the engine",
+                source,
             })?;
         Ok(Running {
             desk,

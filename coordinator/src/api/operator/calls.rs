@@ -1,5 +1,7 @@
 //! Every call of the service, with the role that it needs.
 
+use std::sync::Arc;
+
 use calvin_model::OperatorRole;
 use calvin_proto::wire::{self, operator_server::Operator};
 use tonic::{Request, Response, Status};
@@ -15,7 +17,7 @@ impl OperatorService {
         &self,
         request: Request<T>,
         role: OperatorRole,
-    ) -> Result<(Caller, T, &OperatorParts), Status> {
+    ) -> Result<(Caller, T, &Arc<OperatorParts>), Status> {
         let caller = self.parts.identity.caller(&request, role)?;
         Ok((caller, request.into_inner(), &self.parts))
     }

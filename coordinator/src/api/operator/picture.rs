@@ -18,7 +18,18 @@ use super::{
 impl OperatorParts {
     /// The state of everything, or of one fleet.
     pub(super) fn status(&self, only: &str) -> Result<wire::StatusReply, OperatorError> {
-        status(self.config.environment.as_str(), &self.desk.view(), only)
+        self.status_of(&self.desk.view(), only)
+    }
+
+    /// The state of everything in `view`, or of the fleet `only`.
+    pub(super) fn status_of(
+        &self,
+        view: &View,
+        only: &str,
+    ) -> Result<wire::StatusReply, OperatorError> {
+        let mut reply = status(self.config.environment.as_str(), view, only)?;
+        reply.notices.extend(self.agents.notices());
+        Ok(reply)
     }
 
     pub(super) fn show_instance(&self, id: &str) -> Result<wire::InstanceStatus, OperatorError> {
@@ -30,12 +41,7 @@ impl OperatorParts {
     }
 }
 
-/// The state of everything, or of the fleet `only`.
-pub(super) fn status(
-    environment: &str,
-    view: &View,
-    only: &str,
-) -> Result<wire::StatusReply, OperatorError> {
+fn status(environment: &str, view: &View, only: &str) -> Result<wire::StatusReply, OperatorError> {
     let mut fleets: Vec<wire::FleetStatus> = if only.is_empty() {
         let all = view.fleets.iter();
         all.map(|(name, state)| fleet_status(view, name, state))

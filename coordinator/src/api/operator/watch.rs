@@ -12,12 +12,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{
-    OperatorParts,
-    answer::fleet,
-    error::OperatorError,
-    picture::{rollout_status, status},
-};
+use super::{OperatorParts, answer::fleet, error::OperatorError, picture::rollout_status};
 
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -41,12 +36,12 @@ enum Look<T> {
 
 impl OperatorParts {
     pub(super) fn watch_status(
-        &self,
+        self: &Arc<Self>,
         request: wire::StatusRequest,
     ) -> Result<Answers<wire::StatusReply>, OperatorError> {
         self.status(&request.fleet)?;
-        let environment = self.config.environment.to_string();
-        let look = move |view: &View| match status(&environment, view, &request.fleet) {
+        let parts = Arc::clone(self);
+        let look = move |view: &View| match parts.status_of(view, &request.fleet) {
             Ok(reply) => Look::More(reply),
             // The one fleet that was watched is gone.
             Err(_) => Look::Gone,

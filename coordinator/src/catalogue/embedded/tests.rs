@@ -37,11 +37,14 @@ fn catalogue(epoch: Option<u64>) -> (EmbeddedCatalogue, NamesFeed, FakeAgents, E
         number.set(epoch);
     }
     let agents = FakeAgents::default();
-    let (catalogue, feed) = EmbeddedCatalogue::new(
+    let publisher = NamesPublisher::default();
+    let feed = publisher.feed();
+    let catalogue = EmbeddedCatalogue::new(
         "calvin.internal",
         Duration::from_secs(1),
         number.clone(),
         Box::new(agents.clone()),
+        publisher,
     );
     (catalogue, feed, agents, number)
 }
