@@ -86,13 +86,15 @@ impl OperatorParts {
         let (sender, answers) = mpsc::channel(ANSWERS);
         let mut views = self.desk.views();
         tokio::spawn(async move {
-            let mut last: Option<T> = None;
             loop {
                 let view: Arc<View> = Arc::clone(&views.borrow_and_update());
-                let sent = match look(&view) {
+                let shown = match look(&view) {
                     Look::More(answer) => {
-                        last = Some(still(&answer));
-                        sender.send(Ok(answer)).await
+                        let shown = still(&answer);
+                        if sender.send(Ok(answer)).await.is_err() {
+                            return;
+                        }
+                        shown
                     }
                     Look::Last(answer) => {
                         // Who watched may be gone; either way this is the end.
@@ -101,15 +103,12 @@ impl OperatorParts {
                     }
                     Look::Gone => return,
                 };
-                if sent.is_err() {
-                    return;
-                }
                 tokio::time::sleep(PAUSE).await;
                 let changed = async {
                     loop {
                         let now = look(&views.borrow_and_update());
                         let differs = match &now {
-                            Look::More(answer) => last.as_ref() != Some(&still(answer)),
+                            Look::More(answer) => shown != still(answer),
                             Look::Last(_) | Look::Gone => true,
                         };
                         if differs || views.changed().await.is_err() {
