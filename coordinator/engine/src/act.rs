@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use calvin_model::{CatalogueRole, FleetName, InstanceId};
-use calvin_planner::{Action, Plan};
+use calvin_planner::{Action, Instance, Plan};
 
 use crate::{
     decide::Decide,
@@ -85,12 +85,18 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         count
     }
 
-    /// Whether every provider has listed its machines in this run. Before, addresses are unknown
-    /// and the planner sets no roles: a snapshot would lack what the last run published.
+    /// Whether every provider of a fleet that clients find has listed its machines in this run.
+    /// Before, addresses are unknown and the planner sets no roles: a snapshot would lack what the
+    /// last run published. A provider that no fleet uses may be away.
     fn every_provider_listed(&self) -> bool {
         let listed = &self.observed.provider_lists;
-        let mut providers = self.ports.providers().into_iter();
-        providers.all(|(name, _)| listed.contains_key(name))
+        let is_found = |instance: &Instance| match instance.catalogue {
+            CatalogueRole::Absent => false,
+            CatalogueRole::Standby | CatalogueRole::Entered | CatalogueRole::Active => true,
+        };
+        self.fleets.values().all(|fleet| {
+            !fleet.instances.values().any(is_found) || listed.contains_key(&fleet.spec.provider)
+        })
     }
 
     /// Admits agents and aims probes by the committed state, when that changed. Before any

@@ -1,6 +1,7 @@
 //! The embedded catalogue: entries and hidden ones become snapshots, agents acknowledge them.
 //!
-//! The last snapshot is durable, so that a coordinator that starts again knows what clients see.
+//! Nothing of it is durable but what agents have stored: a coordinator that starts again knows
+//! nothing of what clients see until it has published anew.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,26 +11,34 @@ use calvin_model::{
 };
 use calvin_planner::CatalogueObserved;
 
-use crate::{event::Entries, fuse::Fuse};
+use crate::fuse::Fuse;
 
 /// How long clients may keep an answer.
 const TTL: Duration = Duration::from_secs(1);
 
-/// The catalogue.
+/// One fleet as it was published last.
+#[derive(Debug)]
+struct Published {
+    roles: BTreeMap<InstanceId, CatalogueRole>,
+    visible: Vec<CatalogueEntry>,
+    /// The snapshot that first said so.
+    number: u64,
+}
+
+/// The catalogue of one run of the coordinator.
 #[derive(Debug)]
 pub(crate) struct SimCatalogue {
-    entries: BTreeMap<FleetName, Entries>,
-    /// The entries of the newest snapshot, hidden ones too; durable.
-    durable: BTreeMap<FleetName, Entries>,
-    hidden: Vec<InstanceId>,
-    changed: bool,
-    /// The newest snapshot; durable.
-    pub(crate) snapshot: NamesSnapshot,
-    /// A snapshot was published that the world has not sent yet.
-    pub(crate) fresh: bool,
-    epoch: u64,
     fuse: Fuse,
-    /// What each live agent stored, by instance.
+    epoch: u64,
+    entries: BTreeMap<FleetName, Vec<CatalogueEntry>>,
+    hidden: Vec<InstanceId>,
+    published: BTreeMap<FleetName, Published>,
+    number: u64,
+    /// The newest snapshot of any run: what agents have, or will have.
+    pub(crate) snapshot: NamesSnapshot,
+    /// It was published in this pass, and the world has not sent it yet.
+    pub(crate) fresh: bool,
+    /// What each agent with a live session has said that it stored.
     pub(crate) stored: BTreeMap<InstanceId, Option<NamesVersion>>,
 }
 
@@ -37,10 +46,11 @@ impl SimCatalogue {
     pub(crate) fn new(fuse: Fuse) -> Self {
         Self {
             fuse,
+            epoch: 0,
             entries: BTreeMap::new(),
-            durable: BTreeMap::new(),
             hidden: Vec::new(),
-            changed: false,
+            published: BTreeMap::new(),
+            number: 0,
             snapshot: NamesSnapshot {
                 version: NamesVersion::default(),
                 domain: "sim.internal".to_owned(),
@@ -48,16 +58,16 @@ impl SimCatalogue {
                 entries: Vec::new(),
             },
             fresh: false,
-            epoch: 0,
             stored: BTreeMap::new(),
         }
     }
 
-    /// The process that held this is gone: only what is durable stays.
+    /// The process that held this is gone. What it had published is with the agents.
     pub(crate) fn crash(&mut self) {
-        self.entries.clone_from(&self.durable);
+        self.entries.clear();
         self.hidden.clear();
-        self.changed = true;
+        self.published.clear();
+        self.number = 0;
         self.fresh = false;
         self.stored.clear();
     }
@@ -67,47 +77,51 @@ impl SimCatalogue {
         self.epoch = epoch;
     }
 
-    fn is_shown(&self, instance: &InstanceId) -> bool {
-        !self.hidden.contains(instance)
+    /// The newest snapshot of this run.
+    pub(crate) fn newest(&self) -> Option<&NamesSnapshot> {
+        (self.number > 0).then_some(&self.snapshot)
+    }
+
+    fn visible(&self, entries: &[CatalogueEntry]) -> Vec<CatalogueEntry> {
+        let shown = |entry: &&CatalogueEntry| !self.hidden.contains(&entry.instance);
+        entries.iter().filter(shown).cloned().collect()
+    }
+
+    fn unconfirmed(&self, number: u64) -> Vec<InstanceId> {
+        let needed = NamesVersion {
+            epoch: self.epoch,
+            number,
+        };
+        self.stored
+            .iter()
+            .filter(|(_, stored)| stored.is_none_or(|stored| stored < needed))
+            .map(|(instance, _)| instance.clone())
+            .collect()
     }
 }
 
 impl Catalogue for SimCatalogue {
     fn set_roles(&mut self, fleet: &FleetName, entries: &[CatalogueEntry]) {
-        if self.fuse.burn() && self.entries.get(fleet).map(Vec::as_slice) != Some(entries) {
+        if self.fuse.burn() {
             self.entries.insert(fleet.clone(), entries.to_vec());
-            self.changed = true;
         }
     }
 
     fn set_visible(&mut self, hidden: &[InstanceId]) {
-        if self.hidden != hidden {
-            self.hidden = hidden.to_vec();
-            self.changed = true;
-        }
+        self.hidden = hidden.to_vec();
     }
 
     fn read_back(&self) -> BTreeMap<FleetName, CatalogueObserved> {
-        let newest = self.snapshot.version;
-        let behind = |stored: &Option<NamesVersion>| stored.is_none_or(|stored| stored < newest);
-        let unconfirmed: Vec<InstanceId> = self
-            .stored
-            .iter()
-            .filter(|(_, stored)| behind(stored))
-            .map(|(instance, _)| instance.clone())
-            .collect();
-        let mut fleets: BTreeMap<FleetName, CatalogueObserved> = BTreeMap::new();
-        for (fleet, entries) in &self.entries {
-            let seen = fleets.entry(fleet.clone()).or_default();
-            seen.unconfirmed.clone_from(&unconfirmed);
-            for entry in entries {
-                seen.roles.insert(entry.instance.clone(), entry.role);
-                if self.is_shown(&entry.instance) {
-                    seen.visible.push(entry.instance.clone());
-                }
-            }
-        }
-        fleets
+        let fleets = self.published.iter().map(|(fleet, published)| {
+            let visible = published.visible.iter();
+            let seen = CatalogueObserved {
+                roles: published.roles.clone(),
+                visible: visible.map(|entry| entry.instance.clone()).collect(),
+                unconfirmed: self.unconfirmed(published.number),
+            };
+            (fleet.clone(), seen)
+        });
+        fleets.collect()
     }
 
     fn list(&self) -> Vec<(InstanceId, CatalogueRole)> {
@@ -120,36 +134,43 @@ impl Catalogue for SimCatalogue {
 
     fn remove_ghost(&mut self, instance: &InstanceId) {
         for entries in self.entries.values_mut() {
-            let before = entries.len();
             entries.retain(|entry| entry.instance != *instance);
-            self.changed |= entries.len() != before;
         }
     }
 
     fn publish(&mut self) {
-        if !std::mem::take(&mut self.changed) || self.fuse.is_burnt() {
+        if self.fuse.is_burnt() {
             return;
         }
-        self.durable.clone_from(&self.entries);
-        let mut entries: Vec<CatalogueEntry> = self
-            .entries
-            .values()
-            .flatten()
-            .filter(|entry| self.is_shown(&entry.instance))
-            .cloned()
-            .collect();
-        entries.sort_by(|a, b| a.instance.cmp(&b.instance));
-        let last = self.snapshot.version;
-        let number = if last.epoch == self.epoch {
-            last.number + 1
-        } else {
-            1
-        };
+        let next = self.number + 1;
+        let mut changed = self.number == 0;
+        let mut published = BTreeMap::new();
+        for (fleet, entries) in &self.entries {
+            let visible = self.visible(entries);
+            let before = self.published.get(fleet);
+            let same = before.filter(|before| before.visible == visible);
+            changed |= same.is_none();
+            let fresh = Published {
+                roles: entries
+                    .iter()
+                    .map(|entry| (entry.instance.clone(), entry.role))
+                    .collect(),
+                visible,
+                number: same.map_or(next, |before| before.number),
+            };
+            published.insert(fleet.clone(), fresh);
+        }
+        self.published = published;
+        if !changed {
+            return;
+        }
+        self.number = next;
         self.snapshot.version = NamesVersion {
             epoch: self.epoch,
-            number,
+            number: next,
         };
-        self.snapshot.entries = entries;
+        let visible = self.published.values().flat_map(|fleet| &fleet.visible);
+        self.snapshot.entries = visible.cloned().collect();
         self.fresh = true;
     }
 }

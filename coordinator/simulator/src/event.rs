@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use calvin_lifecycle::HookRun;
-use calvin_model::{CatalogueEntry, InstanceId, WorkloadState};
+use calvin_model::{InstanceId, WorkloadState};
 use calvin_proto::wire;
 
 /// A machine, by its place in the world's list. Never used twice.
@@ -60,9 +60,6 @@ pub(crate) enum Event {
     /// The store works again.
     StoreWorks,
 }
-
-/// Entries of a fleet as handed to the catalogue.
-pub(crate) type Entries = Vec<CatalogueEntry>;
 
 /// The queue.
 #[derive(Debug, Default)]

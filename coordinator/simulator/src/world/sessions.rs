@@ -96,8 +96,8 @@ impl World {
     }
 
     pub(super) fn send_names(&mut self, session: Session) {
-        if self.catalogue.snapshot.version.epoch > 0 {
-            let names = ToAgent::Names(self.catalogue.snapshot.clone());
+        if let Some(names) = self.catalogue.newest() {
+            let names = ToAgent::Names(names.clone());
             self.send_to_agent(session, &names);
         }
     }
