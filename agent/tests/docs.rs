@@ -1,4 +1,9 @@
 //! The pages in `docs/` against the code: what they list is what there is.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "tests, and what they share"
+)]
 
 use calvin_model::{ImageManifest, Provision, parse_toml};
 

@@ -253,8 +253,13 @@ pub(crate) fn welcome(epoch: u64) -> wire::Welcome {
         capabilities: Vec::new(),
         epoch: Some(wire_epoch(epoch)),
         report_interval_ms: 200,
-        wall_ms: crate::clock::wall_ms(),
+        wall_ms: wall_ms(),
     }
+}
+
+fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(since.unwrap().as_millis()).unwrap()
 }
 
 pub(crate) fn wire_epoch(number: u64) -> wire::Epoch {
