@@ -1,19 +1,23 @@
 //! The audit: one JSON line in `audit.log` for each refusal and each act of an admin.
 //!
 //! Bounded, because strangers can make it grow: four full files are kept beside the one that is
-//! written. Every line goes to the coordinator's own log as well, for whoever collects that.
+//! written. Every line goes to the coordinator's own log as well, for whoever collects that. One
+//! address that is refused again and again is counted instead of written.
+
+mod flood;
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
 
+use self::flood::{Flood, Unwritten};
 use super::{Refusal, wall_ms};
 
 /// A full file: 40,000 lines of 200 bytes.
@@ -57,6 +61,7 @@ pub struct Audit {
     path: PathBuf,
     file_bytes: u64,
     open: Mutex<Open>,
+    flood: Mutex<Flood>,
 }
 
 #[derive(Debug)]
@@ -84,19 +89,56 @@ impl Audit {
             path,
             file_bytes,
             open: Mutex::new(open),
+            flood: Mutex::new(Flood::default()),
         })
     }
 
     /// Records that somebody was turned away.
     pub fn refused(&self, at: SystemTime, who: &str, from: &str, refusal: &Refusal) {
-        self.record(&AuditEntry {
-            wall_ms: wall_ms(at),
-            outcome: "refused".to_owned(),
-            what: refusal.word().to_owned(),
-            who: cut(who),
-            from: cut(from),
-            text: cut(&refusal.to_string()),
-        });
+        let at = wall_ms(at);
+        // By address without its port: each connection has another.
+        let address = from.rsplit_once(':').map_or(from, |(address, _)| address);
+        let (write, unwritten) = self.flood().count(at, refusal.word(), address);
+        self.rest(at, unwritten);
+        if write {
+            self.record(&AuditEntry {
+                wall_ms: at,
+                outcome: "refused".to_owned(),
+                what: refusal.word().to_owned(),
+                who: cut(who),
+                from: cut(from),
+                text: cut(&refusal.to_string()),
+            });
+        }
+    }
+
+    /// Writes what was only counted so far.
+    pub fn settle(&self, at: SystemTime) {
+        let unwritten = self.flood().take();
+        self.rest(wall_ms(at), unwritten);
+    }
+
+    fn rest(&self, wall_ms: u64, unwritten: Vec<Unwritten>) {
+        for Unwritten {
+            what,
+            address,
+            count,
+        } in unwritten
+        {
+            self.record(&AuditEntry {
+                wall_ms,
+                outcome: "refused".to_owned(),
+                what,
+                who: "many".to_owned(),
+                from: address,
+                text: format!("{count} more of the same were counted and not written"),
+            });
+        }
+    }
+
+    fn flood(&self) -> MutexGuard<'_, Flood> {
+        // Each count is whole at each step.
+        self.flood.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records what an admin, or an instance with the coordinator's consent, did.
@@ -183,29 +225,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_refusals_is_bounded_and_every_line_can_be_read() {
-        let data = tempfile::tempdir().unwrap();
+    fn the_files_are_bounded_and_every_line_can_be_read() {
         const SMALL: u64 = 64 * 1024;
+        let data = tempfile::tempdir().unwrap();
         let audit = Audit::with_files_of(SMALL, data.path()).unwrap();
-        let refusal = Refusal::Handshake {
-            reason: "ä\n".repeat(4096),
-        };
         for _ in 0..1000 {
-            audit.refused(SystemTime::now(), "somebody", "127.0.0.1:1", &refusal);
+            audit.done(SystemTime::now(), "ada", "ca_rotated", &"ä\n".repeat(4096));
         }
         let files: Vec<_> = fs::read_dir(data.path()).unwrap().collect();
         assert_eq!(files.len(), 5);
         for file in files {
-            let path = file.unwrap().path();
-            let text = fs::read_to_string(&path).unwrap();
+            let text = fs::read_to_string(file.unwrap().path()).unwrap();
             assert!(u64::try_from(text.len()).unwrap() <= SMALL);
-            for line in text.lines().take(3) {
+            for line in text.lines() {
                 let entry: AuditEntry = serde_json::from_str(line).unwrap();
                 assert_eq!(
                     (entry.what.as_str(), entry.outcome.as_str()),
-                    ("handshake", "refused")
+                    ("ca_rotated", "done")
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_stranger_who_knocks_for_ever_leaves_some_lines_and_a_count() {
+        let data = tempfile::tempdir().unwrap();
+        let audit = Audit::open(data.path()).unwrap();
+        let refusal = Refusal::Handshake {
+            reason: "the other side does not speak TLS".to_owned(),
+        };
+        for port in 0..10_000 {
+            let from = format!("192.0.2.1:{port}");
+            audit.refused(SystemTime::UNIX_EPOCH, "nobody", &from, &refusal);
+        }
+        audit.settle(SystemTime::UNIX_EPOCH);
+        let text = fs::read_to_string(data.path().join("audit.log")).unwrap();
+        assert_eq!(text.lines().count(), 61);
+        let last: AuditEntry = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert!(last.text.starts_with("9940 more"), "{last:?}");
+        assert_eq!(last.from, "192.0.2.1");
     }
 }

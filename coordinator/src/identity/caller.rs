@@ -5,7 +5,7 @@ use calvin_model::OperatorRole;
 use calvin_proto::transport::{PeerInfo, Shown};
 use tonic::{Request, Status, transport::server::UdsConnectInfo};
 
-use super::{Identity, Refusal, instances::Expired};
+use super::{Identity, Refusal, judge::Expired};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,11 +7,12 @@ use std::{
 };
 
 use calvin_model::{FleetName, InstanceId};
-use calvin_proto::transport::{PeerCertificate, PeerIdentity, PeerInfo, Shown};
+use calvin_proto::transport::{PeerIdentity, PeerInfo};
 
 use super::{
     Identity, IdentityError, Refusal, State,
     certificate::{self, Issued, Request},
+    judge::Expired,
     records::InstanceRecord,
     token, wall_ms,
 };
@@ -58,15 +59,6 @@ pub enum EnrolError {
     /// The coordinator could not.
     #[error(transparent)]
     Failed(#[from] IdentityError),
-}
-
-/// Whether a call may be made with an expired certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expired {
-    /// No.
-    Refused,
-    /// Yes: it is a renewal.
-    MayRenew,
 }
 
 impl InstanceRecord {
@@ -225,60 +217,6 @@ impl Identity {
         Ok(self.answer(&issued, at))
     }
 
-    /// The instance on the other side of a connection.
-    ///
-    /// # Errors
-    /// It showed no certificate, one of somebody else, an expired one where that is refused, or
-    /// that of an instance that is revoked or not known.
-    pub fn instance(
-        &self,
-        peer: &PeerInfo,
-        expired: Expired,
-    ) -> Result<(InstanceId, PeerCertificate), Refusal> {
-        let certificate = self.certificate(peer, expired)?;
-        let PeerIdentity::Instance { instance, .. } = &certificate.identity else {
-            return Err(Refusal::NotAnInstance {
-                who: certificate.identity.to_string(),
-            });
-        };
-        let instance = instance.clone();
-        match self.state().instances.get(&instance) {
-            None => Err(Refusal::InstanceUnknown {
-                instance: instance.to_string(),
-            }),
-            Some(record) if record.revoked => Err(Refusal::InstanceRetired { instance }),
-            Some(_) => Ok((instance, certificate)),
-        }
-    }
-
-    /// The certificate of a peer: of this environment, and alive.
-    pub(super) fn certificate(
-        &self,
-        peer: &PeerInfo,
-        expired: Expired,
-    ) -> Result<PeerCertificate, Refusal> {
-        let certificate = match &peer.shown {
-            Shown::Nothing => return Err(Refusal::CertificateMissing),
-            Shown::Unreadable(error) => return Err(Refusal::CertificateUnreadable(error.clone())),
-            Shown::Certificate(certificate) => certificate.as_ref().clone(),
-        };
-        let (ours, theirs) = (self.environment(), certificate.identity.environment());
-        if ours != theirs {
-            return Err(Refusal::EnvironmentForeign {
-                ours: ours.clone(),
-                theirs: theirs.to_string(),
-            });
-        }
-        let now = self.now();
-        if now < certificate.not_before {
-            return Err(Refusal::CertificateNotYetValid);
-        }
-        if now >= certificate.not_after && expired == Expired::Refused {
-            return Err(Refusal::CertificateExpired);
-        }
-        Ok(certificate)
-    }
-
     /// Revokes an instance's identity for good.
     ///
     /// # Errors
@@ -302,16 +240,6 @@ impl Identity {
         self.audit()
             .done(at, "coordinator", "instance_revoked", &text);
         Ok(())
-    }
-
-    /// Whether an instance can no longer get in: it is revoked, or was never given anything.
-    #[must_use]
-    pub fn is_revoked(&self, instance: &InstanceId) -> bool {
-        let state = self.state();
-        state
-            .instances
-            .get(instance)
-            .is_none_or(|record| record.revoked)
     }
 
     /// Every alarm.

@@ -122,6 +122,7 @@ impl Identity {
     /// Where files cannot be written; the next call tries again.
     pub fn maintain(&self) -> Result<(), IdentityError> {
         let at = self.now();
+        self.audit().settle(at);
         self.settle(&mut self.state(), at)
     }
 
