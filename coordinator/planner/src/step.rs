@@ -42,10 +42,10 @@ pub(crate) fn plan_fleet(
     arrive::step(&mut pass);
     delete::step(&mut pass);
     rollout::step(&mut pass);
+    start::step(&mut pass);
     unmanaged::step(&mut pass);
     repair::step(&mut pass);
     admit::step(&mut pass);
-    start::step(&mut pass);
     scale::step(&mut pass);
     drain::step(&mut pass);
     retire::step(&mut pass);

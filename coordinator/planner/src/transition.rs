@@ -1,6 +1,7 @@
 //! The one table of how a rollout's phase may change. Every pair of phase and cause is named, so
 //! that a new phase or a new cause does not compile until somebody has thought about each.
 
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -101,90 +102,7 @@ impl fmt::Display for Cause {
 /// # Errors
 /// Every pair that is not a row of the table.
 pub fn transition(from: Option<Phase>, cause: Cause) -> Result<Phase, IllegalTransition> {
-    use Phase as P;
-    let illegal = Err(IllegalTransition { from, cause });
-    let Some(phase) = from else {
-        return match cause {
-            Cause::Started => Ok(P::Provisioning),
-            Cause::AllHealthy
-            | Cause::GreenReplaced
-            | Cause::Soaked
-            | Cause::Switched
-            | Cause::SwitchedOnly
-            | Cause::NextWave
-            | Cause::Settled
-            | Cause::Baked
-            | Cause::Drained
-            | Cause::Retired
-            | Cause::GoBack
-            | Cause::Restored
-            | Cause::GivenUp
-            | Cause::FleetDeleted => illegal,
-        };
-    };
-    match cause {
-        Cause::Started => only(phase.ended(), P::Provisioning, illegal),
-        Cause::AllHealthy => only(phase == P::Provisioning, P::Soaking, illegal),
-        Cause::GreenReplaced => match phase {
-            P::Provisioning | P::Soaking => Ok(P::Provisioning),
-            P::Switching
-            | P::Settling
-            | P::Baking
-            | P::Draining
-            | P::Retiring
-            | P::RollingBack
-            | P::Done
-            | P::RolledBack
-            | P::Failed => illegal,
-        },
-        Cause::Soaked => only(phase == P::Soaking, P::Switching, illegal),
-        Cause::Switched => only(phase == P::Switching, P::Settling, illegal),
-        Cause::SwitchedOnly => only(phase == P::Switching, P::Done, illegal),
-        Cause::NextWave => match phase {
-            P::Switching | P::Retiring => Ok(P::Provisioning),
-            P::Provisioning
-            | P::Soaking
-            | P::Settling
-            | P::Baking
-            | P::Draining
-            | P::RollingBack
-            | P::Done
-            | P::RolledBack
-            | P::Failed => illegal,
-        },
-        Cause::Settled => only(phase == P::Settling, P::Baking, illegal),
-        Cause::Baked => only(phase == P::Baking, P::Draining, illegal),
-        Cause::Drained => only(phase == P::Draining, P::Retiring, illegal),
-        Cause::Retired => only(phase == P::Retiring, P::Done, illegal),
-        Cause::GoBack => match phase {
-            P::Provisioning | P::Soaking | P::Switching | P::Settling | P::Baking | P::Draining => {
-                Ok(P::RollingBack)
-            }
-            P::Retiring | P::RollingBack | P::Done | P::RolledBack | P::Failed => illegal,
-        },
-        Cause::Restored => only(phase == P::RollingBack, P::RolledBack, illegal),
-        Cause::GivenUp => match phase {
-            P::Provisioning | P::Soaking | P::Switching => Ok(P::Failed),
-            P::Settling
-            | P::Baking
-            | P::Draining
-            | P::Retiring
-            | P::RollingBack
-            | P::Done
-            | P::RolledBack
-            | P::Failed => illegal,
-        },
-        Cause::FleetDeleted => only(!phase.ended(), P::Failed, illegal),
-    }
-}
-
-/// The row of a cause that one phase, or all that have ended or have not, can meet.
-fn only(
-    met: bool,
-    to: Phase,
-    illegal: Result<Phase, IllegalTransition>,
-) -> Result<Phase, IllegalTransition> {
-    if met { Ok(to) } else { illegal }
+    table::row(from, cause).ok_or(IllegalTransition { from, cause })
 }
 
 /// The table as a Mermaid state diagram, for the documentation.
