@@ -1,6 +1,8 @@
 //! Random orders and random failures, in random order: every plan keeps every rule, the same input
 //! gives the same plan, and once the world is well again it comes to rest as it was wanted.
 
+use std::time::Duration;
+
 use calvin_model::{Health, InstanceId, image::Work};
 use calvin_planner::{Command, MachineState, PlanInput, check};
 use proptest::prelude::*;
@@ -153,6 +155,7 @@ fn strike(world: &mut World, blow: &Blow) {
         Blow::Recover => {
             for machine in world.machines.values_mut() {
                 machine.agent.forced = None;
+                machine.agent.drain_takes = Some(Duration::ZERO);
             }
         }
         Blow::SlowToDrain(index) => {
@@ -190,6 +193,8 @@ fn keeps_every_rule(world: &World) {
 fn cases() -> ProptestConfig {
     let mut config = ProptestConfig::default();
     config.cases = (config.cases / 4).max(1);
+    // A case that was found becomes a test with a name.
+    config.failure_persistence = None;
     config
 }
 

@@ -5,6 +5,7 @@ use calvin_model::fleet::OnDrainTimeout;
 
 use super::greens::blue;
 use crate::{
+    invariant::InvariantId,
     pass::Pass,
     plan::DeleteBasis,
     step::drain::{Drained, drained},
@@ -20,9 +21,14 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Drained::TimedOut(why) => match pass.state().spec.drain.on_timeout {
                 OnDrainTimeout::Force => {}
                 OnDrainTimeout::Hold => all = false,
-                OnDrainTimeout::Back => {
+                OnDrainTimeout::Back if blue_could_serve(pass) => {
                     pass.go_back(&format!("{id} is not drained in time: {why}"));
                     return;
+                }
+                OnDrainTimeout::Back => {
+                    let what = "it does not go back: no blue is known to be healthy".to_owned();
+                    pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, why);
+                    all = false;
                 }
             },
         }
@@ -34,4 +40,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         pass.retire(&id, DeleteBasis::Replaced, "green serves in its place");
     }
     pass.go(Cause::Drained, "blue has finished what it had");
+}
+
+fn blue_could_serve(pass: &Pass<'_>) -> bool {
+    blue(pass).iter().any(|id| pass.judged(id).serves())
 }
