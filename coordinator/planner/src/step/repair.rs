@@ -115,16 +115,17 @@ fn repair(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
         Purpose::Repair(old.clone()),
         &format!("in the place of {old}: {why}"),
     );
-    let switched = pass.state().switched();
-    let Some(rollout) = pass.running() else {
+    // Before the switch it is one of those that the wave replaces, as the lost one was.
+    if pass.state().switched() || pass.running().is_none() {
+        return;
+    }
+    let Some(rollout) = &mut pass.change().rollout else {
         return;
     };
-    // Before the switch it is one of those that the wave replaces, as the lost one was.
-    if !switched
-        && rollout.sets.blue.contains(old)
-        && let Some(rollout) = &mut pass.change().rollout
-    {
-        rollout.sets.blue.push(made);
+    for blue in &mut rollout.sets.blue {
+        if blue == old {
+            *blue = made.clone();
+        }
     }
 }
 
@@ -166,12 +167,20 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     }
 }
 
-/// Whether a fleet has its count without those that are to be replaced. While a rollout runs, its
-/// sets decide how many there are.
-fn enough(pass: &Pass<'_>) -> bool {
+/// Whether a fleet has its count without those that are to be replaced; while a rollout runs,
+/// without those of its sets that do not serve.
+pub(super) fn enough(pass: &Pass<'_>) -> bool {
     let state = pass.state();
-    let count = usize::try_from(state.spec.count).unwrap_or(usize::MAX);
-    state.running().is_none() && state.kept() >= count
+    let (kept, count) = match state.running() {
+        None => (state.kept(), state.spec.count),
+        Some(rollout) => {
+            let idle = state.not_to_serve();
+            let staying = state.instances.iter();
+            let staying = staying.filter(|(id, one)| !one.leaving() && !idle.contains(*id));
+            (staying.count(), rollout.count)
+        }
+    };
+    kept >= usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// Whether an instance was made for one that still waits for its replacement, and gets another.

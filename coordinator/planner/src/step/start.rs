@@ -2,7 +2,9 @@
 
 use calvin_model::{FleetName, RolloutId};
 
+use super::rollout;
 use crate::{
+    invariant::InvariantId,
     moment::Moment,
     pass::Pass,
     phase::Phase,
@@ -53,6 +55,7 @@ pub(crate) fn begin(state: &mut FleetState, start: Start<'_>) -> Option<RolloutI
 }
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
+    give_up_going_back(pass);
     let state = pass.state();
     if state.deleting || state.running().is_some() || state.next.is_none() {
         return;
@@ -72,5 +75,25 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     };
     if let Some(id) = begin(state, start) {
         pass.event(None, EventKind::Phase, format!("{id} starts: {text}"));
+        // Its first wave begins with it: in between, nobody would know who is to serve.
+        rollout::step(pass);
+    }
+}
+
+/// A rollback that would take away all that serves is held. Where a person wants another image
+/// meanwhile, that one replaces what is there, green and blue.
+fn give_up_going_back(pass: &mut Pass<'_>) {
+    let held = pass
+        .blocked
+        .iter()
+        .any(|(rule, _)| *rule == InvariantId::ServingCapacityNeverBelowMinimum);
+    let going_back = pass
+        .running()
+        .is_some_and(|rollout| rollout.phase == Phase::RollingBack);
+    if held && going_back && pass.state().next.is_some() {
+        pass.go(
+            Cause::GivenUp,
+            "blue cannot serve, and another image is wanted",
+        );
     }
 }

@@ -182,7 +182,7 @@ fn from_retiring(cause: C) -> Option<Phase> {
 fn from_rolling_back(cause: C) -> Option<Phase> {
     match cause {
         C::Restored => Some(RolledBack),
-        C::FleetDeleted => Some(Failed),
+        C::GivenUp | C::FleetDeleted => Some(Failed),
         C::Started
         | C::AllHealthy
         | C::GreenReplaced
@@ -194,8 +194,7 @@ fn from_rolling_back(cause: C) -> Option<Phase> {
         | C::Baked
         | C::Drained
         | C::Retired
-        | C::GoBack
-        | C::GivenUp => None,
+        | C::GoBack => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The whole table. A row that is missing here, or is too many, fails the test below.
-const ROWS: [(Option<Phase>, Cause, Phase); 34] = {
+const ROWS: [(Option<Phase>, Cause, Phase); 35] = {
     use Cause as C;
     use Phase as P;
     [
@@ -33,6 +33,7 @@ const ROWS: [(Option<Phase>, Cause, Phase); 34] = {
         (Some(P::Provisioning), C::GivenUp, P::Failed),
         (Some(P::Soaking), C::GivenUp, P::Failed),
         (Some(P::Switching), C::GivenUp, P::Failed),
+        (Some(P::RollingBack), C::GivenUp, P::Failed),
         (Some(P::Provisioning), C::FleetDeleted, P::Failed),
         (Some(P::Soaking), C::FleetDeleted, P::Failed),
         (Some(P::Switching), C::FleetDeleted, P::Failed),

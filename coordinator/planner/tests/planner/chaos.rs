@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId, image::Work};
-use calvin_planner::{Command, MachineState, PlanInput, check};
+use calvin_planner::{Command, MachineState, Phase, PlanInput, check};
 use proptest::prelude::*;
 
 use crate::world::{Behaviour, World, web};
@@ -233,6 +233,10 @@ proptest! {
                 break;
             }
             make_well(&mut world);
+            // Where the image to go back to is broken, a person has to choose another.
+            if second % 500 == 499 && world.phase() == Some(Phase::RollingBack) {
+                world.start("2.0").unwrap();
+            }
             world.tick();
         }
         prop_assert!(world.is_quiet(), "not quiet: {}", world.story());

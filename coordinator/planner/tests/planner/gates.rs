@@ -333,3 +333,34 @@ fn a_blue_that_was_lost_as_a_whole_is_made_again_before_green_leaves() {
     assert_eq!(world.active("1.0").len(), 2, "{}", world.story());
     assert!(world.is_quiet(), "{}", world.story());
 }
+
+#[test]
+fn a_way_back_to_a_broken_image_is_held_until_a_person_chooses_another() {
+    let mut world = served("count = 2");
+    let broken = world.active("1.0");
+    for id in &broken {
+        world.agent(id).forced = Some(Health::Unhealthy);
+    }
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let back = calvin_planner::Command::Rollback {
+        fleet: crate::world::web(),
+        reason: "by mistake".to_owned(),
+    };
+    world.order(&back).unwrap();
+    world.run_for(seconds(60));
+    assert!(held_by(
+        &world,
+        InvariantId::ServingCapacityNeverBelowMinimum
+    ));
+    assert_eq!(world.active("2.0").len(), 2);
+    world.start("3.0").unwrap();
+    while world.phase() != Some(Phase::Done) {
+        world.tick();
+        let serving = world.active("2.0").len() + world.active("3.0").len();
+        assert_eq!(world.report().serving.min(2), 2, "{}", world.story());
+        assert!(serving >= 2);
+    }
+    assert_eq!(world.active("3.0").len(), 2);
+    assert!(world.is_quiet(), "{}", world.story());
+}

@@ -14,6 +14,7 @@ use crate::{
     pass::Pass,
     plan::EventKind,
     state::{Life, NextRollout, Purpose},
+    step::repair::enough,
     transition::Cause,
 };
 
@@ -63,7 +64,9 @@ fn waits(pass: &mut Pass<'_>, ready: &[InstanceId], pending: &[InstanceId]) -> b
             || "nothing is left of blue".to_owned(),
             |id| format!("{id}: {}", why_not_healthy(pass, id)),
         );
-        let what = "green goes on serving: no blue is known to be healthy".to_owned();
+        let what = "green goes on serving, no blue is known to be healthy; a rollout of any image \
+                    goes on from here"
+            .to_owned();
         pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
         return true;
     }
@@ -88,7 +91,7 @@ fn restore(pass: &mut Pass<'_>) {
             pass.want(&id, Role::Active, None);
         }
     }
-    if staying == 0 {
+    if staying == 0 && !enough(pass) {
         make_again(pass);
     }
 }
