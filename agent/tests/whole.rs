@@ -4,6 +4,7 @@
     missing_docs,
     dead_code,
     unreachable_pub,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "tests, and what they share"
 )]
@@ -195,7 +196,7 @@ async fn a_machine_joins_serves_and_outlives_its_agent() {
     let address = machine.dns.ip().to_string();
     assert_eq!(
         look_up(&machine, "active.web.service.build.example.").await,
-        [address.clone()]
+        std::slice::from_ref(&address)
     );
 
     agent.signal(Signal::KILL).unwrap();
