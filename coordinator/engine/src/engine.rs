@@ -7,7 +7,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use calvin_model::{Epoch, FleetName, RunId};
-use calvin_planner::{FleetReport, FleetState, Moment, Next, Observed, PLANNER, Plan, PlanInput};
+use calvin_planner::{
+    FleetReport, FleetState, Moment, Next, Observed, PLANNER, Plan, PlanInput, invariant::check,
+};
 
 use crate::{
     act::Told,
@@ -47,6 +49,8 @@ pub struct Engine<P, D = Planner> {
     pub(crate) observed: Arc<Observed>,
     notices: Arc<Vec<Notice>>,
     passes: u64,
+    /// Rules that plans of this run broke.
+    breaches: u64,
     view: Arc<View>,
 }
 
@@ -127,6 +131,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             wall_ms,
             revision,
             held: None,
+            breaches: 0,
             fleets: Arc::clone(&fleets),
             reports: Arc::default(),
             observed: Arc::default(),
@@ -151,6 +156,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             observed: Arc::default(),
             notices: Arc::default(),
             passes: 0,
+            breaches: 0,
             view: Arc::new(view),
         })
     }
@@ -179,7 +185,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let watching_for = self.clock.look(now);
         let Look {
             observed,
-            notices,
+            mut notices,
             ghosts,
         } = look(
             &mut self.ports,
@@ -194,12 +200,18 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             return self.resting();
         }
         let moment = self.clock.advance(now);
-        let plan = self.decide.plan(&PlanInput {
+        let input = PlanInput {
             now: moment,
             seed: self.random.u64(..),
             fleets: &self.fleets,
             observed: &self.observed,
-        });
+        };
+        let plan = self.decide.plan(&input);
+        // Counted and shown, in production too. What must not happen in any case is refused again
+        // before it is carried out.
+        let broken = check(&input, &plan);
+        self.breaches += broken.len() as u64;
+        notices.extend(broken.into_iter().map(Notice::Breach));
         let changed = match self.commit_plan(&plan, moment) {
             Ok(changed) => changed,
             Err(NotCommitted(error)) => {
@@ -208,7 +220,6 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                 return self.resting();
             }
         };
-        let mut notices = notices;
         let actions = self.act(&plan, &ghosts, &mut notices);
         let reports = plan.fleets.into_iter();
         self.reports = Arc::new(reports.map(|(name, fleet)| (name, fleet.report)).collect());
@@ -358,6 +369,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             wall_ms: self.ports.clock().wall_ms(),
             revision: self.revision,
             held: self.hold.shown().cloned(),
+            breaches: self.breaches,
             fleets: Arc::clone(&self.fleets),
             reports: Arc::clone(&self.reports),
             observed: Arc::clone(&self.observed),

@@ -138,7 +138,6 @@ pub(crate) fn look<P: Ports>(
         ..
     } = machines;
     notices.extend(by_instance.into_iter().map(stray));
-    notices.sort();
     Look {
         observed: Observed {
             instances,

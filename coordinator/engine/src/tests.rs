@@ -205,7 +205,8 @@ fn a_machine_is_deleted_only_on_the_committed_basis() {
     let view = engine.view();
     let refused = view.notices.iter().filter(|notice| match notice {
         Notice::Refused { .. } => true,
-        Notice::Stray { .. }
+        Notice::Breach(_)
+        | Notice::Stray { .. }
         | Notice::Doubled { .. }
         | Notice::Alarm { .. }
         | Notice::NoProvider { .. }

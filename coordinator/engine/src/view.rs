@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use calvin_model::{Epoch, FleetName, InstanceId};
-use calvin_planner::{FleetReport, FleetState, MachineState, Moment, Observed};
+use calvin_planner::{
+    FleetReport, FleetState, MachineState, Moment, Observed, invariant::Violation,
+};
 
 use crate::{hold::Held, ports::Revision};
 
@@ -24,6 +26,9 @@ pub struct View {
     pub revision: Revision,
     /// Why nothing is decided now, if nothing is.
     pub held: Option<Held>,
+    /// How often a plan of this run broke a rule of the planner: a fault of ours, never of what
+    /// it saw.
+    pub breaches: u64,
     /// The committed state.
     pub fleets: Arc<BTreeMap<FleetName, FleetState>>,
     /// The newest report of each fleet; while held, that of before.
@@ -35,7 +40,7 @@ pub struct View {
 }
 
 /// Something that a person should look at. None of it is acted on.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// A machine with our tag that nobody intended. It is shown, never removed.
     Stray {
@@ -76,6 +81,8 @@ pub enum Notice {
         /// The image.
         image: String,
     },
+    /// A plan that breaks a rule of the planner.
+    Breach(Violation),
     /// An action whose preconditions do not hold in the committed state; it was not carried out.
     /// The planner never plans one, so this is a fault of ours.
     Refused {
@@ -125,6 +132,7 @@ impl fmt::Display for Notice {
                 f,
                 "the catalogue of fleet {fleet} is left as it is: image {image} is not recorded here"
             ),
+            Self::Breach(violation) => write!(f, "a plan breaks {violation}; please report this"),
             Self::Refused { what, why } => {
                 write!(f, "not carried out: {what}: {why}; please report this")
             }

@@ -24,6 +24,9 @@ pub enum Rule {
     NoMachineDeletedThatClientsFind,
     /// A fleet never has more machines than two sets and what repairs them.
     MachinesBounded,
+    /// The world is asked for a machine only with a committed intent, and to delete one only with
+    /// its removal committed.
+    OnlyCommittedReachesTheWorld,
     /// Once all is quiet, there is one machine for each record, and no other.
     NothingLeakedOnceQuiet,
     /// Once all is quiet, the fleet is as it is wanted.
@@ -42,6 +45,7 @@ impl fmt::Display for Rule {
             | Self::LastEntryThatAnswersStays
             | Self::NoMachineDeletedThatClientsFind
             | Self::MachinesBounded
+            | Self::OnlyCommittedReachesTheWorld
             | Self::NothingLeakedOnceQuiet
             | Self::EndsAsWanted
             | Self::NothingOfOursIsRefused => fmt::Debug::fmt(self, f),
@@ -79,12 +83,13 @@ pub(crate) struct Violations {
     pub(crate) list: Vec<Violation>,
 }
 
-/// More are not kept: the first ones tell what is wrong.
-const KEPT: usize = 32;
+/// More of one rule are not kept: the first ones tell what is wrong.
+const KEPT: usize = 4;
 
 impl Violations {
     pub(crate) fn add(&mut self, at: Duration, rule: Rule, text: String) {
-        if self.list.len() < KEPT {
+        let kept = self.list.iter().filter(|broken| broken.rule == rule);
+        if kept.count() < KEPT {
             self.list.push(Violation { at, rule, text });
         }
     }

@@ -195,6 +195,9 @@ fn check_pass<D: Decide>(engine: &mut Engine<&mut World, D>, outcome: PassOutcom
             Notice::Refused { .. } => {
                 world.broken(Rule::NothingOfOursIsRefused, notice.to_string());
             }
+            Notice::Breach(breach) => {
+                world.broken(Rule::Planner(breach.invariant), breach.text.clone());
+            }
             Notice::Stray { .. } | Notice::Doubled { .. } => {
                 world.note(format_args!("notice: {notice}"));
             }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use calvin_engine::ports::{CreateOrder, Machine as Listed};
 use calvin_model::{BootId, CatalogueRole, Epoch, InstanceId, NamesSnapshot};
-use calvin_planner::{DeleteBasis, InvariantId, Life, MachineState, ProviderFault};
+use calvin_planner::{DeleteBasis, Life, MachineState, ProviderFault};
 use calvin_proto::convert::{Order, ToAgent};
 
 use super::World;
@@ -99,8 +99,7 @@ impl World {
         let record = self.record_life(instance);
         if !matches!(record, Some(Life::Making | Life::Up)) {
             let text = format!("{instance} is made, its record is {record:?}");
-            let invariant = InvariantId::OneMachinePerIntent;
-            self.broken(Rule::Planner(invariant), text);
+            self.broken(Rule::OnlyCommittedReachesTheWorld, text);
         }
         if self.by_instance.contains_key(instance) {
             return;
@@ -174,8 +173,7 @@ impl World {
         let record = self.record_life(instance);
         if record != Some(Life::Retiring(basis.clone())) {
             let text = format!("{instance} is deleted, its record is {record:?}");
-            let invariant = InvariantId::NoDeleteWithoutTwoSourcesOrOrder;
-            self.broken(Rule::Planner(invariant), text);
+            self.broken(Rule::OnlyCommittedReachesTheWorld, text);
         }
         let entries = &self.catalogue.snapshot.entries;
         if entries.iter().any(|entry| entry.instance == *instance) {
