@@ -26,6 +26,7 @@ mod reference;
 mod render;
 mod rollout;
 mod screen;
+mod serve;
 mod setting;
 mod status;
 mod style;
@@ -78,6 +79,7 @@ fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
         Command::Doctor => asking()?.block_on(doctor::run(setting)),
         Command::Context(command) => context::run(command, setting),
         Command::Completions(arguments) => completions::run(&arguments, setting),
+        Command::Serve(arguments) => serving()?.block_on(serve::run(arguments, setting)),
         Command::Demo(arguments) => serving()?.block_on(demo::run(arguments, setting)),
         Command::Workload(command) => {
             serving()?

@@ -13,6 +13,7 @@ use super::{
     instance::InstanceCommand,
     operator::OperatorCommand,
     rollout::{BackArguments, RolloutCommand},
+    serve::ServeArguments,
     setting::Global,
     status::StatusArguments,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// See it work: five acts on this machine, in under a minute, with nothing left behind.
     Demo(DemoArguments),
+    /// Run a coordinator.
+    Serve(ServeArguments),
     /// What is wrong, since when, what happens next, and what to type.
     Status(StatusArguments),
     /// Fleets: how many instances of which image.

@@ -1,0 +1,137 @@
+//! `calvin serve`: runs a coordinator until it is told to end.
+
+mod logs;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    exit::Exit,
+    failure::Failure,
+    setting::Setting,
+    style::{Canvas, Tone},
+    target::SOCKET_DEFAULT,
+};
+use crate::{
+    config::{self, ServeConfig},
+    runtime::{self, Ready},
+};
+
+/// Where the configuration is, if nobody says otherwise.
+const CONFIG_DEFAULT: &str = "/etc/calvin/calvin.toml";
+
+/// Arguments of `calvin serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// The coordinator's configuration.
+    #[arg(long, value_name = "FILE", default_value = CONFIG_DEFAULT, conflicts_with = "dev")]
+    config: PathBuf,
+    /// An environment on this machine to try things in, without a file written by hand.
+    #[arg(long)]
+    dev: bool,
+    /// Where --dev keeps its data; `~/.local/state/calvin/dev` unless given.
+    #[arg(long, value_name = "DIRECTORY", requires = "dev")]
+    data: Option<PathBuf>,
+}
+
+/// Runs a coordinator.
+pub(crate) async fn run(arguments: ServeArguments, setting: &Setting) -> Result<Exit, Failure> {
+    let config = configuration(&arguments)?;
+    logs::to_standard_error(&config.log)?;
+    let failed = |error: runtime::ServeError| {
+        Failure::new(Exit::Failed, "the coordinator could not go on").because(error)
+    };
+    let shutdown = runtime::told_to_end().map_err(failed)?;
+    let environment = config.environment.to_string();
+    let say = |ready: &Ready| {
+        let view = ReadyView::new(ready);
+        // Nobody needs to read it: the coordinator serves all the same.
+        let _ = setting
+            .screen
+            .show(&view, |view, canvas| text(view, setting, canvas));
+    };
+    runtime::run(config, say, shutdown).await.map_err(failed)?;
+    setting.screen.remark(&format!(
+        "[{environment}] the coordinator has ended; its machines and their agents go on"
+    ));
+    Ok(Exit::Done)
+}
+
+fn configuration(arguments: &ServeArguments) -> Result<ServeConfig, Failure> {
+    if arguments.dev {
+        return config::dev(arguments.data.clone()).map_err(|error| {
+            Failure::new(Exit::Usage, "could not prepare an environment to try").because(error)
+        });
+    }
+    ServeConfig::load(&arguments.config).map_err(|error| {
+        Failure::new(Exit::Usage, "could not start a coordinator")
+            .because(error)
+            .next("another file is named by --config; --dev needs none")
+    })
+}
+
+/// Where a coordinator that is ready is reached, as JSON.
+#[derive(Debug, Serialize)]
+struct ReadyView {
+    environment: String,
+    version: &'static str,
+    epoch: u64,
+    socket: PathBuf,
+    agents: String,
+    operators: Option<String>,
+    http: Option<String>,
+}
+
+impl ReadyView {
+    fn new(ready: &Ready) -> Self {
+        Self {
+            environment: ready.environment.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            epoch: ready.epoch,
+            socket: ready.socket.clone(),
+            agents: ready.agents.to_string(),
+            operators: ready.operators.map(|address| address.to_string()),
+            http: ready.http.map(|address| address.to_string()),
+        }
+    }
+}
+
+fn text(view: &ReadyView, setting: &Setting, canvas: Canvas) -> String {
+    let heading = canvas
+        .paint
+        .tone(Tone::Bold, &format!("[{}]", view.environment));
+    let mut text = format!(
+        "{heading} coordinator {} is ready (epoch {})\n",
+        view.version, view.epoch
+    );
+    let mut line = |label: &str, value: &str| {
+        text.push_str(&canvas.labelled(LABEL, &format!("  {label}"), Tone::Dim, value));
+    };
+    line("socket", &view.socket.display().to_string());
+    line("agents", &view.agents);
+    if let Some(operators) = &view.operators {
+        line("operators", operators);
+    }
+    if let Some(http) = &view.http {
+        line("health", &format!("http://{http}/healthz"));
+    }
+    line("ask it", &ask(&view.socket, setting));
+    line("end it", "Ctrl-C or SIGTERM; its machines go on");
+    text
+}
+
+/// Columns of the labels.
+const LABEL: usize = 13;
+
+/// The shortest command that asks exactly this coordinator.
+fn ask(socket: &Path, setting: &Setting) -> String {
+    let found = setting.target().ok();
+    let found = found.as_ref().and_then(|target| target.socket());
+    if found == Some(socket) || socket == Path::new(SOCKET_DEFAULT) {
+        "calvin status".to_owned()
+    } else {
+        format!("calvin --socket {} status", socket.display())
+    }
+}
