@@ -1,6 +1,6 @@
 //! Decides what every fleet needs next. Pure: no clock, no IO, no global state, no hash maps.
 //!
-//! [`plan`] sees the durable state of all fleets, the newest observations, each with its age, and
+//! [`plan()`] sees the durable state of all fleets, the newest observations, each with its age, and
 //! the moment on the decision clock. It returns the next durable state, actions that leave the
 //! executor no choice, what goes into the history, and a report of what it waits for. The same
 //! input gives the same plan, so a decision can be tested, replayed and explained.
