@@ -456,3 +456,19 @@ fn a_request_that_carries_nothing_of_its_connection_is_refused() {
     );
     assert_eq!(bench.audit().len(), 1);
 }
+
+#[test]
+fn every_word_of_the_audit_is_documented() {
+    // The words stand in one place, as string literals of `Refusal::word`.
+    let source = include_str!("refusal.rs");
+    let documented = include_str!("../../docs/identity.md");
+    let words: Vec<&str> = source
+        .split("=> \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(words.len() > 20, "{words:?}");
+    for word in words {
+        assert!(documented.contains(&format!("`{word}`")), "{word}");
+    }
+}
