@@ -91,6 +91,7 @@ pub fn run(root: &Path) -> Result<(), RunError> {
     let sockets = DnsSockets::inherited();
     let machine = Provisioned::load(root)?;
     disk::make_private_dir(&machine.files.state())?;
+    disk::make_private_dir(&machine.files.run())?;
     let _lock = lock(&machine)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()

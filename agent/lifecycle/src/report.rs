@@ -26,6 +26,15 @@ pub(crate) struct Reporting {
     sent_at: Duration,
 }
 
+/// Whether it was said which checks are to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChecksTold {
+    Never,
+    Yes,
+    /// It was, and all of them must begin anew.
+    Again,
+}
+
 impl Reporting {
     /// A new session has heard nothing yet.
     pub(crate) fn forget_sent(&mut self) {
@@ -74,7 +83,15 @@ impl Lifecycle {
         } else {
             Vec::new()
         };
-        if counting == self.counting && self.checks_told {
+        match self.checks_told {
+            ChecksTold::Yes if counting == self.counting => return,
+            // Stopped first, so that they all begin at once.
+            ChecksTold::Again => outputs.push(Output::RunChecks(Vec::new())),
+            ChecksTold::Yes | ChecksTold::Never => {}
+        }
+        if counting == self.counting {
+            self.checks_told = ChecksTold::Yes;
+            outputs.push(Output::RunChecks(counting));
             return;
         }
         for (index, check) in self.checks.iter_mut().enumerate() {
@@ -83,7 +100,7 @@ impl Lifecycle {
             }
         }
         self.health.start_role();
-        self.checks_told = true;
+        self.checks_told = ChecksTold::Yes;
         self.counting.clone_from(&counting);
         outputs.push(Output::RunChecks(counting));
     }

@@ -2,7 +2,7 @@
 
 use calvin_model::{Role, WorkloadState, image::Work};
 
-use crate::{lifecycle::Lifecycle, output::Output};
+use crate::{lifecycle::Lifecycle, output::Output, report::ChecksTold};
 
 /// What the runner was told last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +58,18 @@ impl Lifecycle {
         if self.workload == Some(state) {
             return;
         }
-        // What the checks said was about a process that is no more.
-        if matches!(state, WorkloadState::Starting | WorkloadState::Backoff) {
-            self.forget_checks();
+        // What the checks said was about a process that is no more; what they say of the new one
+        // is wanted soon.
+        match state {
+            WorkloadState::Starting => {
+                self.forget_checks();
+                self.checks_told = ChecksTold::Again;
+            }
+            WorkloadState::Backoff => self.forget_checks(),
+            WorkloadState::NotWanted
+            | WorkloadState::Running
+            | WorkloadState::Stopping
+            | WorkloadState::Stopped => {}
         }
         self.workload = Some(state);
         self.workload_changed = self.now;

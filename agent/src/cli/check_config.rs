@@ -1,10 +1,7 @@
 //! `calvin-agent check-config`: reads the files that people write for a machine and says where
 //! they are wrong, without touching anything.
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use calvin_model::{ConfigError, ImageManifest, Provision};
 use serde::Serialize;
@@ -53,12 +50,12 @@ pub(super) fn run(files: &[PathBuf], output: Output) -> Exit {
             files: &checked,
         }),
         Output::Text => {
-            let mut text = String::new();
-            for file in &checked {
-                // Writing to a string cannot fail.
-                let _ = writeln!(text, "{}", file.shown);
+            for file in checked.iter().filter(|file| !file.ok) {
+                render::problem(&file.shown);
             }
-            render::text(text.trim_end())
+            let right = checked.iter().filter(|file| file.ok);
+            let lines: Vec<_> = right.map(|file| format!("{}\n", file.shown)).collect();
+            render::bytes(lines.concat().as_bytes())
         }
     };
     if ok { written } else { Exit::Config }

@@ -34,8 +34,12 @@ pub(super) fn json(value: &impl Serialize) -> Exit {
 
 /// Writes an error with its whole chain of causes, and gives back `exit`.
 pub(super) fn failure(error: &(dyn Error + 'static), exit: Exit) -> Exit {
-    let line = chain(error);
-    // Nothing is left to tell a failure to write to standard error to.
-    let _ = writeln!(io::stderr().lock(), "error: {line}");
+    problem(&chain(error));
     exit
+}
+
+/// Writes what is wrong to standard error.
+pub(super) fn problem(words: &str) {
+    // Nothing is left to tell a failure to write to standard error to.
+    let _ = writeln!(io::stderr().lock(), "error: {words}");
 }

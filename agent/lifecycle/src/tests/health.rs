@@ -53,6 +53,18 @@ fn a_workload_that_died_must_pass_its_checks_anew() {
 }
 
 #[test]
+fn the_checks_of_a_workload_that_starts_again_begin_at_once() {
+    let mut machine = Machine::joined(&spec(&[BOOT_WORK, CHECK]));
+    let outputs = machine.put(Input::Workload(WorkloadState::Starting));
+    let told: Vec<_> = outputs
+        .iter()
+        .filter(|output| matches!(output, Output::RunChecks(_)))
+        .collect();
+    let expected = [Output::RunChecks(Vec::new()), Output::RunChecks(vec![0])];
+    assert_eq!(told, expected.iter().collect::<Vec<_>>());
+}
+
+#[test]
 fn each_role_has_its_own_checks_and_what_begins_to_count_starts_anew() {
     let mut machine = Machine::joined(&spec(&[PULLED_WORK, STANDBY_CHECK, ACTIVE_CHECK]));
     machine.want(1, Role::Standby);
