@@ -167,3 +167,63 @@ async fn a_workload_that_ends_by_itself_is_started_again() {
         "the machine was replaced"
     );
 }
+
+#[tokio::test]
+async fn agents_killed_while_they_enrol_enrol_in_the_end_and_raise_no_alarm() {
+    let environment = Environment::start().await;
+    environment.add_web_images(&[("1.0", "")]).await;
+    let fleet = Fleet {
+        healthy_deadline: "30s",
+        ..Fleet::new("web", "web@1.0", 3)
+    };
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    // Kills come at every moment of the first second of each agent.
+    let start = Instant::now();
+    let mut kills = 0_u32;
+    while start.elapsed() < Duration::from_secs(4) || kills < 4 {
+        for pid in environment.processes("web", "run").into_values() {
+            processes::signal(pid, Signal::SIGKILL);
+            kills += 1;
+        }
+        sleep(Duration::from_millis(u64::from(kills * 7 % 90))).await;
+    }
+    assert!(kills > 3, "{kills} agents were killed");
+    let instances = environment.until_whole("web", 3).await;
+    let alarms: Vec<_> = instances
+        .iter()
+        .filter(|one| !one.alarm.is_empty())
+        .collect();
+    assert!(alarms.is_empty(), "{alarms:?}");
+}
+
+#[tokio::test]
+async fn an_instance_without_an_agent_serves_until_its_replacement_does() {
+    let environment = Environment::start().await;
+    environment.add_web_images(&[("1.0", "")]).await;
+    let fleet = Fleet {
+        unmanaged_after: "4s",
+        silent_after: "10m",
+        ..Fleet::new("web", "web@1.0", 3)
+    };
+    environment.bring_up(&fleet).await;
+    environment.bring_up_client().await;
+    let before = environment.processes("web", "workload");
+    let (victim, agent) = environment
+        .processes("web", "run")
+        .into_iter()
+        .next()
+        .unwrap();
+    processes::signal(agent, Signal::SIGSTOP);
+    environment
+        .until_fleet("web", "the instance to be replaced", |fleet| {
+            fleet.serving == 3
+                && fleet.instances.len() == 3
+                && fleet.instances.iter().all(|one| one.id != victim)
+        })
+        .await;
+    let after = environment.processes("web", "workload");
+    for (instance, pid) in before.iter().filter(|(instance, _)| **instance != victim) {
+        assert_eq!(after.get(instance), Some(pid), "{instance} was touched");
+    }
+    environment.assert_nothing_failed().await;
+}
