@@ -52,17 +52,8 @@ pub(super) async fn run(
     let name = format!("active.{}.service.{}.", arguments.service, arguments.domain);
     let names = Arc::new(Names::new(&name, arguments.dns, Arc::clone(&counters))?);
 
-    let mut clients = JoinSet::new();
-    for index in 0..CLIENTS_EACH * 2 {
-        let client = Client::new(Arc::clone(&names), Arc::clone(&counters), index);
-        // Spread over the pause, so that requests come evenly and not in bursts of eight.
-        let offset = PAUSE * u32::try_from(index).unwrap_or(0) / 8;
-        if index % 2 == 0 {
-            clients.spawn(client.ask_on_new_connections(offset, PAUSE));
-        } else {
-            clients.spawn(client.ask_on_kept_connections(offset, PAUSE));
-        }
-    }
+    let mut tasks = JoinSet::new();
+    tasks.spawn(ask_for_ever(names, Arc::clone(&counters)));
 
     let shown = Arc::clone(&counters);
     let router = Router::new()
@@ -75,4 +66,22 @@ pub(super) async fn run(
             doing: "serve counters",
             source,
         })
+}
+
+/// Every client, from when the service is found for the first time.
+async fn ask_for_ever(names: Arc<Names>, counters: Arc<Counters>) {
+    names.first().await;
+    let mut clients = JoinSet::new();
+    for index in 0..CLIENTS_EACH * 2 {
+        let client = Client::new(Arc::clone(&names), Arc::clone(&counters), index);
+        // Spread over the pause, so that requests come evenly and not in bursts of eight.
+        let offset = PAUSE * u32::try_from(index).unwrap_or(0) / 8;
+        if index % 2 == 0 {
+            clients.spawn(client.ask_on_new_connections(offset, PAUSE));
+        } else {
+            clients.spawn(client.ask_on_kept_connections(offset, PAUSE));
+        }
+    }
+    // They never end by themselves; they end with this task.
+    while clients.join_next().await.is_some() {}
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use calvin_model::HumanDuration;
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{
@@ -50,6 +51,7 @@ async fn web(host: u8, version: &str, fault: &str) -> Running {
         version: version.to_owned(),
         never_healthy: fault == "never healthy",
         bad_when_active: fault == "bad when active",
+        good_for: HumanDuration::from_millis(300),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let ended = tokio::spawn(web::run(arguments, async move { drop(stopped.await) }));
@@ -162,11 +164,17 @@ async fn a_version_that_never_becomes_healthy_says_so_from_the_start() {
 #[tokio::test]
 async fn a_version_that_breaks_under_traffic_is_healthy_until_then() {
     let web = web(4, "4.0", "bad when active").await;
-    for _ in 0..20 {
+    // Health checks are no traffic: without a page it stays as it is.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(400) {
         assert_eq!(get(web.address, "/health").await.0, 200);
-        assert_eq!(get(web.address, "/").await.0, 200);
     }
-    assert_eq!(get(web.address, "/").await.0, 500);
+    assert_eq!(get(web.address, "/").await.0, 200);
+    assert_eq!(get(web.address, "/health").await.0, 200);
+    let first = Instant::now();
+    while get(web.address, "/").await.0 == 200 {
+        assert!(first.elapsed() < DEADLINE, "it does not break");
+    }
     assert_eq!(get(web.address, "/health").await.0, 500);
 }
 

@@ -5,10 +5,8 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -18,12 +16,9 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use calvin_model::HumanDuration;
 
 use super::{WorkloadError, listen};
-
-/// Pages that a version which breaks under traffic serves before it breaks: enough to be seen to
-/// work by whoever looks once, few enough to break within the first second of the demo's load.
-const GOOD_PAGES: u64 = 20;
 
 /// How to serve.
 #[derive(Debug, clap::Args)]
@@ -40,6 +35,10 @@ pub struct WebArguments {
     /// Break once it has taken traffic.
     #[arg(long, conflicts_with = "never_healthy")]
     pub bad_when_active: bool,
+    /// For how long it goes well from its first page on, before it breaks. The default is longer
+    /// than the demo's fleet settles, and shorter than it settles and bakes.
+    #[arg(long, default_value = "2800ms", requires = "bad_when_active")]
+    pub good_for: HumanDuration,
 }
 
 /// How a server goes wrong.
@@ -47,21 +46,27 @@ pub struct WebArguments {
 enum Fault {
     None,
     NeverHealthy,
-    BreaksUnderTraffic,
+    BreaksUnderTraffic {
+        /// For so long after the first page it goes well.
+        good_for: Duration,
+    },
 }
 
 #[derive(Debug)]
 struct Server {
     version: String,
     fault: Fault,
-    pages: AtomicU64,
+    first_page: OnceLock<Instant>,
 }
 
 impl Server {
     fn broken(&self) -> bool {
         match self.fault {
             Fault::None | Fault::NeverHealthy => false,
-            Fault::BreaksUnderTraffic => self.pages.load(Ordering::Relaxed) > GOOD_PAGES,
+            Fault::BreaksUnderTraffic { good_for } => self
+                .first_page
+                .get()
+                .is_some_and(|first| first.elapsed() >= good_for),
         }
     }
 }
@@ -72,13 +77,15 @@ pub(super) async fn run(
 ) -> Result<(), WorkloadError> {
     let fault = match (arguments.never_healthy, arguments.bad_when_active) {
         (true, _) => Fault::NeverHealthy,
-        (false, true) => Fault::BreaksUnderTraffic,
+        (false, true) => Fault::BreaksUnderTraffic {
+            good_for: arguments.good_for.0,
+        },
         (false, false) => Fault::None,
     };
     let server = Arc::new(Server {
         version: arguments.version,
         fault,
-        pages: AtomicU64::new(0),
+        first_page: OnceLock::new(),
     });
     let router = Router::new()
         .route("/", get(page))
@@ -95,7 +102,7 @@ pub(super) async fn run(
 }
 
 async fn page(State(server): State<Arc<Server>>) -> impl IntoResponse {
-    server.pages.fetch_add(1, Ordering::Relaxed);
+    server.first_page.get_or_init(Instant::now);
     let status = if server.broken() {
         StatusCode::INTERNAL_SERVER_ERROR
     } else {

@@ -25,6 +25,9 @@ use crate::demo::workload::WorkloadError;
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 const TRIES: usize = 2;
 
+/// Pause between two look-ups until the name is found for the first time.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
 #[derive(Debug)]
 pub(super) struct Names {
     name: String,
@@ -70,6 +73,19 @@ impl Names {
                 good_until: Instant::now(),
             }),
         })
+    }
+
+    /// Waits until the name is found for the first time. A machine that has just started knows no
+    /// names yet, and no program on it should take that for a failure.
+    pub(super) async fn first(&self) {
+        while self
+            .resolver
+            .lookup(self.name.as_str(), RecordType::SRV)
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(FIRST_PAUSE).await;
+        }
     }
 
     /// The servers that the name stands for now; the failure as a sentence.
