@@ -49,15 +49,21 @@ impl Operator {
             .into_inner())
     }
 
-    pub(super) async fn watch_rollout(
+    /// The phase of the fleet's newest rollout, if that is the one of this id.
+    pub(super) async fn phase(
         &self,
         fleet: &str,
-    ) -> Result<Streaming<wire::RolloutStatus>, DemoError> {
-        let request = wire::FleetRequest {
+        rollout: &str,
+    ) -> Result<Option<String>, DemoError> {
+        let request = wire::StatusRequest {
             fleet: fleet.to_owned(),
         };
-        let answer = self.client.clone().watch_rollout(request).await;
-        asked(format!("show the rollout of {fleet}"), answer)
+        let answer = self.client.clone().status(request).await;
+        let status = asked(format!("show the rollout {rollout}"), answer)?;
+        let newest = status.fleets.into_iter().find_map(|fleet| fleet.rollout);
+        Ok(newest
+            .filter(|newest| newest.id == rollout)
+            .map(|newest| newest.phase))
     }
 
     pub(super) async fn add_image(&self, directory: PathBuf) -> Result<wire::Image, DemoError> {

@@ -13,6 +13,9 @@ use crate::demo::{DemoError, files::WEB_FLEET};
 /// For how long there is no coordinator: long enough to see that traffic does not mind.
 const AWAY: Duration = Duration::from_secs(1);
 
+/// Pause between two looks at the rollout.
+const LOOK: Duration = Duration::from_millis(5);
+
 pub(super) async fn coordinator_killed(player: &mut Player<'_>) -> Result<Course, DemoError> {
     player
         .show
@@ -51,26 +54,14 @@ pub(super) async fn coordinator_killed(player: &mut Player<'_>) -> Result<Course
     })
 }
 
-/// Kills the coordinator as soon as it says that it switches; the phase that it was in.
+/// Kills the coordinator as soon as it says that it switches; the phase that it was in. It is
+/// asked again and again, because a switch is over in tenths of a second and a watch may skip it.
 async fn kill_in_switch(player: &mut Player<'_>, id: &str) -> Result<String, DemoError> {
     let operator = player.stage.operator.clone();
-    let mut rollout = operator.watch_rollout(WEB_FLEET).await?;
     loop {
-        let message = rollout.message().await.map_err(|status| DemoError::Asked {
-            doing: format!("go on to show rollout {id}"),
-            source: Box::new(status),
-        })?;
-        let Some(status) = message else {
-            return Err(DemoError::Unexpected {
-                what: format!("rollout {id} ended without a switch"),
-            });
-        };
-        if status.id != id {
-            continue;
-        }
-        match status.phase.as_str() {
-            "provisioning" | "soaking" => {}
-            phase => {
+        match operator.phase(WEB_FLEET, id).await?.as_deref() {
+            None | Some("provisioning" | "soaking") => sleep(LOOK).await,
+            Some(phase) => {
                 player.stage.coordinator.kill().await?;
                 return Ok(phase.to_owned());
             }
