@@ -1,6 +1,6 @@
 //! One session on one connection.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use calvin_model::Report;
 use calvin_proto::{
@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_stream::wrappers::WatchStream;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Code, Status, Streaming, transport::Channel};
 use tracing::info;
 
 use super::{Renewed, Session, SessionEvent};
@@ -28,14 +28,19 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The call failed.
-    #[error("{words}")]
-    Call {
-        /// In words.
+    /// The call ended, by the coordinator or by a limit of ours.
+    #[error("the call ended ({code:?}): {words}")]
+    Ended {
+        /// Its code.
+        code: Code,
+        /// Its reason.
         words: String,
-        /// Why.
-        #[source]
-        source: Box<Status>,
+    },
+    /// The connection broke.
+    #[error("the connection broke: {words}")]
+    Broken {
+        /// How.
+        words: String,
     },
     /// The coordinator closed it.
     #[error("the coordinator closed it")]
@@ -235,9 +240,15 @@ fn clock_offset(said_at: Instant, welcome: &Welcome) -> i64 {
     i64::try_from(offset).unwrap_or(if offset < 0 { i64::MIN } else { i64::MAX })
 }
 
+/// A status without a source came from the coordinator; one with a source was made here, of what
+/// happened to the connection.
 fn call_failed(status: Status) -> SessionError {
-    SessionError::Call {
-        words: explain_status(&status).unwrap_or_else(|| status.message().to_owned()),
-        source: Box::new(status),
+    let words = explain_status(&status).unwrap_or_else(|| status.message().to_owned());
+    match status.source() {
+        Some(_) => SessionError::Broken { words },
+        None => SessionError::Ended {
+            code: status.code(),
+            words,
+        },
     }
 }
