@@ -5,6 +5,8 @@
 //! `tell`) and is seen to be done by a later look (`list`, `observe`): the next pass repairs what
 //! got lost on the way, so that no call has to be waited for or retried by its caller.
 
+mod set;
+
 use std::{
     collections::BTreeMap,
     fmt::Debug,
@@ -20,6 +22,8 @@ use calvin_planner::{
     ProbeObserved, ProviderFault, SessionObserved,
 };
 use serde::{Deserialize, Serialize};
+
+pub use set::PortSet;
 
 /// Time, twice: for durations and for people.
 pub trait Clock: Debug {
@@ -146,7 +150,9 @@ pub struct MachineList {
 
 /// What makes and deletes machines.
 pub trait Provider: Debug {
-    /// Asks for a machine. Asking again for the same instance is the same request.
+    /// Asks for a machine. Asking again for the same instance is the same request. Once asked for,
+    /// it is in every list until it is gone, at first as `Creating`: when a list that is younger
+    /// than the order to remove an instance lacks its machine, its record is forgotten.
     fn create(&mut self, order: &CreateOrder);
     /// Asks for a machine to be deleted with all on it. Asking again is harmless.
     fn delete(&mut self, instance: &InstanceId, basis: &DeleteBasis);
@@ -253,93 +259,4 @@ pub trait Ports: Debug {
     fn probe(&mut self) -> &mut dyn Probe;
     /// Recorded images.
     fn images(&self) -> &dyn Images;
-}
-
-/// Ports whose implementations are chosen when the process starts and may move to the engine's
-/// thread.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "each field is the port of its type")]
-pub struct PortSet {
-    pub clock: Box<dyn Clock + Send>,
-    pub store: Box<dyn Store + Send>,
-    pub providers: BTreeMap<String, Box<dyn Provider + Send>>,
-    pub catalogue: Box<dyn Catalogue + Send>,
-    pub agents: Box<dyn AgentLink + Send>,
-    pub probe: Box<dyn Probe + Send>,
-    pub images: Box<dyn Images + Send>,
-}
-
-impl Ports for PortSet {
-    fn clock(&self) -> &dyn Clock {
-        &*self.clock
-    }
-
-    fn store(&mut self) -> &mut dyn Store {
-        &mut *self.store
-    }
-
-    fn providers(&self) -> Vec<(&str, &dyn Provider)> {
-        self.providers
-            .iter()
-            .map(|(name, provider)| (name.as_str(), &**provider as &dyn Provider))
-            .collect()
-    }
-
-    fn provider(&mut self, name: &str) -> Option<&mut dyn Provider> {
-        match self.providers.get_mut(name) {
-            Some(provider) => Some(&mut **provider),
-            None => None,
-        }
-    }
-
-    fn catalogue(&mut self) -> &mut dyn Catalogue {
-        &mut *self.catalogue
-    }
-
-    fn agents(&mut self) -> &mut dyn AgentLink {
-        &mut *self.agents
-    }
-
-    fn probe(&mut self) -> &mut dyn Probe {
-        &mut *self.probe
-    }
-
-    fn images(&self) -> &dyn Images {
-        &*self.images
-    }
-}
-
-/// Borrowed ports: the caller keeps the world when the engine ends.
-impl<P: Ports> Ports for &mut P {
-    fn clock(&self) -> &dyn Clock {
-        (**self).clock()
-    }
-
-    fn store(&mut self) -> &mut dyn Store {
-        (**self).store()
-    }
-
-    fn providers(&self) -> Vec<(&str, &dyn Provider)> {
-        (**self).providers()
-    }
-
-    fn provider(&mut self, name: &str) -> Option<&mut dyn Provider> {
-        (**self).provider(name)
-    }
-
-    fn catalogue(&mut self) -> &mut dyn Catalogue {
-        (**self).catalogue()
-    }
-
-    fn agents(&mut self) -> &mut dyn AgentLink {
-        (**self).agents()
-    }
-
-    fn probe(&mut self) -> &mut dyn Probe {
-        (**self).probe()
-    }
-
-    fn images(&self) -> &dyn Images {
-        (**self).images()
-    }
 }

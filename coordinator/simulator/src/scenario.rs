@@ -7,7 +7,7 @@ use calvin_model::{
     fleet::{DrainPolicy, OnDrainTimeout, OnSettleTimeout, RepairPolicy, ReplacePolicy, Surge},
     image::{ImageTag, Work},
 };
-use calvin_planner::Build;
+use calvin_planner::{Build, Phase};
 
 /// One simulation, but for its seed.
 #[derive(Debug, Clone)]
@@ -60,6 +60,8 @@ pub enum Step {
     Apply(ImageTag),
     /// Replace the image.
     Rollout(ImageTag),
+    /// Go back to the old image, as soon as the running rollout is in this phase.
+    RollBackIn(Phase),
     /// Change the count.
     Scale(u32),
     /// Go back to the image that served before.

@@ -13,6 +13,11 @@ use super::*;
 /// Seeds that the suite runs.
 const SEEDS: u64 = 50;
 
+/// Whether the suite is to try everything, however long that takes.
+fn is_deep() -> bool {
+    std::env::var_os("CALVIN_TESTS_DEEP").is_some()
+}
+
 /// A rollout that the suite runs: to which version, and how it must end.
 struct Case {
     version: u32,
@@ -141,4 +146,26 @@ fn agents_that_are_all_away_cost_no_machine() {
     let outcome = Simulation::run(&Scenario::small(3).then(away), 4);
     assert_well(&outcome, "agents away");
     assert_eq!(outcome.ended.active, calm.ended.active);
+}
+
+/// The phases from which an operator can go back.
+const WAYS_BACK: [Phase; 6] = [
+    Phase::Provisioning,
+    Phase::Soaking,
+    Phase::Switching,
+    Phase::Settling,
+    Phase::Baking,
+    Phase::Draining,
+];
+
+#[test]
+fn an_operator_can_go_back_from_every_phase_in_which_blue_is_there() {
+    for phase in WAYS_BACK {
+        for seed in 0..3 {
+            let scenario = GOOD.scenario().then(Step::RollBackIn(phase));
+            let outcome = Simulation::run(&scenario, seed);
+            let what = format!("back in {phase}, seed {seed}");
+            NEVER_HEALTHY.assert_right(&outcome, &what);
+        }
+    }
 }

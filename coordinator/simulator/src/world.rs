@@ -269,6 +269,7 @@ fn machines_max(scenario: &Scenario) -> usize {
         Step::Scale(count) => *count,
         Step::Apply(_)
         | Step::Rollout(_)
+        | Step::RollBackIn(_)
         | Step::Undo
         | Step::Delete
         | Step::KillMachine

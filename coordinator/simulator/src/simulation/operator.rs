@@ -86,6 +86,19 @@ impl<'a> Operator<'a> {
             .lost
             .as_ref()
             .is_some_and(|lost| fleet.is_some_and(|fleet| fleet.instances.contains_key(lost)));
+        if let Some(Step::RollBackIn(phase)) = self.scenario.steps.get(self.next) {
+            let running = fleet.and_then(FleetState::running);
+            if running.is_some_and(|rollout| rollout.phase == *phase) {
+                let order = Command::Rollback {
+                    fleet: fleet_name(),
+                    reason: "ordered".to_owned(),
+                };
+                if give(engine, &order) == Taken::Yes {
+                    self.next += 1;
+                }
+            }
+            return Progress::GoesOn;
+        }
         if !settled || lost || now < self.not_before || !fleet.is_none_or(is_quiet) {
             self.quiet_since = None;
             return Progress::GoesOn;
@@ -131,7 +144,12 @@ impl<'a> Operator<'a> {
                 self.not_before = now + *away + QUIET;
             }
             Step::Wait(time) => self.not_before = now + *time,
-            Step::Apply(_) | Step::Rollout(_) | Step::Scale(_) | Step::Undo | Step::Delete => {}
+            Step::Apply(_)
+            | Step::Rollout(_)
+            | Step::RollBackIn(_)
+            | Step::Scale(_)
+            | Step::Undo
+            | Step::Delete => {}
         }
         Taken::Yes
     }
@@ -163,7 +181,7 @@ impl<'a> Operator<'a> {
                 count: *count,
             }),
             Step::Delete => (!fleet?.deleting).then_some(Command::DeleteFleet { fleet: name }),
-            Step::KillMachine | Step::AgentsAway(_) | Step::Wait(_) => None,
+            Step::RollBackIn(_) | Step::KillMachine | Step::AgentsAway(_) | Step::Wait(_) => None,
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Seeds that the deep suite runs.
+const DEEP_SEEDS: u64 = 2_000;
+
 fn long_life(version: u32) -> Scenario {
     Scenario::small(3)
         .then_rollout(version)
@@ -31,18 +34,9 @@ fn each_fault_alone_breaks_no_rule() {
 
 #[test]
 fn all_faults_together_break_no_rule() {
-    for seed in 0..SEEDS {
+    let seeds = if is_deep() { DEEP_SEEDS } else { SEEDS };
+    for seed in 0..seeds {
         let version = 2 + u32::try_from(seed % 3).unwrap();
         run(version, &Fault::ALL, seed);
-    }
-}
-
-#[test]
-#[ignore = "deep: minutes"]
-fn all_faults_together_break_no_rule_for_a_thousand_seeds() {
-    for seed in 0..1_000 {
-        for version in [2, 3, 4] {
-            run(version, &Fault::ALL, seed);
-        }
     }
 }
