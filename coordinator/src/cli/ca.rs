@@ -5,7 +5,12 @@ use clap::Subcommand;
 use jiff::tz::TimeZone;
 
 use super::{
-    exit::Exit, failure::Failure, fleet::changed, render, setting::Setting, style::count,
+    exit::Exit,
+    failure::Failure,
+    fleet::{After, changed},
+    render,
+    setting::Setting,
+    style::count,
     view::CaView,
 };
 
@@ -55,6 +60,7 @@ async fn rotate(setting: &Setting) -> Result<Exit, Failure> {
             rollout: String::new(),
             next,
         },
+        After::End,
     )?;
     Ok(Exit::Done)
 }

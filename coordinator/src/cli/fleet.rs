@@ -6,7 +6,9 @@ use std::{
     path::PathBuf,
 };
 
-use calvin_proto::wire::{ApplyFleetRequest, FleetRequest, ScaleFleetRequest, StatusRequest};
+use calvin_proto::wire::{
+    ApplyFleetRequest, ChangeReply, FleetRequest, ScaleFleetRequest, StatusRequest,
+};
 use clap::{Args, Subcommand};
 
 use super::{
@@ -89,7 +91,17 @@ async fn apply(arguments: ApplyArguments, setting: &Setting) -> Result<Exit, Fai
     let reply = caller
         .ask(&tried, caller.client().apply_fleet(request))
         .await?;
-    let change = changed(setting, environment.clone(), reply)?;
+    if arguments.dry_run {
+        let change = ChangeView::new(environment, reply);
+        setting.screen.show(&change, render::change::dry_run)?;
+        return Ok(Exit::Done);
+    }
+    let after = if arguments.watch {
+        After::Follow
+    } else {
+        After::End
+    };
+    let change = changed(setting, environment.clone(), reply, after)?;
     match (change.rollout, fleet) {
         (Some(rollout), Some(fleet)) if arguments.watch => {
             let course = Course {
@@ -122,14 +134,27 @@ fn read_file(path: &std::path::Path) -> Result<String, Failure> {
     })
 }
 
+/// What comes after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Nothing: what to type next is said.
+    End,
+    /// The rollout that it started is followed, so nothing needs to be typed.
+    Follow,
+}
+
 /// Shows a change, and gives it back.
 pub(crate) fn changed(
     setting: &Setting,
     environment: String,
-    reply: calvin_proto::wire::ChangeReply,
+    reply: ChangeReply,
+    after: After,
 ) -> Result<ChangeView, Failure> {
     let mut change = ChangeView::new(environment, reply);
-    change.next = change.next.map(|next| setting.command(&next));
+    change.next = change
+        .next
+        .filter(|_| after == After::End)
+        .map(|next| setting.command(&next));
     setting.screen.show(&change, render::change::change)?;
     Ok(change)
 }
@@ -167,7 +192,7 @@ async fn scale(arguments: ScaleArguments, setting: &Setting) -> Result<Exit, Fai
     let reply = caller
         .ask(&tried, caller.client().scale_fleet(request))
         .await?;
-    changed(setting, environment, reply)?;
+    changed(setting, environment, reply, After::End)?;
     Ok(Exit::Done)
 }
 
@@ -193,6 +218,6 @@ async fn delete(arguments: FleetArguments, setting: &Setting) -> Result<Exit, Fa
     let reply = caller
         .ask(&tried, caller.client().delete_fleet(FleetRequest { fleet }))
         .await?;
-    changed(setting, environment, reply)?;
+    changed(setting, environment, reply, After::End)?;
     Ok(Exit::Done)
 }

@@ -242,7 +242,13 @@ impl<'a> Watcher<'a> {
         let screen = self.setting.screen;
         match screen.format {
             Format::Table => {
-                screen.text(&said(&self.course.environment, &sentence, screen.canvas()))?
+                // A terminal has shown `^C` at the beginning of this line.
+                let back = match screen.sink {
+                    Sink::Terminal => "\r\x1b[K",
+                    Sink::Pipe => "",
+                };
+                let text = said(&self.course.environment, &sentence, screen.canvas());
+                screen.text(&format!("{back}{text}"))?;
             }
             Format::Json => screen.remark(&sentence),
         }

@@ -8,7 +8,7 @@ use super::{
     caller::refusal,
     exit::Exit,
     failure::Failure,
-    fleet::changed,
+    fleet::{After, changed},
     render,
     screen::{Format, Sink},
     setting::{Confirm, Setting},
@@ -124,7 +124,7 @@ async fn replace(arguments: ReplaceArguments, setting: &Setting) -> Result<Exit,
     let reply = caller
         .ask(&tried, caller.client().replace_instance(request))
         .await?;
-    changed(setting, environment, reply)?;
+    changed(setting, environment, reply, After::End)?;
     Ok(Exit::Done)
 }
 

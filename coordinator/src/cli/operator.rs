@@ -22,7 +22,7 @@ use super::{
     contexts::{Context, make_private_directory, write_private},
     exit::Exit,
     failure::Failure,
-    fleet::changed,
+    fleet::{After, changed},
     render,
     setting::Setting,
     view::OperatorView,
@@ -220,6 +220,6 @@ async fn revoke(arguments: RevokeArguments, setting: &Setting) -> Result<Exit, F
     let reply = caller
         .ask(&tried, caller.client().revoke_operator(request))
         .await?;
-    changed(setting, environment, reply)?;
+    changed(setting, environment, reply, After::End)?;
     Ok(Exit::Done)
 }

@@ -82,14 +82,20 @@ impl<const N: usize> Table<N> {
                 .sum::<usize>();
         let left = canvas.width.saturating_sub(before);
         let below = left < LAST_MIN.min(widths[last]);
+        // A heading over nothing only widens the table.
+        let empty = self.rows[1..].iter().all(|row| row[last].text.is_empty());
         let mut out = String::new();
-        for row in &self.rows {
+        for (number, row) in self.rows.iter().enumerate() {
             let mut line = " ".repeat(self.indent);
             for (cell, width) in row[..last].iter().zip(widths) {
                 line.push_str(&canvas.paint.tone(cell.tone, &cell.text));
                 line.push_str(&" ".repeat(width - cell.width() + GAP));
             }
             let cell = &row[last];
+            if empty || (below && number == 0) {
+                push_line(&mut out, &line);
+                continue;
+            }
             if below {
                 push_line(&mut out, &line);
                 let indent = self.indent + BELOW_INDENT;
@@ -160,7 +166,7 @@ mod tests {
         };
         assert_eq!(
             sample().render(canvas),
-            "NAME  STATE\n    WHY\nweb   bad\n    its check says that it\n    answers with 503\n"
+            "NAME  STATE\nweb   bad\n    its check says that it\n    answers with 503\n"
         );
     }
 

@@ -5,7 +5,7 @@ use calvin_proto::wire::RolloutRequest;
 use super::{
     exit::Exit,
     failure::Failure,
-    fleet::changed,
+    fleet::{After, changed},
     follow::{Aim, Course, follow},
     rollout::BackArguments,
     setting::Setting,
@@ -28,8 +28,9 @@ pub(crate) async fn run(arguments: BackArguments, setting: &Setting) -> Result<E
     let reply = caller
         .ask(&tried, caller.client().undo_rollout(request))
         .await?;
-    let change = changed(setting, environment.clone(), reply)?;
-    let Some(rollout) = change.rollout.filter(|_| !detach) else {
+    let after = if detach { After::End } else { After::Follow };
+    let change = changed(setting, environment.clone(), reply, after)?;
+    let Some(rollout) = change.rollout.filter(|_| after == After::Follow) else {
         return Ok(Exit::Done);
     };
     let course = Course {

@@ -14,9 +14,9 @@ pub(crate) use fleet::{
     BlockedView, FleetView, InstanceView, ReportView, RolloutView, ShownFleetView, StatusView,
     WaitingView,
 };
-pub(crate) use plan::{ChangeView, PlanView};
 #[cfg(test)]
-pub(crate) use plan::{PlanStepView, WayBackView};
+pub(crate) use plan::WayBackView;
+pub(crate) use plan::{ChangeView, PlanStepView, PlanView};
 
 /// `None` for the wire's empty text.
 fn some(text: String) -> Option<String> {

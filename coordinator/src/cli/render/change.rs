@@ -5,6 +5,16 @@ use crate::cli::{
     view::ChangeView,
 };
 
+/// What would be changed, said before it: nobody may take a dry run for the deed.
+pub(crate) fn dry_run(view: &ChangeView, canvas: Canvas) -> String {
+    let first = said(
+        &view.environment,
+        "dry run, nothing is changed yet:",
+        canvas,
+    );
+    first + &change(view, canvas)
+}
+
 /// What was changed.
 pub(crate) fn change(change: &ChangeView, canvas: Canvas) -> String {
     let mut text = String::new();
@@ -15,7 +25,7 @@ pub(crate) fn change(change: &ChangeView, canvas: Canvas) -> String {
         text.push_str(&said(&change.environment, "nothing to change", canvas));
     }
     if let Some(next) = &change.next {
-        text.push_str(&canvas.labelled(6, "next", Tone::Dim, next));
+        text.push_str(&canvas.labelled(6, "next:", Tone::Dim, next));
     }
     text
 }

@@ -55,14 +55,13 @@ fn rollout_paragraphs(rollout: &RolloutView, canvas: Canvas) -> String {
         .started_by
         .as_ref()
         .map_or(String::new(), |by| format!(" by {by}"));
-    let mut text = canvas.paragraph(
-        0,
-        &format!(
-            "{} goes {way}, started{by} {} ago.",
-            rollout.id,
-            span(rollout.total_ms)
-        ),
-    );
+    let took = span(rollout.total_ms);
+    let first = if rollout.ended {
+        format!("{} went {way}, started{by}; it took {took}.", rollout.id)
+    } else {
+        format!("{} goes {way}, started{by} {took} ago.", rollout.id)
+    };
+    let mut text = canvas.paragraph(0, &first);
     let wave = if rollout.waves > 1 {
         format!(" of wave {} of {}", rollout.wave, rollout.waves)
     } else {
@@ -223,7 +222,9 @@ pub(crate) fn short(fleet: &FleetView, canvas: Canvas) -> String {
         status::summary(fleet)
     );
     if let Some(rollout) = &fleet.rollout {
-        text.push_str(&format!("  {}\n", phase::way(&rollout.phase)));
+        if !rollout.ended {
+            text.push_str(&format!("  {}\n", phase::way(&rollout.phase)));
+        }
         if let Some(reason) = &rollout.reason {
             text.push_str(&canvas.labelled(wait::LABEL, "  why", Tone::Bad, &tame(reason)));
         }

@@ -38,7 +38,7 @@ fn one(line: &HistoryLineView, zone: &TimeZone, canvas: Canvas) -> String {
     if !subject.is_empty() && !sentence.contains(subject) {
         sentence = format!("{subject}: {sentence}");
     }
-    if line.who != "planner" {
+    if line.who != "planner" && !sentence.contains(&line.who) {
         sentence.push_str(&format!(" [{}]", tame(&line.who)));
     }
     canvas.labelled(LABEL, &label, Tone::Dim, &sentence)

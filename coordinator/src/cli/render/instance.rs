@@ -66,7 +66,12 @@ pub(crate) fn table(canvas: Canvas, indent: usize, instances: &[InstanceView]) -
             instance.address.as_deref().unwrap_or("-").into(),
             instance.catalogue.as_deref().unwrap_or("-").into(),
             Cell::new(tone, instance.class.as_str()),
-            tame(&why(instance)).into(),
+            if in_trouble(instance) || instance.class != "healthy" {
+                tame(&why(instance)).into()
+            } else {
+                // That it is healthy says the column before.
+                "".into()
+            },
         ]);
     }
     table.render(canvas)

@@ -210,7 +210,7 @@ pub(crate) fn line(environment: &str, rollout: &RolloutView) -> String {
 
 /// How a rollout ended, after the environment's name.
 pub(crate) fn ending(environment: &str, rollout: &RolloutView, canvas: Canvas) -> String {
-    let after = span(rollout.total_ms.saturating_sub(rollout.phase_ms));
+    let after = span(rollout.total_ms);
     let reason = rollout
         .reason
         .as_ref()

@@ -5,7 +5,7 @@ use super::{phase, time::span};
 use crate::cli::{
     style::{Canvas, Tone, count},
     table::{Cell, Table},
-    view::PlanView,
+    view::{PlanStepView, PlanView},
 };
 
 /// Columns of the labels.
@@ -57,10 +57,7 @@ pub(crate) fn plan(plan: &PlanView, canvas: Canvas) -> String {
         "way back",
         "from each phase, until the old machines are deleted:",
     ));
-    for way in &plan.ways_back {
-        let label = format!("    {}", phase::words(&way.phase));
-        text.push_str(&canvas.labelled(LABEL + 8, &label, Tone::Dim, &way.text));
-    }
+    text.push_str(&ways_back(plan, canvas));
     text.push_str(&line("plan", &plan.plan));
     if let Some(next) = &plan.next {
         text.push_str(&canvas.labelled(LABEL, "  start it", Tone::Bold, next));
@@ -68,9 +65,36 @@ pub(crate) fn plan(plan: &PlanView, canvas: Canvas) -> String {
     text
 }
 
+/// Phases with the same way back stand together.
+fn ways_back(plan: &PlanView, canvas: Canvas) -> String {
+    let mut groups: Vec<(Vec<String>, &str)> = Vec::new();
+    for way in &plan.ways_back {
+        let phase = phase::words(&way.phase);
+        match groups.last_mut() {
+            Some((phases, text)) if *text == way.text => phases.push(phase),
+            Some(_) | None => groups.push((vec![phase], &way.text)),
+        }
+    }
+    let mut text = String::new();
+    for (phases, way) in groups {
+        let sentence = format!("{}: {way}", phases.join(", "));
+        text.push_str(&canvas.labelled(6, "    -", Tone::Dim, &sentence));
+    }
+    text
+}
+
+/// A row for each instance that there is; those that are yet to be made have no names, and stand
+/// together where they have the same reason.
 fn steps(plan: &PlanView, canvas: Canvas) -> String {
     let mut table = Table::new(2, ["WAVE", "ACTION", "INSTANCE", "WHY"]);
-    for step in &plan.steps {
+    let same = |one: &PlanStepView, other: &PlanStepView| {
+        one.instance.is_none()
+            && other.instance.is_none()
+            && (one.wave, &one.action, &one.reason) == (other.wave, &other.action, &other.reason)
+    };
+    for steps in plan.steps.chunk_by(same) {
+        // A chunk is never empty.
+        let Some(step) = steps.first() else { continue };
         let tone = match step.action.as_str() {
             "create" => Tone::Good,
             "replace" => Tone::Blue,
@@ -78,7 +102,7 @@ fn steps(plan: &PlanView, canvas: Canvas) -> String {
         };
         let instance = match &step.instance {
             Some(instance) => instance.clone(),
-            None => "(new)".to_owned(),
+            None => format!("({} new)", steps.len()),
         };
         let wave = if step.wave == 0 {
             "-".to_owned()

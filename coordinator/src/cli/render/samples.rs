@@ -100,7 +100,7 @@ pub(crate) fn rolled_back() -> RolloutView {
         phase: "rolled_back".to_owned(),
         ended: true,
         phase_ms: 300_000,
-        total_ms: 365_000,
+        total_ms: 65_000,
         reason: Some("web-bbbb0003 was not healthy within 60s: GET /health answers 503".to_owned()),
         waiting: Vec::new(),
         blocked: Vec::new(),

@@ -67,16 +67,27 @@ pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
 }
 
 fn heading(status: &StatusView, canvas: Canvas) -> String {
-    let troubled = status
-        .fleets
-        .iter()
-        .filter(|fleet| need(fleet) >= Need::Look)
-        .count();
-    let verdict = match (status.held.is_some(), troubled) {
-        (true, _) => canvas.paint.tone(Tone::Bad, "held"),
-        (false, 0) => canvas.paint.tone(Tone::Good, "all well"),
-        (false, some) => canvas.paint.tone(Tone::Bad, &format!("{some} in trouble")),
+    let needing = |wanted: Need| {
+        status
+            .fleets
+            .iter()
+            .filter(|fleet| need(fleet) == wanted)
+            .count()
     };
+    let (wrong, look) = (
+        needing(Need::Wrong),
+        needing(Need::Look) + status.notices.len(),
+    );
+    let (tone, verdict) = if status.held.is_some() {
+        (Tone::Bad, "held".to_owned())
+    } else if wrong > 0 {
+        (Tone::Bad, format!("{wrong} in trouble"))
+    } else if look > 0 {
+        (Tone::Warn, format!("{look} to look at"))
+    } else {
+        (Tone::Good, "all well".to_owned())
+    };
+    let verdict = canvas.paint.tone(tone, &verdict);
     format!(
         "{}  {}, {verdict}; coordinator up {} (epoch {})\n",
         canvas

@@ -2,12 +2,16 @@
 
 use super::time::span;
 use crate::cli::{
-    style::{Canvas, Tone, tame},
+    style::{Canvas, Tone, count, tame},
     view::{BlockedView, WaitingView},
 };
 
 /// Columns of the labels before each sentence.
 pub(crate) const LABEL: usize = 11;
+
+/// Things waited for that are told; the rest is counted. The most pressing come first, and three
+/// of two lines each leave room on a screen of 24.
+const SHOWN: usize = 3;
 
 /// `web-abc is unhealthy: http answers 503 (for 12s; 48s left, then it is rolled back)`.
 pub(crate) fn sentence(waiting: &WaitingView) -> String {
@@ -32,8 +36,12 @@ pub(crate) fn sentence(waiting: &WaitingView) -> String {
 /// One line for each thing that is waited for and each that is held back.
 pub(crate) fn lines(canvas: Canvas, waiting: &[WaitingView], blocked: &[BlockedView]) -> String {
     let mut text = String::new();
-    for item in waiting {
+    for item in waiting.iter().take(SHOWN) {
         text.push_str(&canvas.labelled(LABEL, "  waits", Tone::Dim, &sentence(item)));
+    }
+    if waiting.len() > SHOWN {
+        let rest = format!("and for {}", count(waiting.len() - SHOWN, "more thing"));
+        text.push_str(&canvas.labelled(LABEL, "  waits", Tone::Dim, &rest));
     }
     for item in blocked {
         let sentence = format!(

@@ -6,7 +6,7 @@ use super::{
     super::{
         exit::Exit,
         failure::Failure,
-        fleet::changed,
+        fleet::{After, changed},
         follow::{Aim, Course, follow},
         setting::{Confirm, Setting},
         status,
@@ -66,8 +66,9 @@ pub(super) async fn back(
         Retreat::Abort => caller.ask(&tried, client.abort_rollout(request)).await?,
         Retreat::Rollback => caller.ask(&tried, client.rollback_rollout(request)).await?,
     };
-    let change = changed(setting, environment.clone(), reply)?;
-    if detach {
+    let after = if detach { After::End } else { After::Follow };
+    let change = changed(setting, environment.clone(), reply, after)?;
+    if after == After::End {
         return Ok(Exit::Done);
     }
     // Where the old machines are gone, the way back is a new rollout, which the reply names.

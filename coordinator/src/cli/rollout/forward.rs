@@ -6,7 +6,7 @@ use super::{
     super::{
         exit::Exit,
         failure::Failure,
-        fleet::changed,
+        fleet::{After, changed},
         follow::{Aim, Course, follow},
         render,
         setting::Setting,
@@ -57,8 +57,9 @@ pub(super) async fn start(arguments: StartArguments, setting: &Setting) -> Resul
     let reply = caller
         .ask(&tried, caller.client().start_rollout(request))
         .await?;
-    let change = changed(setting, environment.clone(), reply)?;
-    let Some(rollout) = change.rollout.filter(|_| !detach) else {
+    let after = if detach { After::End } else { After::Follow };
+    let change = changed(setting, environment.clone(), reply, after)?;
+    let Some(rollout) = change.rollout.filter(|_| after == After::Follow) else {
         return Ok(Exit::Done);
     };
     let course = Course {

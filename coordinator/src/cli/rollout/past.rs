@@ -17,9 +17,16 @@ use super::{
     FleetArguments, HistoryArguments,
 };
 
-/// Lines of the history that `explain` tells: enough for one rollout of a small fleet, few enough
-/// for a screen.
-const EXPLAINED_LINES: u32 = 12;
+/// Lines of the history that are looked through for those that explain something: a wave of 100
+/// instances writes about 500, five for each.
+const LOOKED_THROUGH: u32 = 500;
+
+/// Lines of those that are told: a screen of 24 has room for what is now as well.
+const TOLD: usize = 10;
+
+/// The kinds of lines that explain a rollout; the others tell what became of each instance.
+/// They are the planner's words, as they come over the wire.
+const TELLING: [&str; 5] = ["command", "phase", "instance_failed", "switch", "hold"];
 
 pub(super) async fn history(
     arguments: HistoryArguments,
@@ -54,6 +61,16 @@ async fn read_history(
     }
 }
 
+/// The newest lines that explain something.
+fn telling(lines: Vec<HistoryLineView>) -> Vec<HistoryLineView> {
+    let mut telling: Vec<_> = lines
+        .into_iter()
+        .filter(|line| TELLING.contains(&line.kind.as_str()))
+        .collect();
+    telling.drain(..telling.len().saturating_sub(TOLD));
+    telling
+}
+
 /// What `explain` tells, as JSON.
 #[derive(Debug, Serialize)]
 struct ExplainView {
@@ -85,9 +102,9 @@ pub(super) async fn explain(arguments: FleetArguments, setting: &Setting) -> Res
         let request = HistoryRequest {
             fleet: name,
             rollout: rollout.id.clone(),
-            limit: EXPLAINED_LINES,
+            limit: LOOKED_THROUGH,
         };
-        history = read_history(&caller, request).await?;
+        history = telling(read_history(&caller, request).await?);
     }
     let view = ExplainView {
         environment: status.environment,
@@ -98,4 +115,42 @@ pub(super) async fn explain(arguments: FleetArguments, setting: &Setting) -> Res
         render::explain::explain(&view.fleet, &view.history, &TimeZone::system(), canvas)
     })?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use calvin_planner::EventKind;
+
+    use super::*;
+
+    #[test]
+    fn the_telling_kinds_are_words_of_the_planner() {
+        let kinds = [
+            EventKind::Command,
+            EventKind::Phase,
+            EventKind::InstanceFailed,
+            EventKind::Switch,
+            EventKind::Hold,
+        ];
+        let words = kinds.map(|kind| serde_json::to_value(kind).unwrap());
+        assert_eq!(words.map(|word| word.as_str().unwrap().to_owned()), TELLING);
+    }
+
+    #[test]
+    fn the_newest_lines_that_explain_something_are_told() {
+        let line = |number: u64, kind: &str| HistoryLineView {
+            number,
+            wall_ms: 0,
+            who: "planner".to_owned(),
+            kind: kind.to_owned(),
+            fleet: None,
+            instance: None,
+            text: String::new(),
+            hash: String::new(),
+        };
+        let mut lines: Vec<_> = (1..=20).map(|number| line(number, "phase")).collect();
+        lines.push(line(21, "instance_gone"));
+        let told: Vec<u64> = telling(lines).iter().map(|line| line.number).collect();
+        assert_eq!(told, (11..=20).collect::<Vec<u64>>());
+    }
 }
