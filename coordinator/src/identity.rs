@@ -140,9 +140,18 @@ impl Identity {
     ) -> Result<Self, IdentityError> {
         let at = now();
         let directory = options.data.join("ca");
+        let records = Records::open(database)?;
+        let (instances, operators) = (records.instances()?, records.operators()?);
+        // Whoever is on record trusts the CA that signed for it and no new one.
+        let on_record = instances.len() + operators.len();
+        if on_record > 0 && !Authority::is_in(&directory)? {
+            return Err(IdentityError::KeysGone {
+                path: directory,
+                on_record,
+            });
+        }
         let authority = Authority::open(&directory, &options.environment, at)?;
         let token_key = TokenKey::open(&directory)?;
-        let records = Records::open(database)?;
         let server = ServerCertificate::issue(&authority, &options.environment, at)?;
         let config = server.config(&authority)?;
         let trust = watch::Sender::new(Arc::new(Trust {
@@ -152,8 +161,8 @@ impl Identity {
         let state = State {
             authority,
             server,
-            instances: records.instances()?,
-            operators: records.operators()?,
+            instances,
+            operators,
         };
         let audit = Audit::open(&options.data)?;
         Ok(Self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Environment, files::Fleet, operator::fleet_request, waiting::LIMIT};
+use crate::support::{Environment, files::Fleet, waiting::LIMIT};
 
 /// Kills the coordinator as soon as the rollout is in this phase, or beyond it where the phase is
 /// too short to be seen; the phase that it was killed in.
@@ -26,23 +26,15 @@ async fn kill_in(environment: &mut Environment, phase: &str) -> String {
     ];
     let place = |name: &str| ORDER.iter().position(|known| *known == name);
     let wanted = place(phase).expect("a phase of a rollout");
-    let watch = environment
-        .operator
-        .client
-        .clone()
-        .watch_rollout(fleet_request("web"))
-        .await;
-    let mut rollout = watch.unwrap().into_inner();
+    // Asked again and again: a watch may skip a phase that is short.
     let seen = timeout(LIMIT, async {
         loop {
-            let status = rollout
-                .message()
-                .await
-                .unwrap()
-                .expect("the rollout goes on");
-            if place(&status.phase) >= Some(wanted) && status.to != "web@1.0" {
-                return status.phase;
+            let fleet = environment.fleet("web").await.expect("the fleet is shown");
+            let rollout = fleet.rollout.expect("there was one");
+            if place(&rollout.phase) >= Some(wanted) && rollout.to != "web@1.0" {
+                return rollout.phase;
             }
+            sleep(Duration::from_millis(3)).await;
         }
     });
     let seen = seen

@@ -15,6 +15,7 @@ use crate::support::{
     stranger::{
         Identity, Session, connect, enrol, enrol_with_key, hello, provision, with_silent_machines,
     },
+    waiting::until,
 };
 
 /// Every refusal in the audit, as its sentence.
@@ -27,10 +28,18 @@ fn refusals(environment: &Environment) -> Vec<String> {
         .collect()
 }
 
-/// Fails unless there is exactly one refusal more, and its sentence holds this word.
-fn assert_one_refusal_more(environment: &Environment, before: &[String], word: &str) {
-    let after = refusals(environment);
-    let new = &after[before.len()..];
+/// Fails unless there comes exactly one refusal more, and its sentence holds this word. It may
+/// come a moment after the one who was refused has heard of it.
+async fn assert_one_refusal_more(environment: &Environment, before: &[String], word: &str) {
+    let new = until("a refusal in the audit", async || {
+        let after = refusals(environment);
+        if after.len() > before.len() {
+            Ok(after[before.len()..].to_vec())
+        } else {
+            Err(after)
+        }
+    })
+    .await;
     assert!(new.len() == 1 && new[0].contains(word), "{new:?}");
 }
 
@@ -113,7 +122,7 @@ async fn a_spent_token_with_another_key_is_refused_and_raises_an_alarm() {
         .await
         .unwrap_err();
     assert_refused(&refused, "key");
-    assert_one_refusal_more(&environment, &before, &instances[0]);
+    assert_one_refusal_more(&environment, &before, &instances[0]).await;
     environment
         .until_fleet("web", "the alarm to be shown", |fleet| {
             fleet.instances.iter().any(|one| !one.alarm.is_empty())
@@ -130,7 +139,7 @@ async fn a_forged_token_is_refused() {
         .await
         .unwrap_err();
     assert_refused(&refused, "token");
-    assert_one_refusal_more(&environment, &before, &instances[0]);
+    assert_one_refusal_more(&environment, &before, &instances[0]).await;
 }
 
 #[tokio::test]
@@ -142,7 +151,7 @@ async fn the_token_of_another_instance_is_refused() {
         .await
         .unwrap_err();
     assert_refused(&refused, "token");
-    assert_one_refusal_more(&environment, &before, &instances[0]);
+    assert_one_refusal_more(&environment, &before, &instances[0]).await;
     // And is still good for whom it was made.
     enrol(&environment, &instances[1], &other.join_token)
         .await
@@ -178,7 +187,7 @@ async fn a_session_without_a_certificate_is_refused() {
         .await
         .unwrap();
     assert_refused(&refused, "needs a certificate");
-    assert_one_refusal_more(&environment, &before, "needs a certificate");
+    assert_one_refusal_more(&environment, &before, "needs a certificate").await;
 }
 
 #[tokio::test]
@@ -199,7 +208,7 @@ async fn a_certificate_of_another_environment_is_refused_with_the_reason() {
         reason.contains("certificate") || reason.contains("CA"),
         "{reason}"
     );
-    assert_one_refusal_more(&environment, &before, "");
+    assert_one_refusal_more(&environment, &before, "").await;
 }
 
 #[tokio::test]
@@ -212,7 +221,7 @@ async fn an_agent_speaks_only_for_itself() {
         .await
         .unwrap();
     assert_refused(&refused, &format!("cannot speak for {}", instances[1]));
-    assert_one_refusal_more(&environment, &before, "cannot speak for");
+    assert_one_refusal_more(&environment, &before, "cannot speak for").await;
 }
 
 /// A certificate of an operator.
@@ -256,7 +265,7 @@ async fn an_operators_certificate_opens_the_operator_service_and_not_the_agents(
         .await
         .unwrap();
     assert_refused(&refused, "only instances may call this service");
-    assert_one_refusal_more(&environment, &before, "only instances");
+    assert_one_refusal_more(&environment, &before, "only instances").await;
 }
 
 #[tokio::test]
@@ -270,7 +279,7 @@ async fn an_agents_certificate_does_not_open_the_operator_service() {
         refused.contains("only operators may call this service"),
         "{refused}"
     );
-    assert_one_refusal_more(&environment, &before, "only operators");
+    assert_one_refusal_more(&environment, &before, "only operators").await;
 }
 
 #[tokio::test]
@@ -288,7 +297,7 @@ async fn a_viewer_may_look_and_not_touch() {
     let before = refusals(&environment);
     let refused = client.revoke_operator(request).await.unwrap_err();
     assert_refused(&refused, "this needs the role");
-    assert_one_refusal_more(&environment, &before, "this needs the role");
+    assert_one_refusal_more(&environment, &before, "this needs the role").await;
 }
 
 #[tokio::test]
@@ -309,7 +318,7 @@ async fn a_revoked_operator_is_refused() {
     let before = refusals(&environment);
     let refused = about(&environment, &ann).await.unwrap_err();
     assert!(refused.contains("revoked"), "{refused}");
-    assert_one_refusal_more(&environment, &before, "revoked");
+    assert_one_refusal_more(&environment, &before, "revoked").await;
 }
 
 #[tokio::test]

@@ -191,7 +191,7 @@ const CALVINS: [(&str, &[&str]); 14] = [
     ),
     (
         "+*catalogue.kind = \"consl\"",
-        &["did you mean `embedded`?|unknown variant `consl`"],
+        &["unknown variant `consl`, expected `embedded`"],
     ),
     (
         "+*report_intervall = \"1s\"",

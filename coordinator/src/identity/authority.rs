@@ -74,6 +74,11 @@ impl Authority {
         Ok(authority)
     }
 
+    /// Whether there is a CA in this directory.
+    pub(super) fn is_in(directory: &Path) -> Result<bool, IdentityError> {
+        Ok(directory.is_dir() && !numbers(directory)?.is_empty())
+    }
+
     /// Makes a new CA, which signs from now on.
     pub(super) fn add(
         &mut self,

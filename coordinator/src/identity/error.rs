@@ -33,6 +33,17 @@ pub enum IdentityError {
         /// Its mode.
         mode: u32,
     },
+    /// There are identities, and no CA that could have signed them.
+    #[error(
+        "{} holds no CA, although {on_record} instances and operators are on record that trust one: bring the directory back",
+        path.display()
+    )]
+    KeysGone {
+        /// The directory of the CA's files.
+        path: PathBuf,
+        /// How many are on record.
+        on_record: usize,
+    },
     /// A CA's files do not fit together.
     #[error("{} is damaged: {problem}", path.display())]
     Damaged {
