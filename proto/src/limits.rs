@@ -80,6 +80,9 @@ pub const HANDSHAKES: usize = 256;
 pub const ACCEPTED_QUEUE: usize = 64;
 /// Life of a connection without a certificate. It can do nothing but enrol, which takes one call.
 pub const ANONYMOUS_LIFETIME: Duration = Duration::from_secs(30);
+/// Connections without a certificate at one time. Each is one call away from its end, so a fleet of
+/// thousands passes through in seconds; strangers can hold no more file descriptors than these.
+pub const ANONYMOUS_CONNECTIONS: usize = 512;
 /// How long the reason of a refused handshake is given to reach the other side.
 pub const REFUSAL_LINGER: Duration = Duration::from_secs(1);
 /// Bytes that are read and thrown away in that time.

@@ -10,7 +10,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -96,6 +95,7 @@ async fn accept(
     sender: mpsc::Sender<Connection>,
 ) {
     let permits = Arc::new(Semaphore::new(limits::HANDSHAKES));
+    let anonymous = Arc::new(Semaphore::new(limits::ANONYMOUS_CONNECTIONS));
     let mut handshakes = JoinSet::new();
     // The semaphore is never closed: an error cannot come.
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
@@ -108,6 +108,7 @@ async fn accept(
                     refused: Arc::clone(&refused),
                     sender: sender.clone(),
                     permit,
+                    anonymous: Arc::clone(&anonymous),
                 };
                 let span = tracing::debug_span!("handshake", peer = %address);
                 handshakes.spawn(handshake.run(acceptor, stream).instrument(span));
@@ -125,6 +126,7 @@ struct Handshake {
     refused: OnRefused,
     sender: mpsc::Sender<Connection>,
     permit: OwnedSemaphorePermit,
+    anonymous: Arc<Semaphore>,
 }
 
 impl Handshake {
@@ -136,7 +138,14 @@ impl Handshake {
         match timeout(limits::HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => {
                 drop(self.permit);
-                let connection = Connection::new(self.address, stream);
+                let connection = Connection::new(self.address, stream, &self.anonymous);
+                let Some(connection) = connection else {
+                    (self.refused)(HandshakeRefused {
+                        address: self.address,
+                        reason: "too many connections without a certificate".to_owned(),
+                    });
+                    return;
+                };
                 if self.sender.send(connection).await.is_err() {
                     tracing::debug!("the server is going down");
                 }
@@ -184,8 +193,14 @@ async fn linger(mut stream: TcpStream) {
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: PeerInfo,
-    /// Ends a connection that showed no certificate.
-    end: Option<Pin<Box<Sleep>>>,
+    /// With a connection that showed no certificate.
+    anonymous: Option<Anonymous>,
+}
+
+/// Bounds the life and the number of connections without a certificate.
+struct Anonymous {
+    end: Pin<Box<Sleep>>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl fmt::Debug for Connection {
@@ -197,7 +212,12 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    fn new(address: SocketAddr, stream: TlsStream<TcpStream>) -> Self {
+    /// `None` where it shows no certificate and there are too many such.
+    fn new(
+        address: SocketAddr,
+        stream: TlsStream<TcpStream>,
+        permits: &Arc<Semaphore>,
+    ) -> Option<Self> {
         let certificate = stream
             .get_ref()
             .1
@@ -208,15 +228,18 @@ impl Connection {
             Some(Ok(certificate)) => Shown::Certificate(Arc::new(certificate)),
             Some(Err(error)) => Shown::Unreadable(error),
         };
-        let lifetime: Option<Duration> = match shown {
-            Shown::Nothing | Shown::Unreadable(_) => Some(limits::ANONYMOUS_LIFETIME),
+        let anonymous = match shown {
             Shown::Certificate(_) => None,
+            Shown::Nothing | Shown::Unreadable(_) => Some(Anonymous {
+                end: Box::pin(sleep(limits::ANONYMOUS_LIFETIME)),
+                _permit: Arc::clone(permits).try_acquire_owned().ok()?,
+            }),
         };
-        Self {
+        Some(Self {
             stream,
             peer: PeerInfo { address, shown },
-            end: lifetime.map(|lifetime| Box::pin(sleep(lifetime))),
-        }
+            anonymous,
+        })
     }
 }
 
@@ -234,8 +257,8 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(end) = &mut self.end
-            && end.as_mut().poll(cx).is_ready()
+        if let Some(anonymous) = &mut self.anonymous
+            && anonymous.end.as_mut().poll(cx).is_ready()
         {
             // End of stream: the server sees that the client has gone.
             return Poll::Ready(Ok(()));

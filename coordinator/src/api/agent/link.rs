@@ -73,7 +73,12 @@ impl AgentLink for Agents {
 }
 
 fn look(entry: &Entry, now: Instant) -> AgentSeen {
-    let session = match (&entry.live, entry.ended) {
+    let (open, ended) = match &entry.live {
+        Some(live) if live.is_open(now) => (Some(live), None),
+        Some(live) => (None, live.ending()),
+        None => (None, entry.ended),
+    };
+    let session = match (open, ended) {
         (Some(live), _) => SessionObserved::Alive(now.saturating_duration_since(live.since())),
         (None, Some(ended)) => SessionObserved::Ended(now.saturating_duration_since(ended)),
         (None, None) => SessionObserved::Never,
@@ -93,7 +98,7 @@ impl AgentNames for Agents {
     fn live_names(&self) -> BTreeMap<InstanceId, Option<NamesVersion>> {
         let registry = self.registry();
         let live = registry.entries.iter().filter_map(|(instance, entry)| {
-            let live = entry.live.as_ref()?;
+            let live = entry.live.as_ref().filter(|live| live.ending().is_none())?;
             Some((instance.clone(), live.names))
         });
         live.collect()

@@ -3,13 +3,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use calvin_engine::ports::Admitted;
 use calvin_model::{InstanceId, NamesVersion, Report, Wanted};
 use tokio::sync::watch;
 use tonic::Status;
+
+/// How long a session that was told to end still counts as open: a round trip and a message of the
+/// largest size. Nothing that it says is heard any more; an agent that takes no data could keep
+/// its stream for ever, and with it its own retirement waiting.
+const END_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -53,6 +58,8 @@ pub(super) struct Live {
     since: Instant,
     wanted: watch::Sender<Wanted>,
     end: watch::Sender<Option<Status>>,
+    /// When it was told to end.
+    ending: Option<Instant>,
     /// The snapshot that the agent reported in this session.
     pub(super) names: Option<NamesVersion>,
 }
@@ -82,7 +89,19 @@ impl Live {
         self.since
     }
 
-    fn end(&self, status: Status) {
+    /// Whether it is still open, for all that matters.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        self.ending
+            .is_none_or(|since| now.saturating_duration_since(since) < END_GRACE)
+    }
+
+    /// When it was told to end.
+    pub(super) fn ending(&self) -> Option<Instant> {
+        self.ending
+    }
+
+    fn end(&mut self, status: Status) {
+        self.ending.get_or_insert_with(Instant::now);
         self.end.send_modify(|end| {
             // The first reason counts.
             end.get_or_insert(status);
@@ -104,11 +123,12 @@ impl Registry {
             since: Instant::now(),
             wanted,
             end: end.clone(),
+            ending: None,
             names: None,
         };
         let entry = self.entries.entry(instance.clone()).or_default();
         entry.notice = None;
-        if let Some(older) = entry.live.replace(live) {
+        if let Some(mut older) = entry.live.replace(live) {
             older.end(Status::aborted("a newer session of this instance began"));
         }
         Some(Opened {
@@ -138,7 +158,8 @@ impl Registry {
         let Some(entry) = self.entries.get_mut(instance) else {
             return Heard::Stale;
         };
-        let Some(live) = entry.live.as_mut().filter(|live| live.number == number) else {
+        let live = entry.live.as_mut();
+        let Some(live) = live.filter(|live| live.number == number && live.ending.is_none()) else {
             return Heard::Stale;
         };
         let before = entry.report.as_ref().map(|(_, before)| before);
@@ -171,20 +192,17 @@ impl Registry {
     }
 
     /// Ends the live session of an instance, if it has one.
-    pub(super) fn end(&self, instance: &InstanceId, status: Status) {
-        if let Some(live) = self
-            .entries
-            .get(instance)
-            .and_then(|entry| entry.live.as_ref())
-        {
+    pub(super) fn end(&mut self, instance: &InstanceId, status: Status) {
+        let entry = self.entries.get_mut(instance);
+        if let Some(live) = entry.and_then(|entry| entry.live.as_mut()) {
             live.end(status);
         }
     }
 
     /// Ends every session.
-    pub(super) fn end_all(&self, status: &Status) {
-        for entry in self.entries.values() {
-            if let Some(live) = &entry.live {
+    pub(super) fn end_all(&mut self, status: &Status) {
+        for entry in self.entries.values_mut() {
+            if let Some(live) = &mut entry.live {
                 live.end(status.clone());
             }
         }
@@ -199,9 +217,9 @@ impl Registry {
     /// Takes over who may come in. Sessions of others end, and what is known of instances that
     /// are gone is forgotten.
     pub(super) fn admit(&mut self, admitted: &BTreeMap<InstanceId, Admitted>) {
-        for (instance, entry) in &self.entries {
+        for (instance, entry) in &mut self.entries {
             if !admitted.contains_key(instance)
-                && let Some(live) = &entry.live
+                && let Some(live) = &mut entry.live
             {
                 let text = format!("instance {instance} is no longer one of this environment");
                 live.end(Status::permission_denied(text));
@@ -237,4 +255,43 @@ fn says_the_same(before: &Report, now: &Report) -> bool {
         ..report.clone()
     };
     plain(before) == plain(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_takes_no_data_cannot_keep_its_session_open() {
+        let instance: InstanceId = "web-a".parse().unwrap();
+        let image = calvin_model::ImageRef {
+            tag: "web@1.0".parse().unwrap(),
+            digest: calvin_model::Digest::from_sha256([0; 32]),
+        };
+        let wanted = Wanted {
+            generation: calvin_model::Generation(1),
+            role: calvin_model::Role::Standby,
+            drain: None,
+        };
+        let admitted = Admitted {
+            fleet: "web".parse().unwrap(),
+            image,
+            wanted,
+        };
+        let mut registry = Registry::default();
+        assert!(registry.open(&instance).is_none(), "nobody is admitted yet");
+        registry.admit(&BTreeMap::from([(instance.clone(), admitted)]));
+        let opened = registry.open(&instance).unwrap();
+        let is_open = |registry: &Registry, later| {
+            let live = registry.entries[&instance].live.as_ref().unwrap();
+            live.is_open(Instant::now() + later)
+        };
+        assert!(is_open(&registry, END_GRACE * 100));
+        registry.end(&instance, Status::aborted("first"));
+        registry.end(&instance, Status::aborted("second"));
+        assert!(is_open(&registry, Duration::ZERO));
+        assert!(!is_open(&registry, END_GRACE));
+        let reason = opened.end.borrow().as_ref().unwrap().message().to_owned();
+        assert_eq!(reason, "first");
+    }
 }

@@ -143,8 +143,14 @@ struct Reader {
 
 impl Reader {
     async fn run(self, mut inbound: Streaming<wire::FromAgent>) {
+        let mut ended = self.end.subscribe();
         let status = loop {
-            match inbound.message().await {
+            let message = tokio::select! {
+                message = inbound.message() => message,
+                // Told to end: nothing that it says counts any more.
+                _ = ended.wait_for(Option::is_some) => return,
+            };
+            match message {
                 Ok(Some(message)) => {
                     if let Err(refusal) = self.take(message) {
                         break self.agents.identity().refuse(&self.peer, &refusal);
