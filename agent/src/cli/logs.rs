@@ -32,6 +32,8 @@ pub(super) fn start() -> Result<(), LogsError> {
         Err(_) => Targets::new().with_default(LevelFilter::INFO),
     };
     let lines = tracing_subscriber::fmt::layer()
+        // Telling that a line could not be written would panic where nothing can be written.
+        .log_internal_errors(false)
         .with_writer(io::stderr)
         .with_ansi(false);
     // Fails only where logs were started before: then they go there.

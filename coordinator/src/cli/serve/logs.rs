@@ -17,6 +17,9 @@ pub(super) fn to_standard_error(filter: &str) -> Result<(), Failure> {
     fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // A line that cannot be written must not become a second one that cannot be written
+        // either: that would be a panic, and a full disk would end the coordinator.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .try_init()
         .map_err(|error| Failure::new(Exit::Failed, tried()).reason(error.to_string()))
