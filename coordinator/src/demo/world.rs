@@ -146,15 +146,13 @@ impl World {
         Ok(())
     }
 
-    /// The counters after everything that is under way now has ended: the second reading from now.
+    /// The counters as they are read next.
     pub(super) async fn counted(&self) -> Counted {
         let mut traffic = self.traffic.clone();
         let deadline = Instant::now() + READING_INTERVAL * 8;
-        for _ in 0..2 {
-            traffic.mark_unchanged();
-            // A load generator that does not answer has counted nothing new.
-            let _ = timeout_at(deadline, traffic.changed()).await;
-        }
+        traffic.mark_unchanged();
+        // A load generator that does not answer has counted nothing new.
+        let _ = timeout_at(deadline, traffic.changed()).await;
         traffic.borrow().counted.clone()
     }
 }

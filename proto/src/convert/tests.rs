@@ -1,3 +1,5 @@
+//! Every message of the wire, to the model and back, and what is refused on the way.
+
 use std::{
     net::{IpAddr, SocketAddr},
     time::Duration,
