@@ -17,7 +17,11 @@ use calvin_proto::wire::Health;
 use tokio::time::sleep;
 
 use self::{
-    harness::{Environment, files::Fleet, waiting::until},
+    harness::{
+        Environment,
+        files::{Fleet, Pace},
+        waiting::until,
+    },
     report::Figures,
 };
 
@@ -32,7 +36,8 @@ const TICKS: f64 = 100.0;
 
 #[tokio::main]
 async fn main() {
-    let environment = Environment::start().await;
+    let mut environment = Environment::prepare_at(Pace::Usual);
+    environment.start_coordinator().await;
     environment.add_web_images(&[("1.0", "")]).await;
     let mut figures = Figures::new("agent");
     let mut start_ms = Vec::new();

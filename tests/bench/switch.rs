@@ -14,7 +14,10 @@ mod report;
 use calvin_proto::wire::HistoryLine;
 
 use self::{
-    harness::{Environment, files::Fleet},
+    harness::{
+        Environment,
+        files::{Fleet, Pace},
+    },
     report::Figures,
 };
 
@@ -26,7 +29,8 @@ const RUNS: usize = 3;
 
 #[tokio::main]
 async fn main() {
-    let environment = Environment::start().await;
+    let mut environment = Environment::prepare_at(Pace::Usual);
+    environment.start_coordinator().await;
     environment
         .add_web_images(&[("1.0", ""), ("2.0", "")])
         .await;

@@ -12,7 +12,7 @@ use std::{
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::{operator::Operator, processes, waiting::until};
+use super::{files::Pace, operator::Operator, processes, waiting::until};
 
 /// Lines of each log that are shown when a test fails.
 const LOG_LINES_SHOWN: usize = 60;
@@ -27,6 +27,7 @@ pub(crate) struct Environment {
     pub(crate) operator: Operator,
     pub(crate) agents: SocketAddr,
     pub(crate) operators: SocketAddr,
+    pub(crate) pace: Pace,
 }
 
 /// Where the binaries are.
@@ -56,6 +57,11 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 impl Environment {
     /// Writes the files of an environment; starts nothing.
     pub(crate) fn prepare() -> Self {
+        Self::prepare_at(Pace::Quick)
+    }
+
+    /// The same, at this pace.
+    pub(crate) fn prepare_at(pace: Pace) -> Self {
         // Short: sockets lie deep inside, and their paths have at most 107 bytes.
         let home = tempfile::Builder::new()
             .prefix("ce-")
@@ -69,7 +75,7 @@ impl Environment {
         let config = format!(
             r#"environment = "test"
 data = {data:?}
-report_interval = "500ms"
+{reports}
 
 [agents]
 listen = "{agents}"
@@ -83,6 +89,7 @@ ttl = "1s"
 [provider.process]
 network = "{network}"
 "#,
+            reports = pace.report_interval(),
             data = home.path().join("data").to_string_lossy(),
         );
         fs::write(home.path().join("calvin.toml"), config).expect("a file can be written");
@@ -93,6 +100,7 @@ network = "{network}"
             operator,
             agents,
             operators,
+            pace,
         }
     }
 

@@ -8,8 +8,45 @@ use std::{
 /// Every workload listens here, on the address of its instance.
 pub(crate) const PORT: u16 = 8080;
 
+/// How often things happen that happen by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// For tests, which wait for them.
+    Quick,
+    /// As in an environment of somebody who changed no default.
+    #[allow(
+        dead_code,
+        reason = "benches measure at this pace; tests do not wait for it"
+    )]
+    Usual,
+}
+
+impl Pace {
+    /// A line of `image.toml`'s check.
+    fn interval(self) -> &'static str {
+        match self {
+            Self::Quick => "interval = \"250ms\"",
+            Self::Usual => "",
+        }
+    }
+
+    /// A line of `calvin.toml`.
+    pub(crate) fn report_interval(self) -> &'static str {
+        match self {
+            Self::Quick => "report_interval = \"500ms\"",
+            Self::Usual => "",
+        }
+    }
+}
+
 /// Writes the image of a web server; the directory.
-pub(crate) fn web_image(calvin: &Path, home: &Path, version: &str, fault: &str) -> PathBuf {
+pub(crate) fn web_image(
+    calvin: &Path,
+    home: &Path,
+    pace: Pace,
+    version: &str,
+    fault: &str,
+) -> PathBuf {
     let mut command = vec![
         calvin.to_string_lossy().into_owned(),
         "workload".to_owned(),
@@ -22,7 +59,7 @@ pub(crate) fn web_image(calvin: &Path, home: &Path, version: &str, fault: &str) 
     if !fault.is_empty() {
         command.push(fault.to_owned());
     }
-    image(home, "web", version, &command, "/health")
+    image(home, pace, "web", version, &command)
 }
 
 /// Writes the image of the load generator; the directory.
@@ -41,17 +78,18 @@ pub(crate) fn client_image(calvin: &Path, home: &Path, service: &str) -> PathBuf
         &format!("${{CALVIN_ADDRESS}}:{PORT}"),
     ]
     .map(str::to_owned);
-    image(home, "client", "1.0", &command, "/health")
+    image(home, Pace::Quick, "client", "1.0", &command)
 }
 
 /// Writes an image with one service of its own name and one check; the directory.
 pub(crate) fn image(
     home: &Path,
+    pace: Pace,
     name: &str,
     version: &str,
     command: &[String],
-    check: &str,
 ) -> PathBuf {
+    let interval = pace.interval();
     let text = format!(
         r#"name = "{name}"
 version = "{version}"
@@ -66,10 +104,10 @@ port = {PORT}
 
 [[check]]
 name = "page"
-http = "{check}"
+http = "/health"
 port = {PORT}
-interval = "250ms"
 timeout = "1s"
+{interval}
 "#,
     );
     custom_image(home, name, version, &text)

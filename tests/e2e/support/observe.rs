@@ -17,7 +17,8 @@ impl Environment {
     /// Records web images: version and fault (empty for none).
     pub(crate) async fn add_web_images(&self, images: &[(&str, &str)]) {
         for (version, fault) in images {
-            let folder = files::web_image(&binary("calvin"), self.home(), version, fault);
+            let folder =
+                files::web_image(&binary("calvin"), self.home(), self.pace, version, fault);
             self.add_image(folder).await;
         }
     }
