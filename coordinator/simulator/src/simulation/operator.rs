@@ -134,10 +134,8 @@ impl<'a> Operator<'a> {
         let world = engine.ports_mut();
         let now = world.now();
         match step {
-            Step::KillMachine => match world.kill_machine() {
-                Some(instance) => self.lost = Some(instance),
-                None => return Taken::No,
-            },
+            // A fleet whose only rollouts failed has no active machine to lose.
+            Step::KillMachine => self.lost = world.kill_machine(),
             Step::AgentsAway(away) => {
                 world.agents_away(*away);
                 // Back, connected and reported.
