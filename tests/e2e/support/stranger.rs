@@ -41,6 +41,8 @@ pub(crate) async fn with_silent_machines(count: u32) -> (Environment, Vec<String
             .flatten()
             .filter(|machine| machine.path().join("provision.toml").is_file())
             .map(|machine| machine.file_name().to_string_lossy().into_owned())
+            // A directory that is still being made has a name with a dot before it.
+            .filter(|name| !name.starts_with('.'))
             .collect();
         if found.len() == count as usize {
             Ok(found)
