@@ -5,6 +5,10 @@
 //! coordinator must go on without a restart. So the failed instance is dropped and the file opened
 //! again, which brings back exactly what was committed.
 //!
+//! An instance that failed is known by its file, which says so and does nothing more from then on:
+//! `redb` itself tells it only at the next operation that needs the disk, somewhere in the middle
+//! of somebody's transaction.
+//!
 //! `redb`'s own file lock would stand in the way of that (the failed instance holds it while a
 //! transaction of it lives), so the file is opened through a backend without one. The lock on the
 //! data directory, held for the life of the process, keeps other processes away.
@@ -14,7 +18,10 @@ use std::{
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use redb::{
@@ -33,9 +40,16 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Database {
     path: PathBuf,
-    open: Mutex<Arc<redb::Database>>,
+    open: Mutex<Open>,
     #[cfg(test)]
     fault: Arc<StoreFault>,
+}
+
+/// One instance of `redb`, and whether its file failed.
+#[derive(Debug, Clone)]
+struct Open {
+    database: Arc<redb::Database>,
+    failed: Arc<AtomicBool>,
 }
 
 impl Database {
@@ -46,14 +60,14 @@ impl Database {
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         #[cfg(test)]
         let fault = Arc::<StoreFault>::default();
-        let backend = FileBackend::open(
+        let open = Open::open(
             path,
             #[cfg(test)]
             &fault,
         )?;
         Ok(Self {
             path: path.to_owned(),
-            open: Mutex::new(Arc::new(instance(backend)?)),
+            open: Mutex::new(open),
             #[cfg(test)]
             fault,
         })
@@ -64,7 +78,7 @@ impl Database {
     /// # Errors
     /// The file cannot be read, or an earlier write failed and it still cannot be opened again.
     pub fn begin_read(&self) -> Result<ReadTransaction, TransactionError> {
-        self.retry_once(|database| database.begin_read())
+        self.working()?.begin_read()
     }
 
     /// Begins the one write transaction that there can be at a time; waits for the one before.
@@ -72,7 +86,7 @@ impl Database {
     /// # Errors
     /// An earlier write failed and the file still cannot be opened again.
     pub fn begin_write(&self) -> Result<WriteTransaction, TransactionError> {
-        self.retry_once(redb::Database::begin_write)
+        self.working()?.begin_write()
     }
 
     /// What makes this database's writes fail in tests.
@@ -81,45 +95,47 @@ impl Database {
         &self.fault
     }
 
-    fn retry_once<T>(
-        &self,
-        begin: impl Fn(&redb::Database) -> Result<T, TransactionError>,
-    ) -> Result<T, TransactionError> {
-        let database = Arc::clone(&self.lock());
-        match begin(&database) {
-            Err(TransactionError::Storage(
-                StorageError::PreviousIo | StorageError::DatabaseClosed,
-            )) => begin(self.reopen(&database)?.as_ref()),
-            other => other,
-        }
-    }
-
-    /// Replaces `failed`, unless somebody else has done so already.
-    fn reopen(&self, failed: &Arc<redb::Database>) -> Result<Arc<redb::Database>, StorageError> {
-        let mut open = self.lock();
-        if Arc::ptr_eq(&open, failed) {
-            let backend = FileBackend::open(
+    /// An instance whose file has not failed.
+    fn working(&self) -> Result<Arc<redb::Database>, StorageError> {
+        // The value is replaced whole, so a panic elsewhere cannot have left it half-changed.
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.failed.load(Ordering::Acquire) {
+            let fresh = Open::open(
                 &self.path,
                 #[cfg(test)]
                 &self.fault,
-            )?;
-            let fresh = instance(backend).map_err(storage_error)?;
-            tracing::info!(path = %self.path.display(), "opened the store again after a failed write");
-            *open = Arc::new(fresh);
+            );
+            *open = fresh.map_err(storage_error)?;
+            let path = self.path.display();
+            tracing::info!(%path, "opened the store again after a failure of its file");
         }
-        Ok(Arc::clone(&open))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Arc<redb::Database>> {
-        // The value is replaced whole, so a panic elsewhere cannot have left it half-changed.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Arc::clone(&open.database))
     }
 }
 
-fn instance(backend: FileBackend) -> Result<redb::Database, DatabaseError> {
-    redb::Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        .create_with_backend(backend)
+impl Open {
+    fn open(path: &Path, #[cfg(test)] fault: &Arc<StoreFault>) -> Result<Self, DatabaseError> {
+        let failed = Arc::<AtomicBool>::default();
+        let backend = FileBackend {
+            file: OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)?,
+            failed: Arc::clone(&failed),
+            #[cfg(test)]
+            fault: Arc::clone(fault),
+        };
+        let database = redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend)?;
+        Ok(Self {
+            database: Arc::new(database),
+            failed,
+        })
+    }
 }
 
 fn storage_error(error: DatabaseError) -> StorageError {
@@ -133,60 +149,52 @@ fn storage_error(error: DatabaseError) -> StorageError {
 #[derive(Debug)]
 struct FileBackend {
     file: File,
+    failed: Arc<AtomicBool>,
     #[cfg(test)]
     fault: Arc<StoreFault>,
 }
 
 impl FileBackend {
-    fn open(path: &Path, #[cfg(test)] fault: &Arc<StoreFault>) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
-        Ok(Self {
-            file,
+    /// Does `operation`, unless an earlier one failed. A second instance may be open by then, and
+    /// this one must not write beside it.
+    fn guarded<T>(&self, operation: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("an earlier operation on the file failed"));
+        }
+        let done = operation(&self.file);
+        if done.is_err() {
+            self.failed.store(true, Ordering::Release);
+        }
+        done
+    }
+
+    fn change<T>(&self, operation: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+        self.guarded(|file| {
             #[cfg(test)]
-            fault: Arc::clone(fault),
+            self.fault.check()?;
+            operation(file)
         })
-    }
-
-    #[cfg(test)]
-    fn may_write(&self) -> io::Result<()> {
-        self.fault.check()
-    }
-
-    #[cfg(not(test))]
-    #[expect(clippy::unnecessary_wraps, reason = "tests make it fail")]
-    #[expect(clippy::unused_self, reason = "tests make it fail")]
-    fn may_write(&self) -> io::Result<()> {
-        Ok(())
     }
 }
 
 impl StorageBackend for FileBackend {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        self.guarded(|file| Ok(file.metadata()?.len()))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        self.guarded(|file| file.read_exact_at(out, offset))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.may_write()?;
-        self.file.set_len(len)
+        self.change(|file| file.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.may_write()?;
-        self.file.sync_data()
+        self.change(File::sync_data)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.may_write()?;
-        self.file.write_all_at(data, offset)
+        self.change(|file| file.write_all_at(data, offset))
     }
 }
