@@ -40,14 +40,14 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Database {
     path: PathBuf,
-    open: Mutex<Open>,
+    open: Mutex<Instance>,
     #[cfg(test)]
     fault: Arc<StoreFault>,
 }
 
 /// One instance of `redb`, and whether its file failed.
 #[derive(Debug, Clone)]
-struct Open {
+struct Instance {
     database: Arc<redb::Database>,
     failed: Arc<AtomicBool>,
 }
@@ -60,7 +60,7 @@ impl Database {
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         #[cfg(test)]
         let fault = Arc::<StoreFault>::default();
-        let open = Open::open(
+        let open = Instance::open(
             path,
             #[cfg(test)]
             &fault,
@@ -100,7 +100,7 @@ impl Database {
         // The value is replaced whole, so a panic elsewhere cannot have left it half-changed.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.failed.load(Ordering::Acquire) {
-            let fresh = Open::open(
+            let fresh = Instance::open(
                 &self.path,
                 #[cfg(test)]
                 &self.fault,
@@ -113,7 +113,7 @@ impl Database {
     }
 }
 
-impl Open {
+impl Instance {
     fn open(path: &Path, #[cfg(test)] fault: &Arc<StoreFault>) -> Result<Self, DatabaseError> {
         let failed = Arc::<AtomicBool>::default();
         let backend = FileBackend {
