@@ -187,7 +187,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::cli::{screen::Format, style::Paint};
+    use crate::cli::{failure::Page, screen::Format};
 
     fn home() -> (tempfile::TempDir, Home) {
         let directory = tempfile::tempdir().unwrap();
@@ -229,7 +229,7 @@ mod tests {
         make_private_directory(&home.directory).unwrap();
         write_private(&home.file(), b"[context.prod]\nadress = \"x:1\"\n").unwrap();
         let failure = home.load().unwrap_err();
-        let text = failure.report(Format::Table, Paint::Plain);
+        let text = failure.report(Format::Table, Page::Lines);
         assert!(
             text.contains("contexts.toml:2:1") && text.contains("`address`"),
             "{text}"
@@ -246,7 +246,7 @@ mod tests {
         let text = contexts
             .get("stagin")
             .unwrap_err()
-            .report(Format::Table, Paint::Plain);
+            .report(Format::Table, Page::Lines);
         assert!(text.contains("did you mean staging?"), "{text}");
     }
 

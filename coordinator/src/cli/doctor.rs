@@ -8,10 +8,10 @@ use super::{
     caller::Caller,
     exit::Exit,
     failure::Failure,
+    failure::Page,
     render,
     screen::Format,
     setting::Setting,
-    style::Paint,
     view::{CheckView, DoctorView},
 };
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(setting: &Setting) -> Result<Exit, Failure> {
         Ok(found) => checks.extend(found),
         Err(failure) => {
             exit = failure.exit();
-            let report = failure.report(Format::Table, Paint::Plain);
+            let report = failure.report(Format::Table, Page::Lines);
             let found = report
                 .lines()
                 .next()

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use super::{
     exit::Exit,
     screen::Format,
-    style::{Paint, Tone},
+    style::{Canvas, Tone},
 };
 
 /// Why a command ended without being done.
@@ -96,7 +96,7 @@ impl Failure {
     }
 
     /// The whole chain, once, for standard error.
-    pub(crate) fn report(&self, format: Format, paint: Paint) -> String {
+    pub(crate) fn report(&self, format: Format, page: Page) -> String {
         if self.audience == Audience::Gone {
             return String::new();
         }
@@ -113,17 +113,14 @@ impl Failure {
                 format!("{object}\n")
             }
             Format::Table => {
-                let mut text = paint.tone(Tone::Bad, "error: ");
-                text.push_str(&self.tried);
+                let mut sentence = self.tried.clone();
                 for cause in &causes {
-                    text.push_str(": ");
-                    text.push_str(cause);
+                    sentence.push_str(": ");
+                    sentence.push_str(cause);
                 }
-                text.push('\n');
+                let mut text = labelled(page, "error: ", Tone::Bad, &sentence);
                 if let Some(next) = &self.next {
-                    text.push_str(&paint.tone(Tone::Bold, " next: "));
-                    text.push_str(next);
-                    text.push('\n');
+                    text.push_str(&labelled(page, " next: ", Tone::Bold, next));
                 }
                 text
             }
@@ -146,6 +143,26 @@ impl Failure {
             link = cause.source();
         }
         causes
+    }
+}
+
+/// What a failure is written on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Page {
+    /// A terminal: long lines are broken between words.
+    Terminal(Canvas),
+    /// A pipe or a file: one line for each thing that is said, for `grep`.
+    Lines,
+}
+
+fn labelled(page: Page, label: &str, tone: Tone, text: &str) -> String {
+    match page {
+        // A mistake in a file is shown with its line and a mark below it: its lines stay.
+        Page::Terminal(canvas) if !text.contains('\n') => {
+            canvas.labelled(label.len(), label, tone, text)
+        }
+        Page::Terminal(canvas) => format!("{}{text}\n", canvas.paint.tone(tone, label)),
+        Page::Lines => format!("{label}{text}\n"),
     }
 }
 
@@ -183,7 +200,7 @@ fn judged(code: Code) -> (Exit, Option<&'static str>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::style::Paint, *};
 
     #[test]
     fn a_failure_says_what_was_tried_why_and_what_next() {
@@ -191,7 +208,7 @@ mod tests {
         let failure =
             Failure::answered("could not scale fleet wbe", &status).next("calvin fleet list");
         assert_eq!(
-            failure.report(Format::Table, Paint::Plain),
+            failure.report(Format::Table, Page::Lines),
             "error: could not scale fleet wbe: no fleet is called wbe; did you mean web?\n \
              next: calvin fleet list\n"
         );
@@ -199,10 +216,24 @@ mod tests {
     }
 
     #[test]
+    fn on_a_terminal_a_failure_is_broken_between_words() {
+        let failure = Failure::new(Exit::Failed, "could not do a thing with a long name indeed")
+            .reason("it has no room");
+        let canvas = Canvas {
+            width: 40,
+            paint: Paint::Plain,
+        };
+        assert_eq!(
+            failure.report(Format::Table, Page::Terminal(canvas)),
+            "error: could not do a thing with a long\n       name indeed: it has no room\n"
+        );
+    }
+
+    #[test]
     fn a_failure_in_json_has_the_name_of_its_exit() {
         let failure = Failure::answered("could not ask", &Status::unavailable("gone"));
         let value: serde_json::Value =
-            serde_json::from_str(&failure.report(Format::Json, Paint::Plain)).unwrap();
+            serde_json::from_str(&failure.report(Format::Json, Page::Lines)).unwrap();
         assert_eq!(value["error"]["exit"], "could_not_ask");
         assert_eq!(value["error"]["code"], 6);
         assert_eq!(value["error"]["causes"][0], "gone");
@@ -212,7 +243,7 @@ mod tests {
     fn a_cause_that_repeats_its_source_is_told_once() {
         let failure = Failure::new(Exit::Failed, "could not read x")
             .because(anyhow::anyhow!("no such file").context("open: no such file"));
-        let text = failure.report(Format::Table, Paint::Plain);
+        let text = failure.report(Format::Table, Page::Lines);
         assert_eq!(text.matches("no such file").count(), 1, "{text}");
     }
 }

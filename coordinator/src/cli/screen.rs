@@ -4,6 +4,7 @@
 use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
+    os::fd::AsFd,
 };
 
 use clap::ValueEnum;
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     exit::Exit,
-    failure::Failure,
+    failure::{Failure, Page},
     style::{Canvas, Paint},
 };
 
@@ -59,7 +60,7 @@ impl Screen {
             Sink::Pipe
         };
         let canvas = Canvas {
-            width: width(),
+            width: width(io::stdout()),
             paint: paint_for(io::stdout().is_terminal()),
         };
         Self {
@@ -120,10 +121,17 @@ impl Screen {
 
     /// Tells a failure, to standard error.
     pub(crate) fn fail(&self, failure: &Failure) {
-        let paint = paint_for(io::stderr().is_terminal());
+        let page = if io::stderr().is_terminal() {
+            Page::Terminal(Canvas {
+                width: width(io::stderr()),
+                paint: paint_for(true),
+            })
+        } else {
+            Page::Lines
+        };
         let _ = io::stderr()
             .lock()
-            .write_all(failure.report(self.format, paint).as_bytes());
+            .write_all(failure.report(self.format, page).as_bytes());
     }
 
     /// Whether a person can be asked: both ends are a terminal, and the format is for people.
@@ -167,8 +175,8 @@ fn paint_for(terminal: bool) -> Paint {
     }
 }
 
-fn width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(io::stdout())
+fn width(stream: impl AsFd) -> usize {
+    let columns = rustix::termios::tcgetwinsize(stream)
         .map(|size| usize::from(size.ws_col))
         .ok()
         .filter(|columns| *columns > 0);

@@ -223,7 +223,7 @@ mod tests {
         let failure = of_context("prod", &context).unwrap_err();
         let text = failure.report(
             crate::cli::screen::Format::Table,
-            crate::cli::style::Paint::Plain,
+            crate::cli::failure::Page::Lines,
         );
         assert!(text.contains("it has no `environment`"), "{text}");
     }

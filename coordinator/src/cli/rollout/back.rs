@@ -46,8 +46,9 @@ pub(super) async fn back(
         .fleets
         .into_iter()
         .next()
-        .and_then(|fleet| fleet.rollout)
-        .map(|rollout| rollout.id);
+        .and_then(|fleet| fleet.rollout);
+    let ended = rollout.as_ref().is_none_or(|rollout| rollout.ended);
+    let rollout = rollout.map(|rollout| rollout.id);
     let named = rollout
         .clone()
         .unwrap_or_else(|| format!("the rollout of {fleet}"));
@@ -55,7 +56,10 @@ pub(super) async fn back(
         Retreat::Abort => format!("give up {named} and delete its new instances"),
         Retreat::Rollback => format!("roll {named} back and delete its new instances"),
     };
-    setting.confirm(&environment, &what, Confirm::OnTerminal)?;
+    // One that has ended is refused by the coordinator: there is nothing to ask.
+    if !ended {
+        setting.confirm(&environment, &what, Confirm::OnTerminal)?;
+    }
     let tried = format!("[{environment}] could not {what}");
     let request = RolloutRequest {
         fleet: fleet.clone(),

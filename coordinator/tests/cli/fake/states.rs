@@ -4,8 +4,13 @@ use calvin_proto::wire::{
     FleetStatus, Health, InstanceStatus, Report, Role, RolloutStatus, WorkloadState,
 };
 
-/// The fleet `name`, well.
+/// The fleet `name`, well; `bad` is in the middle of its rollout.
 pub(super) fn fleet(name: &str) -> FleetStatus {
+    let phase = if name == "bad" {
+        "provisioning"
+    } else {
+        "done"
+    };
     FleetStatus {
         name: name.to_owned(),
         image: format!("{name}@1.0"),
@@ -13,7 +18,7 @@ pub(super) fn fleet(name: &str) -> FleetStatus {
         serving: 1,
         wanted: 1,
         instances: vec![instance(name, "healthy")],
-        rollout: Some(rollout(name, 7, "done")),
+        rollout: Some(rollout(name, 7, phase)),
         ..FleetStatus::default()
     }
 }
