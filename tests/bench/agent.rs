@@ -74,6 +74,8 @@ async fn main() {
         "%",
         Some(0.2),
     );
+    // Printing ends the process where a limit was passed: nothing may be left running then.
+    drop(environment);
     figures.print();
 }
 

@@ -59,6 +59,8 @@ async fn main() {
     figures.add(name, took_ms, "ms", Some(1_000.0));
     let failed = f64::from(u32::try_from(failed).unwrap_or(u32::MAX));
     figures.add("failed requests and look-ups", vec![failed], "", Some(0.5));
+    // Printing ends the process where a limit was passed: nothing may be left running then.
+    drop(environment);
     figures.print();
 }
 
