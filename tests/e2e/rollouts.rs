@@ -56,7 +56,12 @@ async fn a_version_that_never_becomes_healthy_is_given_up_without_a_failed_reque
 #[tokio::test]
 async fn a_version_that_breaks_under_traffic_is_switched_back() {
     let environment = Environment::start().await;
-    environment.bring_up_web_with_traffic().await;
+    // It breaks 2.8 s after its first page. A busy machine needs some more until that is reported.
+    let fleet = Fleet {
+        bake: "8s",
+        ..Fleet::new("web", "web@1.0", 5)
+    };
+    environment.bring_up_with_traffic(&fleet).await;
     let blue = environment.processes("web", "workload");
     environment.operator.start("web", "web@4.0").await.unwrap();
     let ended = environment.until_ended("web").await;

@@ -116,7 +116,7 @@ healthy_deadline = "4s"    # or it is given up
 progress_deadline = "5s"
 settle = "1500ms"          # blue serves on: names are cached for 1 s
 settle_max = "3s"
-bake = "3s"                # blue stands by, warm
+bake = "4s"                # blue stands by, warm; a green that breaks is found well within it
 
 [drain]
 timeout = "2s"

@@ -40,6 +40,12 @@ impl Environment {
     /// Five web servers of version 1.0 and a client that asks them; the other versions are recorded
     /// too: 2.0 good, 3.0 never healthy, 4.0 breaks under traffic.
     pub(crate) async fn bring_up_web_with_traffic(&self) {
+        self.bring_up_with_traffic(&Fleet::new("web", "web@1.0", 5))
+            .await;
+    }
+
+    /// The same with a fleet of one's own, of the image `web@1.0`.
+    pub(crate) async fn bring_up_with_traffic(&self, web: &Fleet) {
         self.add_web_images(&[
             ("1.0", ""),
             ("2.0", ""),
@@ -47,7 +53,7 @@ impl Environment {
             ("4.0", "--bad-when-active"),
         ])
         .await;
-        self.bring_up(&Fleet::new("web", "web@1.0", 5)).await;
+        self.bring_up(web).await;
         self.bring_up_client().await;
     }
 
