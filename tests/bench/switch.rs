@@ -1,5 +1,5 @@
-//! How long a switch takes: from the decision to the last catalogue change that was read back, with
-//! 100 machines under traffic. Taken from the coordinator's own history.
+//! How long a switch takes: from the decision to the last catalogue change that was read back, of
+//! a fleet of 100 machines under traffic. Taken from the coordinator's own history.
 
 #![allow(
     clippy::print_stdout,
@@ -21,8 +21,8 @@ use self::{
     report::Figures,
 };
 
-/// Instances of each set: both sets are there at the switch.
-const SET: u32 = 50;
+/// Instances of the fleet: so many are active before the switch, and so many others after it.
+const SET: u32 = 100;
 
 /// Switches that are measured.
 const RUNS: usize = 3;
@@ -35,7 +35,7 @@ async fn main() {
         .add_web_images(&[("1.0", ""), ("2.0", "")])
         .await;
     let fleet = Fleet {
-        healthy_deadline: "60s",
+        healthy_deadline: "120s",
         bake: "1s",
         ..Fleet::new("web", "web@1.0", SET)
     };
@@ -55,7 +55,7 @@ async fn main() {
     let after = environment.until_requests(100).await;
     let failed = after.failed - before.failed + after.lookups_failed - before.lookups_failed;
     let mut figures = Figures::new("switch");
-    let name = format!("switch of {} instances", SET * 2);
+    let name = format!("switch of {SET} instances");
     figures.add(name, took_ms, "ms", Some(1_000.0));
     let failed = f64::from(u32::try_from(failed).unwrap_or(u32::MAX));
     figures.add("failed requests and look-ups", vec![failed], "", Some(0.5));
@@ -72,6 +72,7 @@ fn switch_ms(history: &[HistoryLine]) -> f64 {
             .find(|line| line.text.contains(word))
             .unwrap_or_else(|| panic!("no line of {word}"))
     };
-    let (from, to) = (last("switching"), last("settling"));
+    // A line of a phase names the one before it, too.
+    let (from, to) = (last("-> switching"), last("-> settling"));
     f64::from(u32::try_from(to.wall_ms - from.wall_ms).expect("a switch takes less than a month"))
 }
