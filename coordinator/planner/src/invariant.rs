@@ -47,13 +47,15 @@ pub enum InvariantId {
     HealthNeverHidesMost,
     /// Silence alone counts only while most others answer on the same path.
     SilenceAloneNeedsWitnesses,
+    /// A provider's list that lacks most of its machines at once is no word against them.
+    ShortListNeedsWitnesses,
     /// What a person is to decide waits for a person.
     PolicyHolds,
 }
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -66,6 +68,7 @@ impl InvariantId {
         Self::UnmanagedOneAtATime,
         Self::HealthNeverHidesMost,
         Self::SilenceAloneNeedsWitnesses,
+        Self::ShortListNeedsWitnesses,
         Self::PolicyHolds,
     ];
 }
@@ -107,6 +110,9 @@ impl InvariantId {
             Self::SilenceAloneNeedsWitnesses => {
                 "silence alone counts only while most others answer on the same path"
             }
+            Self::ShortListNeedsWitnesses => {
+                "a provider's list that lacks most of its machines at once, and more than one, is no word against them"
+            }
             Self::PolicyHolds => "what a policy leaves to a person waits for a person",
         }
     }
@@ -144,7 +150,13 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
         let Some(made) = plan.fleets.get(fleet) else {
             continue;
         };
-        let view = View::new(input, fleet, before, made, answering);
+        let view = View::new(
+            input,
+            fleet,
+            before,
+            made,
+            answering.of(&before.spec.provider),
+        );
         let mut found = Vec::new();
         capacity::check(&view, &mut found);
         removal::check(&view, &mut found);

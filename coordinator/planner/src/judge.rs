@@ -34,6 +34,24 @@ pub struct Answering {
     pub all: usize,
     /// Of these, those whose session lives.
     pub alive: usize,
+    /// Whether the fleet's provider lists what is there.
+    pub list: ListTrust,
+}
+
+/// Whether a provider's list is believed where it lacks a machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ListTrust {
+    /// It is.
+    #[default]
+    Believed,
+    /// It lacks most of the machines that were up, all at once. Rather than that they all went, the
+    /// list is short: a provider that answers for another account, or before it has read its disk.
+    Doubted {
+        /// How many it lacks.
+        lacks: usize,
+        /// Of how many.
+        of: usize,
+    },
 }
 
 /// On what an instance counts as lost.
@@ -61,7 +79,9 @@ pub struct Judgement {
     pub in_role: bool,
     /// Whether it counts as lost.
     pub loss: Loss,
-    /// How long its session has been gone; zero while it lives.
+    /// Its agent's session lives.
+    pub connected: bool,
+    /// How long its session has been gone, as far as this run has looked; zero while it lives.
     pub silent_for: Duration,
     /// Age of the newest word of any source that the judgement rests on.
     pub age: Duration,
@@ -74,6 +94,7 @@ impl Judgement {
         healthy_for: None,
         in_role: false,
         loss: Loss::None,
+        connected: false,
         silent_for: Duration::ZERO,
         age: Duration::ZERO,
     };
@@ -129,10 +150,11 @@ pub fn judge(
     let stale_after = observed.report_interval * FRESH_INTERVALS;
     let nothing = InstanceObserved::default();
     let seen = seen.unwrap_or(&nothing);
-    let silent_for = match seen.session {
-        SessionObserved::Alive(_) => Duration::ZERO,
-        SessionObserved::Ended(ago) => ago,
-        SessionObserved::Never => observed.watching_for,
+    let (connected, silent_for) = match seen.session {
+        SessionObserved::Alive(_) => (true, Duration::ZERO),
+        // While the coordinator itself stood still, nobody could have spoken to it.
+        SessionObserved::Ended(ago) => (false, ago.min(observed.watching_for)),
+        SessionObserved::Never => (false, observed.watching_for),
     };
     let up = instance.life != Life::Making;
     let gone = silent_for > stale_after;
@@ -145,6 +167,7 @@ pub fn judge(
     let mut judgement = Judgement {
         class: InstanceClass::Unknown,
         loss,
+        connected,
         silent_for,
         ..Judgement::NOTHING
     };
@@ -191,14 +214,17 @@ fn loss(
         return Loss::None;
     }
     let machine = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH);
-    // A machine that is not there has no address to probe, so its missing probe says no less than
-    // a failing one would.
-    let (gone_by_provider, path_down) = match machine.map(|machine| machine.state) {
-        Some(MachineState::Absent) => (true, true),
-        Some(MachineState::Stopped) => (true, !instance.build.services || probe == Some(false)),
-        Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None => {
-            (false, !instance.build.services || probe == Some(false))
-        }
+    let not_reached = !instance.build.services || probe == Some(false);
+    let (gone_by_provider, path_down) = match (machine.map(|one| one.state), answering.list) {
+        // A machine that is not there has no address to probe, so its missing probe says no less
+        // than a failing one would.
+        (Some(MachineState::Absent), ListTrust::Believed) => (true, true),
+        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => (false, not_reached),
+        (Some(MachineState::Stopped), _) => (true, not_reached),
+        (
+            Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None,
+            _,
+        ) => (false, not_reached),
     };
     if !path_down {
         return Loss::None;

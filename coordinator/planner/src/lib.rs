@@ -23,7 +23,7 @@ pub mod transition;
 
 pub use command::{Command, CommandOutcome, Refusal, command};
 pub use invariant::{InvariantId, Violation, check};
-pub use judge::{Answering, Judgement, Loss, judge};
+pub use judge::{Answering, Judgement, ListTrust, Loss, judge};
 pub use moment::Moment;
 pub use observed::{
     AgentObserved, CatalogueObserved, InstanceObserved, MachineObserved, MachineState, Observed,

@@ -13,7 +13,7 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId};
 use crate::{
     fnv::Fnv,
     invariant::InvariantId,
-    judge::{Answering, Judgement, judge},
+    judge::{Answering, Judgement, ListTrust, judge},
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
     plan::{Action, Event, EventKind, PlanInput},
@@ -42,8 +42,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) waiting: Vec<Waiting>,
     /// What is held back.
     pub(crate) blocked: Vec<(InvariantId, Blocked)>,
-    /// Entries that clients are not to find.
-    pub(crate) hidden: Vec<InstanceId>,
+    /// Whether the provider's list is believed where it lacks a machine.
+    pub(crate) list: ListTrust,
     visible: BTreeSet<&'a InstanceId>,
     judged: BTreeMap<&'a InstanceId, Judgement>,
     before: &'a FleetState,
@@ -77,7 +77,7 @@ impl<'a> Pass<'a> {
             events: Vec::new(),
             waiting: Vec::new(),
             blocked: Vec::new(),
-            hidden: Vec::new(),
+            list: answering.list,
             visible: catalogue.visible.iter().collect(),
             judged,
             before,
@@ -150,7 +150,10 @@ impl<'a> Pass<'a> {
 
     /// Whether every live agent serves the newest names.
     pub(crate) fn confirmed(&self) -> bool {
-        self.catalogue.unconfirmed.is_empty()
+        // A catalogue that was not read yet in this run says nothing; above all not that a name is
+        // gone.
+        let read = self.observed.catalogue.contains_key(self.fleet);
+        read && self.catalogue.unconfirmed.is_empty()
     }
 
     /// Whether an instance is found as active, stays, and answers as far as can be seen.

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     invariant::check,
-    judge::Answering,
+    judge::{Answering, ListTrust, PROVIDER_FRESH},
     moment::Moment,
-    observed::{Observed, SessionObserved},
+    observed::{MachineState, Observed, SessionObserved},
     report::FleetReport,
     state::{Build, FleetState, Life},
     step::plan_fleet,
+    sums::list_is_short,
 };
 
 /// All that a decision rests on.
@@ -191,6 +192,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let answering = answering(input);
     let mut plan = Plan::default();
     for (name, state) in input.fleets {
+        let answering = answering.of(&state.spec.provider);
         let next = plan_fleet(input, name, state, answering);
         plan.fleets.insert(name.clone(), next);
     }
@@ -198,19 +200,54 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     plan
 }
 
-/// How many instances answer, over all fleets: whether silence is one machine's or the network's.
-#[must_use]
-pub fn answering(input: &PlanInput<'_>) -> Answering {
-    let mut answering = Answering::default();
-    for (id, instance) in input.fleets.values().flat_map(|fleet| &fleet.instances) {
-        if instance.life != Life::Up {
-            continue;
-        }
-        answering.all += 1;
-        let session = input.observed.instances.get(id).map(|seen| seen.session);
-        if matches!(session, Some(SessionObserved::Alive(_))) {
-            answering.alive += 1;
+/// Who answers, over all fleets: whether silence is one machine's or the network's, and whether a
+/// provider's list lacks one machine or most of them.
+#[derive(Debug, Default)]
+pub(crate) struct Answers<'a> {
+    all: usize,
+    alive: usize,
+    /// Machines that were up, by provider: how many its list lacks, of how many.
+    lists: BTreeMap<&'a str, (usize, usize)>,
+}
+
+impl Answers<'_> {
+    /// As it concerns a fleet with this provider.
+    pub(crate) fn of(&self, provider: &str) -> Answering {
+        let (lacks, of) = self.lists.get(provider).copied().unwrap_or_default();
+        let list = if list_is_short(lacks, of) {
+            ListTrust::Doubted { lacks, of }
+        } else {
+            ListTrust::Believed
+        };
+        Answering {
+            all: self.all,
+            alive: self.alive,
+            list,
         }
     }
-    answering
+}
+
+/// Counts who answers.
+pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
+    let mut answers = Answers::default();
+    for fleet in input.fleets.values() {
+        let (lacks, of) = answers.lists.entry(&fleet.spec.provider).or_default();
+        for (id, instance) in &fleet.instances {
+            if instance.life != Life::Up {
+                continue;
+            }
+            answers.all += 1;
+            let Some(seen) = input.observed.instances.get(id) else {
+                continue;
+            };
+            if matches!(seen.session, SessionObserved::Alive(_)) {
+                answers.alive += 1;
+            }
+            if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
+                *of += 1;
+                *lacks += usize::from(machine.state == MachineState::Absent);
+            }
+        }
+    }
+    answers
 }

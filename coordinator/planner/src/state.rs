@@ -47,6 +47,14 @@ pub struct FleetState {
     /// when it ended, once each.
     #[serde(default)]
     pub holding: BTreeSet<InvariantId>,
+    /// Entries that clients are not to find: what failed stays so until it is known to serve again,
+    /// also for the next run of the coordinator, which has heard of nobody yet.
+    #[serde(default)]
+    pub hidden: BTreeSet<InstanceId>,
+    /// Instances made outside of rollouts that never became healthy, since one last did. Each makes
+    /// the next wait longer.
+    #[serde(default)]
+    pub given_up_in_a_row: u32,
     /// Every instance that may have a machine, an identity or an entry anywhere.
     pub instances: BTreeMap<InstanceId, Instance>,
 }
@@ -170,6 +178,8 @@ impl FleetState {
             rollouts: 0,
             deleting: false,
             holding: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            given_up_in_a_row: 0,
             instances: BTreeMap::new(),
         }
     }

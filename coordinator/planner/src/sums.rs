@@ -22,6 +22,13 @@ pub fn witnesses_needed(others: usize) -> usize {
     others / 2 + 1
 }
 
+/// Whether a provider's list that lacks so many of its machines at once is short rather than true:
+/// more than half, and more than one, which is as likely to be gone as to be left out.
+#[must_use]
+pub fn list_is_short(lacks: usize, of: usize) -> bool {
+    lacks > 1 && lacks > of / 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,6 +49,12 @@ mod tests {
             assert_eq!(hidden_limit(fleet), hidden, "{fleet}");
             assert_eq!(witnesses_needed(fleet - 1), witnesses, "{fleet}");
         }
+        // machines that were up, the least that a list must lack to be doubted
+        for (of, least) in [(2, 2), (3, 2), (5, 3), (10, 6), (100, 51)] {
+            assert!(list_is_short(least, of), "{of}");
+            assert!(!list_is_short(least - 1, of), "{of}");
+        }
+        assert!(!list_is_short(1, 1));
         // One alone has nobody to ask: its silence never counts.
         assert!(witnesses_needed(0) > 0);
         assert_eq!(hidden_limit(0), 0);

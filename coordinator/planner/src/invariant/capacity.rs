@@ -87,10 +87,12 @@ fn health_never_hides_most(view: &View<'_>, found: &mut Found) {
 
 fn unknown_never_hides(view: &View<'_>, found: &mut Found) {
     for id in &view.plan.hidden {
-        if !view.judged(id).failing() {
+        let judgement = view.judged(id);
+        let still = view.before.hidden.contains(id) && !judgement.serves();
+        if !judgement.failing() && !still {
             found.push((
                 InvariantId::UnknownNeverKills,
-                format!("{id} is hidden and is {:?}", view.judged(id).class),
+                format!("{id} is hidden and is {:?}", judgement.class),
             ));
         }
     }

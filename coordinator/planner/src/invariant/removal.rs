@@ -76,7 +76,12 @@ fn retire_only_with_two_sources_or_order(
         }
         DeleteBasis::Replaced | DeleteBasis::RolledBack | DeleteBasis::ScaledDown => drained,
     };
-    if !right {
+    if !right && *basis == DeleteBasis::Lost && view.only_a_short_list_lacks(id) {
+        found.push((
+            InvariantId::ShortListNeedsWitnesses,
+            format!("{id} is removed because a list lacks it that lacks most"),
+        ));
+    } else if !right {
         found.push((
             InvariantId::NoDeleteWithoutTwoSourcesOrOrder,
             format!("{id} is removed ({basis}) from {}, loss {loss:?}", old.life),
@@ -105,7 +110,8 @@ fn policy_holds(view: &View<'_>, id: &InstanceId, old: &Instance, found: &mut Fo
     let agent = view.seen(id).and_then(|seen| seen.agent.as_ref());
     let progress = agent.and_then(|agent| agent.report.drain);
     let done = judgement.in_role && progress.is_some_and(|progress| progress.done);
-    let can_answer = judgement.silent_for.is_zero() && judgement.loss != Loss::TwoSources;
+    let silent_after = view.before.spec.repair.silent_after.0;
+    let can_answer = judgement.silent_for <= silent_after && judgement.loss != Loss::TwoSources;
     if can_answer && !done {
         found.push((
             InvariantId::PolicyHolds,

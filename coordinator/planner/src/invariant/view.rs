@@ -6,8 +6,8 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId};
 
 use super::InvariantId;
 use crate::{
-    judge::{Answering, Judgement, judge},
-    observed::{CatalogueObserved, InstanceObserved},
+    judge::{Answering, Judgement, ListTrust, judge},
+    observed::{CatalogueObserved, InstanceObserved, MachineState},
     plan::{FleetPlan, Next, PlanInput},
     state::{FleetState, Instance, Life},
 };
@@ -24,6 +24,7 @@ pub(super) struct View<'a> {
     pub(super) after: Option<&'a FleetState>,
     pub(super) plan: &'a FleetPlan,
     pub(super) catalogue: Option<&'a CatalogueObserved>,
+    list: ListTrust,
     judged: BTreeMap<&'a InstanceId, Judgement>,
 }
 
@@ -55,8 +56,17 @@ impl<'a> View<'a> {
             after,
             plan,
             catalogue: input.observed.catalogue.get(fleet),
+            list: answering.list,
             judged,
         }
+    }
+
+    /// Whether all that speaks against an instance's machine is that a list lacks it that is not
+    /// believed.
+    pub(super) fn only_a_short_list_lacks(&self, id: &InstanceId) -> bool {
+        let machine = self.seen(id).and_then(|seen| seen.machine);
+        let absent = machine.is_some_and(|machine| machine.state == MachineState::Absent);
+        absent && matches!(self.list, ListTrust::Doubted { .. })
     }
 
     pub(super) fn judged(&self, id: &InstanceId) -> Judgement {

@@ -15,8 +15,19 @@ use crate::{
 /// Agents report each second here, so that a word is fresh for three.
 const INTERVAL: Duration = Duration::from_secs(1);
 const SILENT_AFTER: Duration = Duration::from_secs(300);
-const WITNESSES: Answering = Answering { all: 5, alive: 4 };
-const NO_WITNESSES: Answering = Answering { all: 5, alive: 2 };
+const WITNESSES: Answering = Answering {
+    all: 5,
+    alive: 4,
+    list: ListTrust::Believed,
+};
+const NO_WITNESSES: Answering = Answering {
+    alive: 2,
+    ..WITNESSES
+};
+const DOUBTED: Answering = Answering {
+    list: ListTrust::Doubted { lacks: 3, of: 5 },
+    ..WITNESSES
+};
 
 fn instance(services: bool) -> Instance {
     Instance {
@@ -170,6 +181,24 @@ fn lost_needs_path_and_provider_and_a_passing_probe_forbids_it() {
 }
 
 #[test]
+fn a_list_that_is_doubted_says_nothing_where_it_lacks_a_machine() {
+    let table = [
+        (MachineState::Absent, Loss::None, Loss::Silence),
+        (MachineState::Stopped, Loss::TwoSources, Loss::TwoSources),
+    ];
+    for (state, soon, late) in table {
+        for (gone_for, loss) in [(4, soon), (301, late)] {
+            let seen = InstanceObserved {
+                probe: Some(probed(false, 0)),
+                machine: Some(listed(state, 0)),
+                ..silent(gone_for)
+            };
+            assert_eq!(judged_with(&seen, true, DOUBTED).loss, loss, "{seen:?}");
+        }
+    }
+}
+
+#[test]
 fn an_image_without_services_has_its_session_as_its_path() {
     let seen = InstanceObserved {
         machine: Some(listed(MachineState::Stopped, 0)),
@@ -191,7 +220,11 @@ fn silence_alone_counts_late_and_only_with_witnesses() {
     assert_eq!(judged(&seen(301, true)).loss, Loss::None);
     let alone = judged_with(&seen(301, false), true, NO_WITNESSES);
     assert_eq!(alone.loss, Loss::SilenceWithoutWitnesses);
-    let only_one = Answering { all: 1, alive: 0 };
+    let only_one = Answering {
+        all: 1,
+        alive: 0,
+        ..WITNESSES
+    };
     let alone = judged_with(&seen(301, false), true, only_one);
     assert_eq!(alone.loss, Loss::SilenceWithoutWitnesses);
     // Silence is no verdict by itself: what is known stays unknown.
@@ -213,6 +246,15 @@ fn no_silence_is_older_than_the_coordinators_own_watch() {
     let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES);
     assert_eq!(judgement.loss, Loss::None);
     assert_eq!(judgement.class, InstanceClass::Unknown);
+    // Also of one that ended before the coordinator itself stood still for an hour.
+    let seen = InstanceObserved {
+        probe: Some(probed(false, 0)),
+        machine: Some(listed(MachineState::Absent, 0)),
+        ..silent(3_600)
+    };
+    let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES);
+    assert_eq!(judgement.silent_for, Duration::from_secs(2));
+    assert_eq!(judgement.loss, Loss::None);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 
+use super::repair::healthy_by;
 use crate::{pass::Pass, state::Life};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
@@ -60,11 +61,16 @@ fn admit(pass: &mut Pass<'_>, id: &InstanceId) {
             }
             Work::Boot if soaked && life == Life::Up => pass.place(id, CatalogueRole::Entered),
             Work::Boot | Work::OnActive => {
-                let deadline = pass.state().spec.replace.healthy_deadline.0;
-                let by = created.after(deadline);
-                let what = format!("{id} to be healthy for long enough");
-                let proven = pass.instance(id).is_some_and(|instance| instance.proven);
-                let until = (!proven).then_some((by, "it is made again"));
+                let until = if instance.proven {
+                    None
+                } else {
+                    Some((healthy_by(pass, instance), "it is made again"))
+                };
+                let mut what = format!("{id} to be healthy for long enough");
+                let given_up = pass.state().given_up_in_a_row;
+                if given_up > 0 && until.is_some() {
+                    what.push_str(&format!("; {given_up} before it were given up"));
+                }
                 pass.wait(what, pass.now.since(created), until);
             }
         },

@@ -46,6 +46,7 @@ fn prove(pass: &mut Pass<'_>, id: &InstanceId) {
     );
     pass.event(Some(id), EventKind::InstanceProven, text);
     let state = pass.change();
+    state.given_up_in_a_row = 0;
     let Some(instance) = state.instances.get_mut(id) else {
         return;
     };

@@ -100,7 +100,9 @@ pub(crate) fn drained(pass: &mut Pass<'_>, id: &InstanceId) -> Drained {
         pass.wait(what, pass.now.since(told), Some((until, then)));
         return Drained::Waits;
     }
-    if !judgement.silent_for.is_zero() {
+    // An agent that has been gone for so long will not say it any more. One that is silent for a
+    // moment, as all are after a start of the coordinator, may.
+    if judgement.silent_for > pass.state().spec.repair.silent_after.0 {
         return Drained::Done;
     }
     if policy == OnDrainTimeout::Hold {

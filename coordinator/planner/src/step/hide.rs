@@ -1,5 +1,8 @@
-//! Hides from clients what is freshly unhealthy or lost. Never what nothing is known of, and never
-//! most of a fleet: when more than half fail at once, the catalogue keeps them all.
+//! Hides from clients what is freshly unhealthy or lost, until it is known to serve again. Never
+//! what nothing is known of, and never most of a fleet: when more than half fail at once, the
+//! catalogue keeps them all.
+
+use std::collections::BTreeSet;
 
 use calvin_model::{CatalogueRole, InstanceId};
 
@@ -10,7 +13,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut failing_active: Vec<InstanceId> = Vec::new();
     let mut failing_others: Vec<InstanceId> = Vec::new();
     for (id, instance) in &pass.state().instances {
-        let failing = pass.judged(id).failing();
+        let failing = failing(pass, id);
         match instance.catalogue {
             CatalogueRole::Absent => {}
             CatalogueRole::Active => {
@@ -33,7 +36,14 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         pass.hold(InvariantId::HealthNeverHidesMost, what, fact);
         failing_active.clear();
     }
-    pass.hidden.extend(failing_active);
-    pass.hidden.extend(failing_others);
-    pass.hidden.sort();
+    let hidden: BTreeSet<InstanceId> = failing_active.into_iter().chain(failing_others).collect();
+    if hidden != pass.state().hidden {
+        pass.change().hidden = hidden;
+    }
+}
+
+/// Whether an instance is known to fail, or was and nothing better is known since.
+fn failing(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let judgement = pass.judged(id);
+    judgement.failing() || pass.state().hidden.contains(id) && !judgement.serves()
 }

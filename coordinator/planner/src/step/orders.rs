@@ -89,7 +89,10 @@ fn roles(pass: &Pass<'_>) -> Option<Action> {
         }
         roles.insert(id.clone(), instance.catalogue);
     }
-    (roles != pass.catalogue.roles).then(|| Action::SetRoles {
+    // A catalogue that does not know the fleet yet is told so even of a fleet without entries: what
+    // it published before this run may have some.
+    let known = pass.observed.catalogue.contains_key(pass.fleet);
+    (!known || roles != pass.catalogue.roles).then(|| Action::SetRoles {
         fleet: pass.fleet.clone(),
         roles,
     })

@@ -7,18 +7,25 @@ use calvin_model::{CatalogueRole, DrainReason, InstanceId};
 
 use crate::{
     invariant::InvariantId,
-    judge::Loss,
+    judge::{ListTrust, Loss},
+    moment::Moment,
+    observed::MachineState,
     pass::Pass,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
     state::{Instance, Life, Purpose},
 };
 
+/// How often the deadline of instances that never become healthy doubles at most: of 5 min, to
+/// 5 h 20 min.
+const GIVEN_UP_DOUBLINGS: u32 = 6;
+
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
         return;
     }
     let idle = pass.state().not_to_serve();
+    doubt_a_short_list(pass);
     look_for_losses(pass, &idle);
     give_up_never_healthy(pass, &idle);
     replace_marked(pass, &idle);
@@ -30,6 +37,23 @@ fn select(pass: &Pass<'_>, wanted: impl Fn(&InstanceId, &Instance) -> bool) -> V
         .iter()
         .filter(|(id, instance)| wanted(id, instance));
     chosen.map(|(id, _)| id.clone()).collect()
+}
+
+/// Says so where the provider lacks most machines: none of them is replaced for that.
+fn doubt_a_short_list(pass: &mut Pass<'_>) {
+    let ListTrust::Doubted { lacks, of } = pass.list else {
+        return;
+    };
+    let absent = select(pass, |id, instance| {
+        let machine = pass.seen(id).and_then(|seen| seen.machine);
+        instance.life == Life::Up && machine.is_some_and(|it| it.state == MachineState::Absent)
+    });
+    let Some(first) = absent.first() else {
+        return;
+    };
+    let what = format!("{first} is not taken for lost: its provider lists too little");
+    let fact = format!("{lacks} of {of} machines that were up are not in its list");
+    pass.hold(InvariantId::ShortListNeedsWitnesses, what, fact);
 }
 
 fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
@@ -80,23 +104,35 @@ pub(super) fn mark(pass: &mut Pass<'_>, id: &InstanceId, basis: Option<DeleteBas
 }
 
 /// An instance that was made outside of a wave and does not become healthy is made again. That
-/// its deadline passes first keeps a broken image from making machines in a loop.
+/// its deadline passes first keeps a broken image from making machines in a loop, and that the
+/// deadline doubles with each of them keeps what is broken for all (a server that every workload
+/// needs) from making many.
 fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
-    let deadline = pass.state().spec.replace.healthy_deadline.0;
-    let now = pass.now;
     let late = select(pass, |id, instance| {
         !instance.proven
             && !instance.leaving()
             && !idle.contains(id)
-            && instance.created.after(deadline).reached(now)
+            && healthy_by(pass, instance).reached(pass.now)
             && !pass.judged(id).serves()
     });
     for id in late {
         let why = "not healthy within healthy_deadline";
         pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
+        let state = pass.change();
+        state.given_up_in_a_row = state.given_up_in_a_row.saturating_add(1);
         repair(pass, &id, why);
     }
+}
+
+/// When an instance that was made outside of a wave is given up, unless it becomes healthy.
+pub(super) fn healthy_by(pass: &Pass<'_>, instance: &Instance) -> Moment {
+    let state = pass.state();
+    let doublings = state.given_up_in_a_row.min(GIVEN_UP_DOUBLINGS);
+    let deadline = state.spec.replace.healthy_deadline.0;
+    instance
+        .created
+        .after(deadline.saturating_mul(1 << doublings))
 }
 
 /// Makes an instance in the place of another. While a rollout runs, of the same build: the rollout

@@ -75,7 +75,7 @@ fn take_back(pass: &mut Pass<'_>) {
         .instances
         .iter()
         .filter(|(id, instance)| {
-            being_replaced(instance) && !instance.leaving() && pass.judged(id).silent_for.is_zero()
+            being_replaced(instance) && !instance.leaving() && pass.judged(id).connected
         })
         .map(|(id, _)| id.clone())
         .collect();

@@ -291,6 +291,47 @@ fn a_blue_without_its_agent_does_not_keep_the_rollout() {
 }
 
 #[test]
+fn a_blue_that_is_only_silent_for_a_moment_waits_for_the_person_all_the_same() {
+    let mut world = served("count = 2\n[drain]\ntimeout = \"20s\"\non_timeout = \"hold\"");
+    let blue = world.active("1.0")[0].clone();
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    world.agent(&blue).drain_takes = None;
+    world.run_to(Phase::Draining);
+    world.run_for(seconds(40));
+    assert!(held_by(&world, InvariantId::PolicyHolds));
+    // As after a restart of the coordinator: the session comes back in its own time.
+    world.cut_path(&blue);
+    world.started_at = world.ms;
+    world.run_for(seconds(60));
+    assert_eq!(world.phase(), Some(Phase::Draining), "{}", world.story());
+    assert!(held_by(&world, InvariantId::PolicyHolds));
+    // Gone for longer than silent_after, it never will say that it has finished.
+    world.run_until(400, |world| world.phase() == Some(Phase::Done));
+}
+
+#[test]
+fn a_green_that_flapped_unseen_bakes_anew() {
+    let mut world = served("count = 2\n[replace]\nbake = \"20s\"");
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let green = greens(&world)[0].clone();
+    world.cut_path(&green);
+    world.run_for(seconds(14));
+    world.agent(&green).forced = Some(Health::Unhealthy);
+    world.run_for(seconds(2));
+    world.agent(&green).forced = None;
+    world.run_for(seconds(2));
+    world.machines.get_mut(&green).unwrap().path_cut_at = None;
+    world.run_for(seconds(10));
+    assert_eq!(world.phase(), Some(Phase::Baking), "{}", world.story());
+    let waiting = &world.report().waiting[0].what;
+    assert!(waiting.contains("without a break"), "{waiting}");
+    world.run_until(12, |world| world.phase() != Some(Phase::Baking));
+    assert_eq!(world.phase(), Some(Phase::Draining), "{}", world.story());
+}
+
+#[test]
 fn green_goes_on_serving_while_blue_that_drained_becomes_healthy_again() {
     let mut world = served("count = 2\n[drain]\ntimeout = \"20s\"\non_timeout = \"back\"");
     let blue = world.active("1.0");

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use calvin_model::InstanceId;
-use calvin_planner::{Action, InstanceClass, Phase};
+use calvin_model::{Health, InstanceId};
+use calvin_planner::{Action, Command, InstanceClass, MachineState, Phase, RETIRE_GRACE};
 
-use crate::world::World;
+use crate::world::{Behaviour, World};
 
 fn served(text: &str) -> World {
     let mut world = World::new();
@@ -98,4 +98,121 @@ fn a_silent_instance_is_replaced_late_and_only_while_the_others_answer() {
     }
     world.run_until(200, |world| !ids(world).contains(&before[0]));
     assert_eq!(world.active("1.0").len(), 3);
+}
+
+#[test]
+fn a_list_that_lacks_most_machines_at_once_is_not_believed() {
+    for services in [true, false] {
+        let mut world = World::new();
+        world.services = services;
+        world.apply("count = 3", "1.0");
+        world.run_to(Phase::Done);
+        let before = ids(&world);
+        let list = |world: &mut World, state| {
+            for id in &before {
+                world.machines.get_mut(id).unwrap().state = state;
+            }
+        };
+        // As after a restart: no session has come back yet, and the list is empty by mistake.
+        list(&mut world, MachineState::Absent);
+        world.started_at = world.ms;
+        for _ in 0..400 {
+            world.tick();
+            assert_eq!(deletes(&world), 0, "{}", world.story());
+        }
+        assert_eq!(ids(&world), before, "{}", world.story());
+        assert!(world.tells("ShortListNeedsWitnesses"), "{}", world.story());
+        list(&mut world, MachineState::Running);
+        world.run_for(Duration::from_secs(10));
+        assert_eq!(ids(&world), before);
+        assert!(world.is_quiet(), "{}", world.story());
+    }
+}
+
+#[test]
+fn a_person_replaces_what_a_list_that_is_not_believed_lacks() {
+    let mut world = served("count = 3");
+    let before = ids(&world);
+    for id in &before {
+        world.kill_machine(id);
+    }
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(ids(&world), before, "{}", world.story());
+    for instance in before.clone() {
+        let reason = "the host burned down".to_owned();
+        let order = Command::ReplaceInstance { instance, reason };
+        world.order(&order).unwrap();
+    }
+    world.run_until(100, |world| {
+        let after = ids(world);
+        after.len() == 3 && before.iter().all(|old| !after.contains(old))
+    });
+    world.run_until(60, |world| world.active("1.0").len() == 3);
+    assert!(world.is_quiet(), "{}", world.story());
+}
+
+#[test]
+fn machines_that_never_become_healthy_are_made_again_ever_more_slowly() {
+    let mut world = served("count = 2\n[replace]\nhealthy_deadline = \"20s\"");
+    let before = ids(&world);
+    // What every machine needs is away: new ones cannot become healthy, old ones still are.
+    world.behaviour.insert("1.0".to_owned(), Behaviour::Broken);
+    for id in &before {
+        world.agent(id).forced = Some(Health::Healthy);
+    }
+    world.kill_machine(&before[0]);
+    let made = world.created.len();
+    world.run_for(Duration::from_secs(900));
+    let made = world.created.len() - made;
+    assert!((2..=7).contains(&made), "{made} made in 900 s");
+    let waiting = &world.report().waiting;
+    assert!(
+        waiting
+            .iter()
+            .any(|one| one.what.contains("before it were given up")),
+        "{waiting:?}"
+    );
+    // Once it is back, the next one is healthy, and the pace is as at first.
+    world.behaviour.clear();
+    world.run_until(60, |world| world.active("1.0").len() == 2);
+    assert!(world.is_quiet(), "{}", world.story());
+    assert_eq!(world.web().given_up_in_a_row, 0);
+}
+
+#[test]
+fn nothing_is_deleted_because_a_catalogue_was_not_read_yet() {
+    let mut world = served("count = 3");
+    let before = ids(&world);
+    world.end_machine(&before[0], MachineState::Stopped);
+    world.catalogue_unread = true;
+    world.run_until(60, |world| world.tells("is lost"));
+    let since = world.ms;
+    world.run_until(100, |world| deletes(world) > 0);
+    let waited = Duration::from_millis(world.ms - since);
+    assert!(waited >= RETIRE_GRACE, "deleted after {waited:?}");
+}
+
+#[test]
+fn what_was_hidden_stays_so_until_it_is_known_to_serve_again() {
+    let mut world = served("count = 3");
+    let failing = ids(&world)[0].clone();
+    world.agent(&failing).forced = Some(Health::Unhealthy);
+    world.run_for(Duration::from_secs(2));
+    assert!(world.hidden.contains(&failing));
+    // Nothing more is heard of it, and the coordinator is another one.
+    world.cut_path(&failing);
+    world.machines.get_mut(&failing).unwrap().workload_answers = false;
+    world.hidden.clear();
+    world.started_at = world.ms;
+    for _ in 0..60 {
+        world.tick();
+        assert!(world.hidden.contains(&failing), "{}", world.story());
+    }
+    let machine = world.machines.get_mut(&failing).unwrap();
+    machine.path_cut_at = None;
+    machine.workload_answers = true;
+    machine.agent.forced = None;
+    world.run_for(Duration::from_secs(2));
+    assert!(world.hidden.is_empty());
+    assert!(world.is_quiet(), "{}", world.story());
 }

@@ -242,6 +242,20 @@ fn replacing_what_is_not_silent_breaks_its_rule() {
 }
 
 #[test]
+fn removing_what_only_a_short_list_lacks_breaks_its_rule() {
+    let mut world = served("count = 3");
+    let ids: Vec<InstanceId> = world.web().instances.keys().cloned().collect();
+    for id in &ids {
+        world.kill_machine(id);
+    }
+    world.run_for(Duration::from_secs(10));
+    let found = broken_by(&world, |state, _| {
+        edit(state, |one| one.life = Life::Retiring(DeleteBasis::Lost));
+    });
+    assert_eq!(found, [InvariantId::ShortListNeedsWitnesses]);
+}
+
+#[test]
 fn removing_what_a_person_is_to_decide_on_breaks_its_rule() {
     let mut world = served("count = 2\n[drain]\ntimeout = \"5s\"\non_timeout = \"hold\"");
     let blue = world.active("1.0");

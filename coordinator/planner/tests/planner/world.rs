@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) catalogue: BTreeMap<FleetName, BTreeMap<InstanceId, CatalogueRole>>,
     pub(crate) hidden: BTreeSet<InstanceId>,
     pub(crate) unconfirmed: Vec<InstanceId>,
+    /// Nothing was read back from the catalogue in this run.
+    pub(crate) catalogue_unread: bool,
     pub(crate) revoked: BTreeSet<InstanceId>,
     pub(crate) behaviour: BTreeMap<String, Behaviour>,
     pub(crate) events: Vec<Event>,
@@ -56,6 +58,7 @@ impl World {
             catalogue: BTreeMap::new(),
             hidden: BTreeSet::new(),
             unconfirmed: Vec::new(),
+            catalogue_unread: false,
             revoked: BTreeSet::new(),
             behaviour: BTreeMap::new(),
             events: Vec::new(),
@@ -134,7 +137,7 @@ impl World {
         for id in known {
             observed.instances.insert(id.clone(), self.see(id));
         }
-        for (fleet, roles) in &self.catalogue {
+        for (fleet, roles) in self.catalogue.iter().filter(|_| !self.catalogue_unread) {
             let visible = roles.keys().filter(|id| !self.hidden.contains(*id));
             let seen = CatalogueObserved {
                 roles: roles.clone(),

@@ -1,7 +1,9 @@
 //! Baking: green serves, blue is warm. A green that is freshly unhealthy or lost ends it at once;
-//! a green of which nothing is known keeps blue.
+//! a green of which nothing is known keeps blue, and one that flapped unseen starts the count again.
 
-use calvin_model::DrainReason;
+use std::time::Duration;
+
+use calvin_model::{DrainReason, InstanceId};
 
 use super::greens::{blue, broken, green, why_not_healthy};
 use crate::{
@@ -45,8 +47,33 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         pass.hold(InvariantId::BlueStaysUntilGreenIsProven, what, fact);
         return;
     }
+    if let Some((id, healthy_for)) = flapped(pass, &greens) {
+        let bake = pass.state().spec.replace.bake;
+        let what = format!("{id} to be healthy for {bake} without a break");
+        let until = pass.now.after(bake.0.saturating_sub(healthy_for));
+        pass.wait(
+            what,
+            pass.now.since(since),
+            Some((until, "blue is drained")),
+        );
+        return;
+    }
     for id in blue(pass) {
         pass.leave(&id, DrainReason::Replaced, "green has proved itself");
     }
     pass.go(Cause::Baked, "green was healthy under traffic");
+}
+
+/// The green that has been healthy for the shortest time, where that is less than the bake. What
+/// happened while nobody could see it is in its agent's count: a green that was not healthy then
+/// has not proved itself.
+fn flapped(pass: &Pass<'_>, greens: &[InstanceId]) -> Option<(InstanceId, Duration)> {
+    let bake = pass.state().spec.replace.bake.0;
+    let judged = greens.iter().filter_map(|id| {
+        let healthy_for = pass.judged(id).healthy_for?;
+        Some((id.clone(), healthy_for))
+    });
+    judged
+        .filter(|(_, healthy_for)| *healthy_for < bake)
+        .min_by_key(|(_, healthy_for)| *healthy_for)
 }
