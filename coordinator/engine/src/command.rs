@@ -46,7 +46,9 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             });
         }
         let moment = self.clock.advance(now);
-        let outcome = self.decide.command(&self.fleets, order, moment, who)?;
+        let outcome = self
+            .decide
+            .command(&self.fleets, &self.gone, order, moment, who)?;
         if outcome.changes.is_empty() && outcome.events.is_empty() {
             return Ok(outcome);
         }

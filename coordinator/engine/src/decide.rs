@@ -16,6 +16,7 @@ pub trait Decide: Debug {
     fn command(
         &self,
         fleets: &BTreeMap<FleetName, FleetState>,
+        gone: &BTreeMap<FleetName, u64>,
         order: &Command,
         now: Moment,
         who: &str,
@@ -34,10 +35,11 @@ impl Decide for Planner {
     fn command(
         &self,
         fleets: &BTreeMap<FleetName, FleetState>,
+        gone: &BTreeMap<FleetName, u64>,
         order: &Command,
         now: Moment,
         who: &str,
     ) -> Result<CommandOutcome, Refusal> {
-        calvin_planner::command(fleets, order, now, who)
+        calvin_planner::command(fleets, gone, order, now, who)
     }
 }

@@ -37,6 +37,8 @@ pub struct Engine<P, D = Planner> {
     /// The committed state.
     revision: Revision,
     pub(crate) fleets: Arc<BTreeMap<FleetName, FleetState>>,
+    /// How many rollouts fleets had that were removed.
+    pub(crate) gone: Arc<BTreeMap<FleetName, u64>>,
     /// Grows with each change of `fleets`.
     pub(crate) fleets_version: u64,
     pub(crate) clock: DecisionClock,
@@ -123,6 +125,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let now = ports.clock().monotonic();
         let wall_ms = ports.clock().wall_ms();
         let fleets = Arc::new(stored.fleets);
+        let gone = Arc::new(stored.gone);
         let view = View {
             number: 0,
             epoch: epoch.clone(),
@@ -133,6 +136,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             held: None,
             breaches: 0,
             fleets: Arc::clone(&fleets),
+            gone: Arc::clone(&gone),
             reports: Arc::default(),
             observed: Arc::default(),
             notices: Arc::default(),
@@ -145,6 +149,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             random: fastrand::Rng::with_seed(seed),
             revision,
             fleets,
+            gone,
             fleets_version: 1,
             clock: DecisionClock::resume(stored.moment, now),
             committed_moment: stored.moment,
@@ -261,6 +266,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         }
         self.revision = stored.revision;
         self.fleets = Arc::new(stored.fleets);
+        self.gone = Arc::new(stored.gone);
         self.fleets_version += 1;
         let batch = Batch {
             moment: self.clock.moment(),
@@ -343,7 +349,9 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                     fleets.insert(name, state);
                 }
                 None => {
-                    fleets.remove(&name);
+                    if let Some(removed) = fleets.remove(&name) {
+                        Arc::make_mut(&mut self.gone).insert(name, removed.rollouts);
+                    }
                 }
             }
         }
@@ -371,6 +379,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             held: self.hold.shown().cloned(),
             breaches: self.breaches,
             fleets: Arc::clone(&self.fleets),
+            gone: Arc::clone(&self.gone),
             reports: Arc::clone(&self.reports),
             observed: Arc::clone(&self.observed),
             notices: Arc::clone(&self.notices),

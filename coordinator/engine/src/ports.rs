@@ -51,6 +51,9 @@ pub struct Stored {
     pub epoch: Option<Epoch>,
     /// Every fleet.
     pub fleets: BTreeMap<FleetName, FleetState>,
+    /// How many rollouts fleets had that were removed, so that one that is made again under the
+    /// same name counts on.
+    pub gone: BTreeMap<FleetName, u64>,
 }
 
 /// One commit: all of it or nothing.
@@ -60,7 +63,7 @@ pub struct Batch {
     pub moment: Moment,
     /// A newly taken epoch.
     pub epoch: Option<Epoch>,
-    /// Fleets that changed; `None` removes one.
+    /// Fleets that changed; `None` removes one, of which the store keeps the number of rollouts.
     pub fleets: BTreeMap<FleetName, Option<FleetState>>,
     /// Lines for the history, in order.
     pub history: Vec<HistoryLine>,

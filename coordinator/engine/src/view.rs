@@ -31,6 +31,8 @@ pub struct View {
     pub breaches: u64,
     /// The committed state.
     pub fleets: Arc<BTreeMap<FleetName, FleetState>>,
+    /// How many rollouts fleets had that were removed.
+    pub gone: Arc<BTreeMap<FleetName, u64>>,
     /// The newest report of each fleet; while held, that of before.
     pub reports: Arc<BTreeMap<FleetName, FleetReport>>,
     /// What was seen in this pass.

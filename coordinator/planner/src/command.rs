@@ -132,21 +132,31 @@ pub struct CommandOutcome {
 #[derive(Debug, Clone, Copy)]
 struct Desk<'a> {
     fleets: &'a BTreeMap<FleetName, FleetState>,
+    gone: &'a BTreeMap<FleetName, u64>,
     now: Moment,
     who: &'a str,
 }
 
 /// Takes an order, whole or not at all. Pure: the caller commits the outcome.
 ///
+/// `gone` says how many rollouts each fleet had that is no more: a new one of its name counts on, so
+/// that no id ever means two rollouts.
+///
 /// # Errors
 /// The order does not fit the state, with what was asked, why not, and what to do instead.
 pub fn command(
     fleets: &BTreeMap<FleetName, FleetState>,
+    gone: &BTreeMap<FleetName, u64>,
     order: &Command,
     now: Moment,
     who: &str,
 ) -> Result<CommandOutcome, Refusal> {
-    let desk = Desk { fleets, now, who };
+    let desk = Desk {
+        fleets,
+        gone,
+        now,
+        who,
+    };
     match order {
         Command::ApplyFleet { spec, build } => fleet::apply(desk, spec, build),
         Command::Scale { fleet, count } => fleet::scale(desk, fleet, *count),

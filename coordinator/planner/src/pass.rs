@@ -117,6 +117,12 @@ impl<'a> Pass<'a> {
         self.judged.get(id).copied().unwrap_or(Judgement::NOTHING)
     }
 
+    /// Whether an instance is known to fail, or was and nothing better is known since.
+    pub(crate) fn fails(&self, id: &InstanceId) -> bool {
+        let judgement = self.judged(id);
+        judgement.failing() || self.state().hidden.contains(id) && !judgement.serves()
+    }
+
     /// What is seen of an instance.
     pub(crate) fn seen(&self, id: &InstanceId) -> Option<&'a InstanceObserved> {
         self.observed.instances.get(id)

@@ -82,9 +82,15 @@ impl SimStore {
             let before = self.stored.fleets.get(name);
             check_commit(before, after.as_ref(), self.now, &mut self.violations);
             match after {
-                Some(after) => self.stored.fleets.insert(name.clone(), after.clone()),
-                None => self.stored.fleets.remove(name),
-            };
+                Some(after) => {
+                    self.stored.fleets.insert(name.clone(), after.clone());
+                }
+                None => {
+                    if let Some(removed) = self.stored.fleets.remove(name) {
+                        self.stored.gone.insert(name.clone(), removed.rollouts);
+                    }
+                }
+            }
         }
         for line in &batch.history {
             self.trace

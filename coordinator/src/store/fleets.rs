@@ -17,6 +17,8 @@ use super::{
 
 /// Fleets by name.
 const FLEETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("fleets");
+/// How many rollouts fleets had that were removed, by name.
+const GONE: TableDefinition<'_, &str, u64> = TableDefinition::new("gone_fleets");
 /// What there is one of.
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const HEAD: &str = "head";
@@ -60,11 +62,22 @@ impl FleetStore {
                 }
             }
         }
+        let mut gone = BTreeMap::new();
+        match read.open_table(GONE) {
+            Err(redb::TableError::TableDoesNotExist(_)) => {}
+            other => {
+                for entry in other?.iter()? {
+                    let (name, rollouts) = entry?;
+                    gone.insert(fleet_name(name.value())?, rollouts.value());
+                }
+            }
+        }
         Ok(Stored {
             revision: head.revision,
             moment: head.moment,
             epoch: head.epoch,
             fleets,
+            gone,
         })
     }
 
@@ -128,15 +141,19 @@ fn head(found: Option<redb::AccessGuard<'_, &[u8]>>) -> Result<Head, RecordError
 
 fn fleet(name: &str, bytes: &[u8]) -> Result<(FleetName, FleetState), StoreFailure> {
     let state = record::decode(&format!("the record of fleet {name}"), bytes)?;
-    let name = name.parse().map_err(|source| StoreFailure::Name {
+    Ok((fleet_name(name)?, state))
+}
+
+fn fleet_name(name: &str) -> Result<FleetName, StoreFailure> {
+    name.parse().map_err(|source| StoreFailure::Name {
         name: name.to_owned(),
         source,
-    })?;
-    Ok((name, state))
+    })
 }
 
 fn write_fleets(write: &WriteTransaction, batch: &Batch) -> Result<(), StoreFailure> {
     let mut table: Table<'_, &str, &[u8]> = write.open_table(FLEETS)?;
+    let mut gone: Table<'_, &str, u64> = write.open_table(GONE)?;
     for (name, change) in &batch.fleets {
         match change {
             Some(state) => {
@@ -144,7 +161,10 @@ fn write_fleets(write: &WriteTransaction, batch: &Batch) -> Result<(), StoreFail
                 table.insert(name.as_str(), bytes.as_slice())?;
             }
             None => {
-                table.remove(name.as_str())?;
+                if let Some(removed) = table.remove(name.as_str())? {
+                    let (_, removed) = fleet(name.as_str(), removed.value())?;
+                    gone.insert(name.as_str(), removed.rollouts)?;
+                }
             }
         }
     }

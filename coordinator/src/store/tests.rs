@@ -93,7 +93,9 @@ fn what_is_committed_is_there_after_the_store_is_opened_again() {
     {
         let (_directory, _database, mut store) = opened(dir.path());
         assert_eq!(store.load().unwrap().revision, Revision(0));
-        let first = batch(5, &[set(web.clone()), set(fleet("old", 1))]);
+        let mut old = fleet("old", 1);
+        old.1.rollouts = 4;
+        let first = batch(5, &[set(web.clone()), set(old)]);
         assert_eq!(store.commit(Revision(0), &first).unwrap(), Revision(1));
         let second = batch(9, &[("old".parse().unwrap(), None)]);
         assert_eq!(store.commit(Revision(1), &second).unwrap(), Revision(2));
@@ -103,6 +105,8 @@ fn what_is_committed_is_there_after_the_store_is_opened_again() {
     assert_eq!(stored.revision, Revision(2));
     assert_eq!(stored.moment, Moment { ms: 9 });
     assert_eq!(stored.fleets.into_iter().collect::<Vec<_>>(), [web]);
+    let gone: Vec<_> = stored.gone.into_iter().collect();
+    assert_eq!(gone, [("old".parse().unwrap(), 4)]);
 }
 
 #[test]

@@ -144,9 +144,15 @@ impl Store for Fake {
         }
         for (name, fleet) in &batch.fleets {
             match fleet {
-                Some(fleet) => self.stored.fleets.insert(name.clone(), fleet.clone()),
-                None => self.stored.fleets.remove(name),
-            };
+                Some(fleet) => {
+                    self.stored.fleets.insert(name.clone(), fleet.clone());
+                }
+                None => {
+                    if let Some(removed) = self.stored.fleets.remove(name) {
+                        self.stored.gone.insert(name.clone(), removed.rollouts);
+                    }
+                }
+            }
         }
         self.history.extend(batch.history.iter().cloned());
         if self.disk == Disk::FailsAfterwards {
@@ -315,11 +321,12 @@ impl Decide for Script {
     fn command(
         &self,
         fleets: &BTreeMap<FleetName, FleetState>,
+        gone: &BTreeMap<FleetName, u64>,
         order: &Command,
         now: Moment,
         who: &str,
     ) -> Result<CommandOutcome, Refusal> {
-        calvin_planner::command(fleets, order, now, who)
+        calvin_planner::command(fleets, gone, order, now, who)
     }
 }
 

@@ -24,7 +24,8 @@ pub(super) fn apply(
         });
     }
     if !desk.fleets.contains_key(name) {
-        let state = FleetState::new(spec.clone());
+        let mut state = FleetState::new(spec.clone());
+        state.rollouts = desk.gone.get(name).copied().unwrap_or_default();
         return Ok(first_rollout(desk, name, state, build, "is new"));
     }
     let before = desk.fleet(name)?;

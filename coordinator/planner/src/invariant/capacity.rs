@@ -87,12 +87,10 @@ fn health_never_hides_most(view: &View<'_>, found: &mut Found) {
 
 fn unknown_never_hides(view: &View<'_>, found: &mut Found) {
     for id in &view.plan.hidden {
-        let judgement = view.judged(id);
-        let still = view.before.hidden.contains(id) && !judgement.serves();
-        if !judgement.failing() && !still {
+        if !view.fails(id) {
             found.push((
                 InvariantId::UnknownNeverKills,
-                format!("{id} is hidden and is {:?}", judgement.class),
+                format!("{id} is hidden and is {:?}", view.judged(id).class),
             ));
         }
     }

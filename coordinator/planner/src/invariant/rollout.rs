@@ -41,7 +41,7 @@ fn restores_blue(view: &View<'_>, found: &mut Found) {
     }
     let staying = |id| after.instances.get(id).filter(|found| !found.leaving());
     for id in &is.sets.blue {
-        let able = staying(id).filter(|blue| blue.proven && !view.judged(id).failing());
+        let able = staying(id).filter(|blue| blue.proven && !view.fails(id));
         if able.is_some_and(|blue| blue.catalogue != CatalogueRole::Active) {
             let text = format!("{id} of blue is not active");
             found.push((InvariantId::RollbackRestoresBlue, text));

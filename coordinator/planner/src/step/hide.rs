@@ -13,7 +13,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut failing_active: Vec<InstanceId> = Vec::new();
     let mut failing_others: Vec<InstanceId> = Vec::new();
     for (id, instance) in &pass.state().instances {
-        let failing = failing(pass, id);
+        let failing = pass.fails(id);
         match instance.catalogue {
             CatalogueRole::Absent => {}
             CatalogueRole::Active => {
@@ -40,10 +40,4 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     if hidden != pass.state().hidden {
         pass.change().hidden = hidden;
     }
-}
-
-/// Whether an instance is known to fail, or was and nothing better is known since.
-fn failing(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    let judgement = pass.judged(id);
-    judgement.failing() || pass.state().hidden.contains(id) && !judgement.serves()
 }

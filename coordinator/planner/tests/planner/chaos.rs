@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId, image::Work};
-use calvin_planner::{Command, MachineState, Phase, PlanInput, check};
+use calvin_planner::{Command, InvariantId, MachineState, Phase, PlanInput, check};
 use proptest::prelude::*;
 
 use crate::world::{Behaviour, World, web};
@@ -176,6 +176,27 @@ fn make_well(world: &mut World) {
     world.revive_unrevoked();
 }
 
+/// What only a person decides: another image where the one to go back to is broken, and what
+/// becomes of machines that most of a list lacks.
+fn call_a_person(world: &mut World) {
+    if world.phase() == Some(Phase::RollingBack) {
+        world.start("2.0").unwrap();
+    }
+    let rule = InvariantId::ShortListNeedsWitnesses.to_string();
+    if !world.report().blocked.iter().any(|one| one.rule == rule) {
+        return;
+    }
+    strike(world, &Blow::RollBack);
+    let absent = world.machines.iter();
+    let absent = absent.filter(|(_, machine)| machine.state == MachineState::Absent);
+    let absent: Vec<InstanceId> = absent.map(|(id, _)| id.clone()).collect();
+    for instance in absent {
+        let reason = "it is gone".to_owned();
+        // One that is being removed already needs no order.
+        drop(world.order(&Command::ReplaceInstance { instance, reason }));
+    }
+}
+
 fn keeps_every_rule(world: &World) {
     let observed = world.observed();
     let input = PlanInput {
@@ -227,15 +248,17 @@ proptest! {
             world.tick();
             keeps_every_rule(&world);
         }
+        let mut settled_for = 0;
         for second in 0..3_000 {
-            // Long enough for what was wrong to be seen as well again.
-            if second > 20 && is_settled(&world) {
+            // Long enough for what was wrong to be seen as well again, and for an image that fails
+            // once it is active to do so.
+            settled_for = if is_settled(&world) { settled_for + 1 } else { 0 };
+            if second > 20 && settled_for > 5 {
                 break;
             }
             make_well(&mut world);
-            // Where the image to go back to is broken, a person has to choose another.
-            if second % 500 == 499 && world.phase() == Some(Phase::RollingBack) {
-                world.start("2.0").unwrap();
+            if second % 500 == 499 {
+                call_a_person(&mut world);
             }
             world.tick();
         }

@@ -405,3 +405,25 @@ fn a_way_back_to_a_broken_image_is_held_until_a_person_chooses_another() {
     assert_eq!(world.active("3.0").len(), 2);
     assert!(world.is_quiet(), "{}", world.story());
 }
+
+#[test]
+fn a_blue_that_was_lost_is_not_made_again_where_another_image_is_wanted() {
+    let mut world = served("count = 2\n[replace]\nbake = \"100s\"");
+    let blue = world.active("1.0");
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    for id in &blue {
+        world.kill_machine(id);
+    }
+    world.run_for(seconds(30));
+    let made = world.created.len();
+    world.start("3.0").unwrap();
+    while world.phase() != Some(Phase::Done) {
+        world.tick();
+        let serving = world.active("2.0").len() + world.active("3.0").len();
+        assert!(serving >= 2, "{}", world.story());
+    }
+    assert_eq!(world.active("3.0").len(), 2, "{}", world.story());
+    assert_eq!(world.created.len() - made, 2, "only what was wanted");
+    assert!(world.is_quiet(), "{}", world.story());
+}

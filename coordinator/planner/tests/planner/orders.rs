@@ -286,3 +286,17 @@ fn orders_about_what_is_not_there_are_refused_by_name() {
     let refusal = world.start("2.0").unwrap_err().to_string();
     assert!(refusal.contains("it is being deleted"), "{refusal}");
 }
+
+#[test]
+fn a_fleet_that_was_deleted_and_is_made_again_counts_its_rollouts_on() {
+    let mut world = World::new();
+    world.apply("count = 1", "1.0");
+    world.run_to(Phase::Done);
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Done);
+    world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
+    world.run_until(300, |world| world.fleets.is_empty());
+    world.apply("count = 1", "1.0");
+    let id = world.web().rollout.as_ref().unwrap().id.to_string();
+    assert_eq!(id, "web-3");
+}

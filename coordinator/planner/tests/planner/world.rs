@@ -27,6 +27,8 @@ pub(crate) const STEP: Duration = Duration::from_secs(1);
 pub(crate) struct World {
     pub(crate) ms: u64,
     pub(crate) fleets: BTreeMap<FleetName, FleetState>,
+    /// How many rollouts fleets had that are no more.
+    pub(crate) gone: BTreeMap<FleetName, u64>,
     pub(crate) machines: BTreeMap<InstanceId, Machine>,
     pub(crate) catalogue: BTreeMap<FleetName, BTreeMap<InstanceId, CatalogueRole>>,
     pub(crate) hidden: BTreeSet<InstanceId>,
@@ -54,6 +56,7 @@ impl World {
             // The coordinator has been looking for a day.
             ms: 86_400_000,
             fleets: BTreeMap::new(),
+            gone: BTreeMap::new(),
             machines: BTreeMap::new(),
             catalogue: BTreeMap::new(),
             hidden: BTreeSet::new(),
@@ -93,7 +96,7 @@ impl World {
 
     /// Gives an order, as `ann`.
     pub(crate) fn order(&mut self, order: &Command) -> Result<Vec<String>, Refusal> {
-        let outcome = command(&self.fleets, order, self.now(), "ann")?;
+        let outcome = command(&self.fleets, &self.gone, order, self.now(), "ann")?;
         self.fleets.extend(outcome.changes);
         self.events.extend(outcome.events);
         Ok(outcome.lines)
@@ -234,7 +237,8 @@ impl World {
                     self.fleets.insert(name.clone(), (**after).clone());
                 }
                 Next::Remove => {
-                    self.fleets.remove(name);
+                    let removed = self.fleets.remove(name).unwrap();
+                    self.gone.insert(name.clone(), removed.rollouts);
                 }
             }
             self.events.extend(fleet.events.clone());

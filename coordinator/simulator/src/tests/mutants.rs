@@ -30,11 +30,12 @@ impl Decide for Mutant {
     fn command(
         &self,
         fleets: &BTreeMap<FleetName, FleetState>,
+        gone: &BTreeMap<FleetName, u64>,
         order: &Command,
         now: Moment,
         who: &str,
     ) -> Result<CommandOutcome, Refusal> {
-        Planner.command(fleets, order, now, who)
+        Planner.command(fleets, gone, order, now, who)
     }
 }
 

@@ -91,7 +91,8 @@ fn restore(pass: &mut Pass<'_>) {
             pass.want(&id, Role::Active, None);
         }
     }
-    if staying == 0 && !enough(pass) {
+    // Where another image is wanted after this, its rollout replaces what is there.
+    if staying == 0 && !enough(pass) && pass.state().next.is_none() {
         make_again(pass);
     }
 }
@@ -116,7 +117,7 @@ fn make_again(pass: &mut Pass<'_>) {
 /// Whether a blue can serve, as far as is known.
 fn able(pass: &Pass<'_>, id: &InstanceId) -> bool {
     pass.instance(id)
-        .is_some_and(|blue| !blue.leaving() && blue.proven && !pass.judged(id).failing())
+        .is_some_and(|blue| !blue.leaving() && blue.proven && !pass.fails(id))
 }
 
 /// Whether a blue may be active now. One that only stood by serves as soon as clients find it. One
