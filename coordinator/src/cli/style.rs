@@ -1,7 +1,7 @@
 //! Colour and width, kept apart from the text: what is rendered takes them as parameters, so that
 //! tests see the same text as a terminal without its escapes.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 /// Whether escapes are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,11 +71,11 @@ const WIDTH_MIN: usize = 40;
 impl Canvas {
     /// `label` in a column of its own of `indent` characters, then `text`, wrapped beside it.
     pub(crate) fn labelled(self, indent: usize, label: &str, tone: Tone, text: &str) -> String {
-        let width = self.width.max(WIDTH_MIN).saturating_sub(indent);
+        let left_over = self.width.max(WIDTH_MIN).saturating_sub(indent);
         let mut out = String::new();
-        for (number, line) in wrap(text, width).iter().enumerate() {
+        for (number, line) in wrap(text, left_over).iter().enumerate() {
             let left = if number == 0 {
-                let pad = indent.saturating_sub(label.chars().count());
+                let pad = indent.saturating_sub(width(label));
                 format!("{}{}", self.paint.tone(tone, label), " ".repeat(pad))
             } else {
                 " ".repeat(indent)
@@ -92,38 +92,18 @@ impl Canvas {
     }
 }
 
-/// `text` in lines of at most `width` characters, broken between words; a word that is longer than
+/// `text` in lines of at most `width` columns, broken between words; a word that is longer than
 /// a line is broken inside.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(1);
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split_whitespace() {
-        let mut rest: Vec<char> = word.chars().collect();
-        if used > 0 && used + 1 + rest.len() > width {
-            lines.push(String::new());
-            used = 0;
-        }
-        while rest.len() > width {
-            let tail = rest.split_off(width);
-            push(&mut lines, &rest);
-            lines.push(String::new());
-            rest = tail;
-        }
-        if used > 0 {
-            push(&mut lines, &[' ']);
-            used += 1;
-        }
-        push(&mut lines, &rest);
-        used += rest.len();
-    }
-    lines
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    let lines = textwrap::wrap(&text, width.max(1));
+    lines.into_iter().map(Cow::into_owned).collect()
 }
 
-fn push(lines: &mut [String], characters: &[char]) {
-    if let Some(line) = lines.last_mut() {
-        line.extend(characters);
-    }
+/// How many columns of a terminal `text` takes.
+pub(crate) fn width(text: &str) -> usize {
+    textwrap::core::display_width(text)
 }
 
 /// `one thing`, `two things`: a count and its noun.

@@ -1,7 +1,7 @@
 //! Tables without borders that fit the width: every column is as wide as it needs, the last one
 //! takes what is left and is wrapped, so that nothing is cut off.
 
-use super::style::{Canvas, Tone, wrap};
+use super::style::{Canvas, Tone, width, wrap};
 
 /// Blanks between two columns.
 const GAP: usize = 2;
@@ -29,7 +29,7 @@ impl Cell {
     }
 
     fn width(&self) -> usize {
-        self.text.chars().count()
+        width(&self.text)
     }
 }
 

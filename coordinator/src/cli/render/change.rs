@@ -1,7 +1,7 @@
 //! What was changed, each line after the environment's name: nobody should have to wonder where.
 
 use crate::cli::{
-    style::{Canvas, Tone, tame},
+    style::{Canvas, Tone, tame, width},
     view::ChangeView,
 };
 
@@ -33,5 +33,5 @@ pub(crate) fn change(change: &ChangeView, canvas: Canvas) -> String {
 /// `[prod] line`.
 pub(crate) fn said(environment: &str, line: &str, canvas: Canvas) -> String {
     let prefix = format!("[{environment}]");
-    canvas.labelled(prefix.chars().count() + 1, &prefix, Tone::Bold, &tame(line))
+    canvas.labelled(width(&prefix) + 1, &prefix, Tone::Bold, &tame(line))
 }

@@ -9,7 +9,7 @@ use super::{
     wait::{self, LABEL},
 };
 use crate::cli::{
-    style::{Canvas, Tone, tame},
+    style::{Canvas, Tone, tame, width},
     view::{InstanceView, RolloutView},
 };
 
@@ -33,7 +33,7 @@ pub(crate) fn frame(
         .as_ref()
         .map_or(String::new(), |by| format!(", by {by}"));
     let mut text = canvas.labelled(
-        environment.chars().count() + 3,
+        width(environment) + 3,
         &format!("[{environment}]"),
         Tone::Bold,
         &format!(
@@ -241,7 +241,7 @@ pub(crate) fn ending(environment: &str, rollout: &RolloutView, canvas: Canvas) -
         ),
     };
     let prefix = format!("[{environment}]");
-    canvas.labelled(prefix.chars().count() + 1, &prefix, tone, &sentence)
+    canvas.labelled(width(&prefix) + 1, &prefix, tone, &sentence)
 }
 
 /// The same rollout `elapsed` later, if nothing happened: spans grow and times left shrink.
