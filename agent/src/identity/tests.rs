@@ -248,6 +248,59 @@ async fn a_changed_ca_is_trusted_at_once_and_means_a_new_certificate_soon() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_is_refused_asks_where_a_session_says_coordinators_are_now() {
+    let old = Coordinator::start(&[Reply::Refuse("not here any more")]).await;
+    let mut new = Coordinator::with(old.ca.clone(), &[Reply::Grant(Validity::Day)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    seal(&old, dir.path(), Validity::Day, 0);
+    let mut running = keep(&old, dir.path());
+    let identity = running.identity().await;
+    let refused = running.status.wait_for(|status| status.refused);
+    timeout(DEADLINE, refused).await.unwrap().unwrap();
+    running.trust.send_replace(Some(Trust {
+        ca_pem: old.ca.pem(),
+        coordinators: vec![new.address],
+    }));
+    // At once: the shortest pause after a refusal is half of five seconds.
+    let asked = timeout(Duration::from_secs(2), new.asked.recv()).await;
+    assert!(asked.unwrap().unwrap().renewal);
+    let renewed = running.another_than(&identity).await;
+    assert_eq!(renewed.coordinators(), [new.address]);
+}
+
+#[tokio::test]
+async fn a_renewal_that_finds_a_strange_coordinator_believes_it_once_its_ca_is_trusted() {
+    let old = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+    // It shows a certificate of the new CA, and would take one of the old.
+    let rotated = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    seal(&old, dir.path(), Validity::Day, 0);
+    let trust = watch::Sender::new(None);
+    let provision = provision(&old.ca, rotated.address);
+    let sealed = SealedStore::new(dir.path());
+    let mut identity = sealed.load().unwrap().unwrap();
+    identity.coordinators = vec![rotated.address];
+    sealed.seal(&identity).unwrap();
+    let keeper = Keeper::open(provision, dir.path(), trust.subscribe()).unwrap();
+    let (mut status, mut newest) = (keeper.status(), keeper.identity());
+    let mut task = JoinSet::new();
+    task.spawn(keeper.run());
+    let failed = status.wait_for(|status| status.fault.is_some());
+    timeout(DEADLINE, failed).await.unwrap().unwrap();
+    let both = old.ca.pem() + &rotated.ca.pem();
+    trust.send_replace(Some(Trust {
+        ca_pem: both.clone(),
+        coordinators: vec![rotated.address],
+    }));
+    let kept = newest.wait_for(|identity| {
+        identity
+            .as_ref()
+            .is_some_and(|identity| identity.sealed.ca_pem == both)
+    });
+    timeout(DEADLINE, kept).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn an_identity_that_cannot_be_read_is_not_replaced() {
     let coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
     let dir = tempfile::tempdir().unwrap();
