@@ -14,10 +14,10 @@ use std::{
 };
 
 use calvin_engine::ports::CreateOrder;
-use calvin_model::{Digest, ImageRef, InstanceId};
+use calvin_model::{Digest, ImageRef};
 use calvin_proto::machine::{
     AddressLock, InitRecord, LOCKS_VARIABLE, MACHINE_VARIABLE, MachineFiles, MachineTag,
-    READY_LINE, processes::kill_all, write_atomic,
+    READY_LINE, write_atomic,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::warn;
@@ -25,7 +25,7 @@ use tracing::warn;
 use super::{
     Context,
     addresses::DNS_PORT,
-    directories::{DirectoryError, KILL_TIMEOUT, failed},
+    directories::{DirectoryError, failed},
     retry::Retry,
     state::{Failure, Started},
     worker::chain,
@@ -137,20 +137,32 @@ impl Verified {
 impl Context {
     /// Makes the machine of `order`.
     pub(super) fn create(&self, order: &CreateOrder) -> Result<(Started, Child), CreateError> {
+        // A machine is only made while none of its instance is known. What carries its tag all
+        // the same is left of a try that failed and could not be undone.
+        self.end(&order.instance)?;
         let image = self.checked_image(&order.image)?;
         let (address, claim) = self.claim_address()?;
         let files = self.write_machine(order, &image, address)?;
         let result = self.start(&files, claim).and_then(|child| {
-            let record = InitRecord::read(&files).map_err(DirectoryError::from)?;
+            let init = match InitRecord::read(&files) {
+                Ok(record) => record.map(|record| record.init),
+                Err(error) => {
+                    end_child(child);
+                    return Err(CreateError::Directory(error.into()));
+                }
+            };
             let machine = Started {
                 address,
-                init: record.map(|record| record.init),
+                init,
                 runs: true,
             };
             Ok((machine, child))
         });
-        if result.is_err() {
-            self.undo(&order.instance, &files);
+        if result.is_err()
+            && let Err(error) = self.end(&order.instance)
+        {
+            // Its address is claimed as long as anything of it lives. The next try begins here.
+            warn!(instance = %order.instance, "could not undo a failed start: {}", chain(&error));
         }
         result
     }
@@ -246,9 +258,7 @@ impl Context {
         let end = said.len().saturating_sub(INIT_LOG_BYTES);
         let said = String::from_utf8_lossy(&said[end..]);
         let said = [why.as_str(), said.trim()].join(" ").trim().to_owned();
-        // It is our child: it must be killed and reaped also when it is not found below.
-        let _ = child.kill();
-        let _ = child.wait();
+        end_child(child);
         Err(CreateError::NotReady {
             said: if said.is_empty() {
                 "it ended without a word".to_owned()
@@ -257,19 +267,13 @@ impl Context {
             },
         })
     }
+}
 
-    /// Removes what was made, so that the next try begins anew. What cannot be removed is found
-    /// again by that, and is then its fault.
-    fn undo(&self, instance: &InstanceId, files: &MachineFiles) {
-        let record = InitRecord::read(files).ok().flatten();
-        let undone = kill_all(files.root(), record.as_ref(), KILL_TIMEOUT)
-            .map_err(DirectoryError::from)
-            .and_then(|()| self.directories.keep_output(instance, files))
-            .and_then(|()| self.directories.remove(instance));
-        if let Err(error) = undone {
-            warn!(%instance, "could not undo a failed start: {}", chain(&error));
-        }
-    }
+/// It is our child: it must be killed and reaped also when it is not found by its record.
+fn end_child(mut child: Child) {
+    // The only failures are that it has ended.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Waits for the line that init says once the machine is up. An end without it is a failed start.

@@ -240,6 +240,38 @@ fn an_init_that_does_not_start_is_a_fault_with_its_words_and_leaves_nothing() {
 }
 
 #[test]
+fn a_failed_start_whose_output_cannot_be_kept_is_tried_again() {
+    let bench = Bench::new(15, 28);
+    let agent = bench.agent_that_fails_once("exit 7");
+    fs::write(bench.machines().join(".gone"), "no directory").unwrap();
+    let mut provider = bench.open_with_agent("build", &agent);
+    provider.create(&bench.order("web-aaaaaaaa"));
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
+}
+
+#[test]
+fn a_failed_start_that_could_not_be_undone_is_a_passing_fault() {
+    let bench = Bench::new(0, 28);
+    // The directory cannot be renamed to that, nor that removed: it is not ours.
+    let stuck = bench.machines().join(".deleting-web-aaaaaaaa");
+    let agent = bench.agent_that_fails_once(&format!(
+        "mkdir {0}; echo mine > {0}/notes; exit 7",
+        stuck.display()
+    ));
+    let mut provider = bench.open_with_agent("build", &agent);
+    provider.create(&bench.order("web-aaaaaaaa"));
+    until("it was tried twice", || {
+        let faults = provider.list().faults;
+        faults.values().any(|fault| fault.tries >= 2)
+    });
+    let fault = bench.until_fault(&provider, "web-aaaaaaaa");
+    assert!(!fault.permanent, "{fault:?}");
+    assert!(fault.message.contains("could not rename"), "{fault:?}");
+    fs::remove_dir_all(&stuck).unwrap();
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
+}
+
+#[test]
 fn a_machine_that_is_killed_is_seen_as_stopped_and_the_engine_is_told() {
     let bench = Bench::new(12, 28);
     let mut provider = bench.open("build");
