@@ -5,6 +5,8 @@
     reason = "tests, and what they share"
 )]
 
+#[path = "machine/descriptors.rs"]
+mod descriptors;
 #[path = "machine/support.rs"]
 mod support;
 
