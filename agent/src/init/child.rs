@@ -11,7 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use calvin_proto::machine::ProcessId;
+use calvin_proto::machine::{ProcessId, descriptors::restore_limit};
 use nix::{
     errno::Errno,
     sys::{
@@ -102,7 +102,7 @@ pub(super) fn spawn_workload(spec: &WorkloadSpec, output: PipeWriter) -> io::Res
 
 #[allow(
     unsafe_code,
-    reason = "a death signal, sockets by number and the signal mask can be set nowhere else"
+    reason = "a death signal, sockets by number, signal mask and limit can be set nowhere else"
 )]
 fn before_exec(
     command: &mut Command,
@@ -115,6 +115,8 @@ fn before_exec(
         command.pre_exec(move || {
             // Init reads its signals from a descriptor and has them blocked; a child inherits that.
             SigSet::all().thread_unblock()?;
+            // What is started here may be others' code.
+            restore_limit()?;
             prepare()
         });
     }

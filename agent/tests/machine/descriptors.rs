@@ -1,4 +1,4 @@
-//! Descriptors: what init does when it has none left.
+//! Descriptors: how many there may be, and what init does when it has none left.
 
 use std::{
     collections::BTreeSet,
@@ -11,8 +11,22 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::{
     IDLE,
-    support::{DEADLINE, Machine, eventually},
+    support::{DEADLINE, Machine, eventually, workload},
 };
+
+/// The soft limit of a process.
+fn soft_limit(pid: i32) -> u64 {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    line.split_ascii_whitespace()
+        .nth(3)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
 
 /// Sets the soft limit of a process, and gives back what it was.
 fn limit(pid: i32, soft: u64) -> u64 {
@@ -53,6 +67,26 @@ fn cpu_ticks(pid: i32) -> u64 {
         .split_ascii_whitespace()
         .collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[tokio::test]
+async fn init_may_open_what_the_host_allows_and_what_it_starts_as_many_as_before() {
+    let mut machine = Machine::new(16, "echo agent $(ulimit -Sn); exec sleep 600");
+    let init = machine.start_with_soft_limit(200).init.pid;
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    assert_eq!(Some(soft_limit(init)), hard);
+    let runner = machine.runner();
+    let says = workload(&machine, "echo workload $(ulimit -Sn); exec sleep 600");
+    runner.start(says).await.unwrap();
+    eventually("agent and workload say theirs", || {
+        let console = fs::read_to_string(machine.files.console()).unwrap_or_default();
+        let said = [
+            machine.agent_log().contains("agent 200\n"),
+            console == "workload 200\n",
+        ];
+        (said == [true, true]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

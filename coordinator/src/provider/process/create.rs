@@ -17,7 +17,7 @@ use calvin_engine::ports::CreateOrder;
 use calvin_model::{Digest, ImageRef};
 use calvin_proto::machine::{
     AddressLock, InitRecord, LOCKS_VARIABLE, MACHINE_VARIABLE, MachineFiles, MachineTag,
-    READY_LINE, write_atomic,
+    READY_LINE, descriptors::start_with_own_limit, write_atomic,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::warn;
@@ -230,7 +230,9 @@ impl Context {
         let passed_on = PASSED_ON
             .iter()
             .filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let mut child = Command::new(&self.options.agent)
+        let mut command = Command::new(&self.options.agent);
+        start_with_own_limit(&mut command);
+        let mut child = command
             .args(["init", "--machine"])
             .arg(files.root())
             .current_dir(files.root())

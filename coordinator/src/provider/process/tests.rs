@@ -7,7 +7,7 @@ use std::fs;
 use calvin_engine::ports::Provider;
 use calvin_planner::{DeleteBasis, MachineState};
 use calvin_proto::machine::{InitRecord, MachineFiles, processes::find};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use self::support::{Bench, DEADLINE, WORKLOAD, until};
 use super::*;
@@ -305,6 +305,25 @@ fn a_delete_overtakes_a_create_that_has_not_ended() {
         &bench.locks().display().to_string(),
     );
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_machine_may_open_as_many_files_as_the_coordinator_was_started_with() {
+    let limits = getrlimit(Resource::Nofile);
+    // Enough for the tests beside this one.
+    let low = Rlimit {
+        current: Some(512),
+        ..limits
+    };
+    setrlimit(Resource::Nofile, low).unwrap();
+    calvin_proto::machine::descriptors::raise_limit().unwrap();
+    let bench = Bench::new(1, 28);
+    let says = bench.script("says", "ulimit -Sn >&2; exit 7");
+    let mut provider = bench.open_with_agent("build", &says);
+    provider.create(&bench.order("web-aaaaaaaa"));
+    let fault = bench.until_fault(&provider, "web-aaaaaaaa");
+    assert!(fault.message.ends_with(": 512"), "{fault:?}");
+    bench.delete(&mut provider, "web-aaaaaaaa");
 }
 
 #[test]
