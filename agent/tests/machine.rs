@@ -71,7 +71,11 @@ async fn a_workload_that_ends_is_started_again_with_its_group_ended() {
     machine.start();
     let runner = machine.runner();
     let child = machine.files.root().join("child");
-    let script = format!("sleep 600 & echo $! > {}; exit 3", child.display());
+    // Written by the first start only: a later one may be stopped in the middle of it.
+    let script = format!(
+        "sleep 600 & [ -e {0} ] || echo $! > {0}; exit 3",
+        child.display()
+    );
     runner.start(workload(&machine, &script)).await.unwrap();
     let seen = state(&runner, "three starts", |state| state.starts >= 3).await;
     assert_eq!(seen.last_end, Some(End::Exited(3)));
