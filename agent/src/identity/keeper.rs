@@ -1,12 +1,6 @@
 //! Gets the identity and keeps it good, for as long as the agent runs.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use calvin_model::Provision;
 use calvin_proto::{
@@ -31,6 +25,9 @@ const REFUSED_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::
 /// A renewal is drawn within this part of its time before it is due, so that instances that were
 /// made together do not renew together.
 const RENEW_SPREAD: f64 = 0.1;
+/// Pause after a certificate that is to be renewed as soon as it was given: this machine's clock is
+/// far ahead, for instance. A certificate is good for hours, so that this is often enough.
+const DUE_AT_ONCE_PAUSE: Duration = Duration::from_secs(60);
 /// Longest wait before a look at the wall clock: a machine that slept must see that it is late.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// Renewals after a change of the CA are spread over this time.
@@ -131,10 +128,9 @@ impl Keeper {
 
     /// Waits until the identity must be renewed, and renews it; or takes over what sessions say.
     async fn until_due(&self, identity: &Identity, trust: &mut watch::Receiver<Option<Trust>>) {
-        let expired = identity.not_after() <= SystemTime::now();
-        let due = identity.renew_in(wall_ms());
-        if expired || due.is_zero() {
-            info!(expired, "the certificate is to be renewed");
+        let due = identity.due_in();
+        if due.is_zero() {
+            info!("the certificate is to be renewed");
             return self.until_granted(trust).await;
         }
         let early = due.mul_f64(1.0 - RENEW_SPREAD * fastrand::f64());
@@ -207,10 +203,23 @@ impl Keeper {
         loop {
             let old = self.identity.borrow().clone();
             tokio::select! {
-                () = self.ask_in_turn(old.as_deref()) => return,
+                () = self.ask_in_turn(old.as_deref()) => return self.rest(trust).await,
                 // An answer that is on its way is lost by this, and asked for again with its key.
                 () = self.other_trust(trust) => {}
             }
+        }
+    }
+
+    /// Waits, if what was just given is to be renewed at once.
+    async fn rest(&self, trust: &mut watch::Receiver<Option<Trust>>) {
+        let newest = self.identity.borrow().clone();
+        if newest.is_none_or(|identity| !identity.due_in().is_zero()) {
+            return;
+        }
+        warn!("the new certificate has ended or is to be renewed at once: is the clock right?");
+        tokio::select! {
+            () = sleep(DUE_AT_ONCE_PAUSE) => {}
+            () = self.other_trust(trust) => {}
         }
     }
 

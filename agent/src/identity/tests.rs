@@ -181,6 +181,33 @@ async fn an_expired_and_a_due_identity_are_renewed_with_a_new_key() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_far_ahead_does_not_ask_without_a_pause() {
+    // Whatever it is given has ended, as its clock sees it.
+    let mut coordinator = Coordinator::start(&[Reply::Grant(Validity::Over)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut running = keep(&coordinator, dir.path());
+    running.identity().await;
+    coordinator.asked().await;
+    let second = timeout(Duration::from_secs(2), coordinator.asked.recv()).await;
+    assert!(second.is_err(), "asked again at once");
+}
+
+#[tokio::test]
+async fn an_identity_on_disk_without_coordinators_is_renewed_where_the_first_boot_says() {
+    let mut coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    seal(&coordinator, dir.path(), Validity::Day, 0);
+    let store = SealedStore::new(dir.path());
+    let mut sealed = store.load().unwrap().unwrap();
+    sealed.coordinators.clear();
+    store.seal(&sealed).unwrap();
+    let mut running = keep(&coordinator, dir.path());
+    let old = running.identity().await;
+    running.another_than(&old).await;
+    assert!(coordinator.asked().await.renewal);
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_back_does_not_put_renewal_off_for_ever() {
     let coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
     let dir = tempfile::tempdir().unwrap();
