@@ -174,6 +174,28 @@ fn directories_of_other_environments_and_of_nobody_are_left_alone() {
 }
 
 #[test]
+fn what_cannot_be_cleaned_up_does_not_keep_a_coordinator_from_its_other_machines() {
+    let bench = Bench::new(2, 28);
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    drop(provider);
+    // Never started, and there is a directory of somebody else where it would be put aside.
+    let stuck = bench.files("web-bbbbbbbb");
+    fs::create_dir(stuck.root()).unwrap();
+    bench.tag("build", "web-bbbbbbbb").write(&stuck).unwrap();
+    let foreign = bench.machines().join(".deleting-web-bbbbbbbb");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("notes"), "mine").unwrap();
+
+    let mut provider = bench.open("build");
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
+    bench.until_state(&provider, "web-bbbbbbbb", Some(MachineState::Stopped));
+    fs::remove_dir_all(&foreign).unwrap();
+    bench.delete(&mut provider, "web-bbbbbbbb");
+    assert!(!stuck.root().exists());
+}
+
+#[test]
 fn two_coordinators_with_one_network_never_share_an_address() {
     // Two addresses for machines, and two that want them.
     let (one, two) = (Bench::new(8, 30), Bench::new(8, 30));
