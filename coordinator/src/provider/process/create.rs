@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -19,10 +19,14 @@ use calvin_proto::machine::{
     AddressLock, InitRecord, LOCKS_VARIABLE, MACHINE_VARIABLE, MachineFiles, MachineTag,
     READY_LINE, descriptors::start_with_own_limit, write_atomic,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use tracing::warn;
 
 use super::{
+    super::console::tail,
     Context,
     addresses::DNS_PORT,
     directories::{DirectoryError, failed},
@@ -256,9 +260,8 @@ impl Context {
             Some(Err(error)) => error.to_string(),
             Some(Ok(_)) | None => String::new(),
         };
-        let said = fs::read(files.init_log()).unwrap_or_default();
-        let end = said.len().saturating_sub(INIT_LOG_BYTES);
-        let said = String::from_utf8_lossy(&said[end..]);
+        let said = tail(&files.init_log(), INIT_LOG_BYTES).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
         let said = [why.as_str(), said.trim()].join(" ").trim().to_owned();
         end_child(child);
         Err(CreateError::NotReady {
@@ -290,7 +293,12 @@ fn wait_for_ready(mut output: ChildStdout) -> io::Result<bool> {
             tv_nsec: left.subsec_nanos().into(),
         };
         let mut descriptors = [PollFd::new(&output, PollFlags::IN)];
-        if poll(&mut descriptors, Some(&timeout))? == 0 {
+        let ready = match poll(&mut descriptors, Some(&timeout)) {
+            // A signal to the coordinator says nothing of the machine.
+            Err(Errno::INTR) => continue,
+            ready => ready?,
+        };
+        if ready == 0 {
             let message = format!("it was not up within {READY_TIMEOUT:?}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }

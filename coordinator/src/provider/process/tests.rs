@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::fs;
+use std::{fs, process::Command};
 
 use calvin_engine::ports::Provider;
 use calvin_planner::{DeleteBasis, MachineState};
@@ -193,6 +193,19 @@ fn what_cannot_be_cleaned_up_does_not_keep_a_coordinator_from_its_other_machines
     fs::remove_dir_all(&foreign).unwrap();
     bench.delete(&mut provider, "web-bbbbbbbb");
     assert!(!stuck.root().exists());
+}
+
+#[test]
+fn a_console_that_is_no_file_does_not_keep_a_machine_from_being_deleted() {
+    let bench = Bench::new(3, 28);
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    let console = bench.files("web-aaaaaaaa").console();
+    let made = Command::new("mkfifo").arg(&console).status().unwrap();
+    assert!(made.success());
+    let instance = "web-aaaaaaaa".parse().unwrap();
+    assert!(provider.console(&instance, 1000).is_err());
+    bench.delete(&mut provider, "web-aaaaaaaa");
 }
 
 #[test]
