@@ -358,3 +358,14 @@ async fn what_a_killed_agent_ran_is_ended() {
     record.agent.unwrap().signal(Signal::KILL).unwrap();
     eventually("the check is ended", || (!check.is_alive()).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_workload_that_a_real_time_signal_ends_is_seen_to_end() {
+    let mut machine = Machine::new(17, IDLE);
+    machine.start();
+    let runner = machine.runner();
+    let script = workload(&machine, "kill -35 $$; exec sleep 600");
+    runner.start(script).await.unwrap();
+    let seen = state(&runner, "it is started again", |state| state.starts >= 2).await;
+    assert_eq!(seen.last_end, Some(End::Signalled(35)));
+}
