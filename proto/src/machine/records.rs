@@ -211,8 +211,11 @@ fn read_bounded(file: File) -> io::Result<Vec<u8>> {
 /// file is born with `mode`.
 ///
 /// # Errors
-/// Where it cannot be written; the old content is untouched.
+/// Where it cannot be written; the old content is untouched. Only where the disk fails at the very
+/// end, in syncing the directory, is the new content there and not sure to last.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    // Opened first: without a descriptor for it nothing is replaced.
+    let directory = path.parent().map(File::open).transpose()?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
@@ -236,8 +239,8 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
+    match directory {
+        Some(directory) => directory.sync_all(),
         None => Ok(()),
     }
 }
