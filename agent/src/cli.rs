@@ -7,9 +7,10 @@ mod status;
 
 use std::path::{Path, PathBuf};
 
-use calvin_proto::machine::MACHINE_VARIABLE;
+use calvin_proto::machine::{MACHINE_VARIABLE, descriptors::raise_limit};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use tracing::{debug, warn};
 
 use crate::{
     exit::{self, Exit},
@@ -114,6 +115,10 @@ fn run_init(arguments: &init::InitArguments) -> Exit {
 fn run_agent(machine: &Path) -> Exit {
     if let Err(error) = logs::start() {
         return render::failure(&error, Exit::Usage);
+    }
+    match raise_limit() {
+        Ok((before, now)) => debug!(?before, ?now, "raised the limit of descriptors"),
+        Err(error) => warn!(%error, "could not raise the limit of descriptors"),
     }
     match run::run(machine) {
         Ok(()) => Exit::Done,

@@ -41,6 +41,15 @@ pub enum DiskError {
         #[source]
         source: io::Error,
     },
+    /// It was replaced, and a power cut may still bring the old content back.
+    #[error("wrote {}, but its directory could not be synced", path.display())]
+    Unsynced {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// It holds what this version does not understand.
     #[error("{} cannot be understood", path.display())]
     Content {
@@ -72,36 +81,58 @@ pub fn make_private_dir(path: &Path) -> Result<(), DiskError> {
 /// The file is born with mode 0600; nobody else can open it between two calls.
 ///
 /// # Errors
-/// Nothing was replaced.
+/// Nothing was replaced; or, as [`DiskError::Unsynced`], it was, and is not sure to last. In both
+/// cases it is not on disk as whoever asked for it needs it, and asking again is harmless.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), DiskError> {
-    replace(path, content).map_err(|source| DiskError::Write {
+    replace(path, content, File::sync_all)
+}
+
+fn replace(
+    path: &Path,
+    content: &[u8],
+    sync_directory: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(), DiskError> {
+    let write = |source| DiskError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    // Opened first: without a descriptor for it nothing is replaced.
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput.into());
+    let directory = parent.and_then(File::open).map_err(write)?;
+    rename_new(path, content).map_err(write)?;
+    // The rename itself is durable only with its directory.
+    sync_directory(&directory).map_err(|source| DiskError::Unsynced {
         path: path.to_owned(),
         source,
     })
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut new_name = name.to_owned();
-    new_name.push(".new");
-    let new_path = parent.join(new_name);
+/// Writes a new file beside the old one, and gives it its name.
+fn rename_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut new_path = path.as_os_str().to_owned();
+    new_path.push(".new");
+    let new_path = PathBuf::from(new_path);
     // What a crash left behind may have another mode; a new file is born with ours.
     match fs::remove_file(&new_path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let mut file = OpenOptions::new()
+    let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(PRIVATE_FILE)
-        .open(&new_path)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new_path, path)?;
-    // The rename itself is durable only with its directory.
-    File::open(parent)?.sync_all()
+        .open(&new_path)
+        .and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&new_path, path));
+    if written.is_err() {
+        // Half a file is of no use, and takes room where there may be none left.
+        let _ = fs::remove_file(&new_path);
+    }
+    written
 }
 
 /// Reads a file of at most `limit` bytes; `None` if there is none.
@@ -148,6 +179,28 @@ mod tests {
         assert_eq!(read_bounded(&path, 3).unwrap().unwrap(), b"two");
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, PRIVATE_FILE);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_synced_leaves_the_new_content_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record.json");
+        write_private(&path, b"one").unwrap();
+        let broken = |_: &File| Err(io::ErrorKind::QuotaExceeded.into());
+        let error = replace(&path, b"two", broken).unwrap_err();
+        assert!(matches!(error, DiskError::Unsynced { .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_old_content_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("record.json");
+        // A directory is not replaced by a file.
+        fs::create_dir(&path).unwrap();
+        let error = write_private(&path, b"secret").unwrap_err();
+        assert!(matches!(error, DiskError::Write { .. }), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

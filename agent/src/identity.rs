@@ -20,6 +20,8 @@ use calvin_proto::transport::{
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
+use crate::clock::wall_ms;
+
 pub use ask::AskError;
 pub use keeper::{Keeper, KeeperError, KeeperStatus};
 pub use sealed::{Sealed, SealedError, SealedStore};
@@ -67,7 +69,11 @@ impl Identity {
     ///
     /// # Errors
     /// Where certificate, key and CA do not fit each other or the machine.
-    pub fn new(sealed: Sealed, provision: &Provision) -> Result<Self, IdentityError> {
+    pub fn new(mut sealed: Sealed, provision: &Provision) -> Result<Self, IdentityError> {
+        if sealed.coordinators.is_empty() {
+            // No coordinator ever said that. With none, nobody could be asked what is right.
+            sealed.coordinators.clone_from(&provision.coordinators);
+        }
         let der = CertificateDer::from_pem_slice(sealed.certificate_pem.as_bytes())
             .map_err(IdentityError::Pem)?;
         let certificate = PeerCertificate::parse(&der)?;
@@ -108,6 +114,14 @@ impl Identity {
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
         self.not_after
+    }
+
+    /// Time until it should be renewed; zero also where it has ended.
+    fn due_in(&self) -> Duration {
+        if self.not_after <= SystemTime::now() {
+            return Duration::ZERO;
+        }
+        self.renew_in(wall_ms())
     }
 
     /// Time until it should be renewed, at the wall's `now_ms`. Never longer than what the

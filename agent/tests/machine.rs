@@ -5,6 +5,8 @@
     reason = "tests, and what they share"
 )]
 
+#[path = "machine/descriptors.rs"]
+mod descriptors;
 #[path = "machine/support.rs"]
 mod support;
 
@@ -69,7 +71,11 @@ async fn a_workload_that_ends_is_started_again_with_its_group_ended() {
     machine.start();
     let runner = machine.runner();
     let child = machine.files.root().join("child");
-    let script = format!("sleep 600 & echo $! > {}; exit 3", child.display());
+    // Written by the first start only: a later one may be stopped in the middle of it.
+    let script = format!(
+        "sleep 600 & [ -e {0} ] || echo $! > {0}; exit 3",
+        child.display()
+    );
     runner.start(workload(&machine, &script)).await.unwrap();
     let seen = state(&runner, "three starts", |state| state.starts >= 3).await;
     assert_eq!(seen.last_end, Some(End::Exited(3)));
@@ -351,4 +357,15 @@ async fn what_a_killed_agent_ran_is_ended() {
     let check = ProcessId::of(pid_in(&file).await).unwrap();
     record.agent.unwrap().signal(Signal::KILL).unwrap();
     eventually("the check is ended", || (!check.is_alive()).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_workload_that_a_real_time_signal_ends_is_seen_to_end() {
+    let mut machine = Machine::new(17, IDLE);
+    machine.start();
+    let runner = machine.runner();
+    let script = workload(&machine, "kill -35 $$; exec sleep 600");
+    runner.start(script).await.unwrap();
+    let seen = state(&runner, "it is started again", |state| state.starts >= 2).await;
+    assert_eq!(seen.last_end, Some(End::Signalled(35)));
 }

@@ -48,10 +48,15 @@ pub struct Capacity {
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
     /// Neither a machine nor one that was deleted lately.
-    #[error("there is no machine {instance}, and nothing is kept of one")]
+    #[error(
+        "there is no machine {instance}, and {} keeps no output of one: it holds that of the last machines only",
+        kept.display()
+    )]
     NoMachine {
         /// The instance asked for.
         instance: InstanceId,
+        /// Where the output of deleted machines is kept.
+        kept: PathBuf,
     },
     /// It is there and cannot be read.
     #[error("could not read {}", path.display())]

@@ -4,9 +4,11 @@
 //! Neither side sees the other's code, and either may be killed and started again at any moment,
 //! so what they agree on is on disk and stands here once: where the files lie, what is in them, how
 //! a process is known again ([`ProcessId`]), how everything of a machine is found and ended
-//! ([`processes`]), and how an address is claimed ([`AddressLock`]).
+//! ([`processes`]), how an address is claimed ([`AddressLock`]), and how many descriptors what they
+//! start may have ([`descriptors`]).
 
 mod address;
+pub mod descriptors;
 pub mod processes;
 mod records;
 
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use address::{AddressLock, address_lock_directory};
 pub use processes::ProcessId;
-pub use records::{InitRecord, MachineTag, RecordError, write_atomic};
+pub use records::{InitRecord, MachineTag, RecordError, open_file, write_atomic};
 
 /// Environment variable that every process of a machine carries: the machine's directory.
 pub const MACHINE_VARIABLE: &str = "CALVIN_MACHINE";

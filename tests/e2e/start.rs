@@ -28,6 +28,27 @@ async fn a_port_in_use_is_named() {
 }
 
 #[tokio::test]
+async fn a_coordinator_may_open_what_the_host_allows_and_its_workloads_as_many_as_before() {
+    let mut environment = Environment::prepare();
+    environment.start_coordinator_after("ulimit -Sn 300").await;
+    environment.add_web_images(&[("1.0", "")]).await;
+    environment.bring_up(&Fleet::new("web", "web@1.0", 1)).await;
+    let limits = |pid: i64| {
+        let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = text.lines().find(|line| line.contains("open files"));
+        let words: Vec<&str> = line.unwrap().split_ascii_whitespace().collect();
+        (words[3].to_owned(), words[4].to_owned())
+    };
+    let (raised, hard) = limits(environment.coordinator_id().into());
+    assert_eq!(raised, hard);
+    for (role, expected) in [("init", hard.as_str()), ("run", &hard), ("workload", "300")] {
+        for pid in environment.processes("web", role).into_values() {
+            assert_eq!(limits(pid.into()).0, expected, "{role}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_data_directory_in_use_by_another_coordinator_is_refused_and_the_first_goes_on() {
     let environment = Environment::start().await;
     let config = environment.home().join("calvin.toml");

@@ -13,6 +13,7 @@ use tokio::{
 use crate::support::{
     Environment,
     files::{self, Fleet, PORT},
+    operator::fleet_request,
     processes,
     waiting::{LIMIT, until},
 };
@@ -178,4 +179,41 @@ async fn a_connection_that_lasts_is_listed_by_its_address_while_blue_drains() {
         .await;
     drop(lasting);
     assert_eq!(environment.until_ended("web").await.phase, "done");
+}
+
+#[tokio::test]
+async fn the_last_output_of_an_instance_that_is_gone_can_be_read_and_of_one_that_never_was_not() {
+    let environment = Environment::start().await;
+    let script = "echo my last words; exec sleep 1000";
+    let folder = shell_image(&environment, "brief", script);
+    let image = environment.operator.add_image(folder).await.unwrap();
+    assert!(!image.added_by.is_empty(), "{image:?}");
+    let fleet = Fleet::new("brief", "brief@1.0", 1);
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    let instance = until("the workload to speak", async || {
+        let found = environment.processes("brief", "init").into_keys().next();
+        let instance = found.ok_or("no machine yet")?;
+        let console = environment.calvin(&["instance", "console", &instance]);
+        let said = String::from_utf8_lossy(&console.stdout).contains("last words");
+        said.then_some(instance).ok_or("nothing said yet")
+    })
+    .await;
+    let mut client = environment.operator.client.clone();
+    client.delete_fleet(fleet_request("brief")).await.unwrap();
+    let machines = environment.home().join("data/machines");
+    until("the machine to be gone", async || {
+        let stands = machines.join(&instance).exists();
+        (!stands).then_some(()).ok_or("it stands")
+    })
+    .await;
+
+    let console = environment.calvin(&["instance", "console", &instance]);
+    assert!(console.status.success(), "{console:?}");
+    assert_eq!(console.stdout, b"my last words\n");
+    let never = environment.calvin(&["instance", "console", "brief-zzzzzzzz"]);
+    assert!(!never.status.success());
+    let error = String::from_utf8_lossy(&never.stderr);
+    let kept = machines.join(".gone").display().to_string();
+    assert!(error.contains("no machine brief-zzzzzzzz"), "{error}");
+    assert!(error.contains(&kept), "{error}");
 }

@@ -75,7 +75,7 @@ impl Lifecycle {
     /// An agent that starts at `now` in `boot`, with the record that an earlier run left.
     ///
     /// `now` is the machine's monotonic clock. It must go on growing over restarts of the agent
-    /// within one boot (`CLOCK_MONOTONIC` does), because report sequences are taken from it.
+    /// within one boot (`CLOCK_BOOTTIME` does), because report sequences are taken from it.
     #[must_use]
     pub fn new(spec: Arc<Spec>, record: Option<AgentRecord>, boot: BootId, now: Duration) -> Self {
         let record = match record {

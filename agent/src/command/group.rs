@@ -6,6 +6,7 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
+use calvin_proto::machine::descriptors::start_with_own_limit;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -27,7 +28,9 @@ pub(super) struct Group {
 impl Group {
     /// Starts the command, with `output` as its standard output and error.
     pub(super) fn spawn(spec: &CommandSpec, output: PipeWriter) -> io::Result<Self> {
-        let leader = Command::new(&spec.program)
+        let mut command = Command::new(&spec.program);
+        start_with_own_limit(command.as_std_mut());
+        let leader = command
             .args(&spec.arguments)
             .current_dir(&spec.directory)
             .env_clear()

@@ -102,3 +102,18 @@ async fn a_program_that_is_not_there_is_not_started() {
         matches!(&outcome.end, CommandEnd::NotStarted(error) if error.kind() == io::ErrorKind::NotFound)
     );
 }
+
+#[tokio::test]
+async fn a_command_may_open_as_many_files_as_the_agent_was_started_with() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limits = getrlimit(Resource::Nofile);
+    // Enough for the tests beside this one.
+    let low = Rlimit {
+        current: Some(512),
+        ..limits
+    };
+    setrlimit(Resource::Nofile, low).unwrap();
+    calvin_proto::machine::descriptors::raise_limit().unwrap();
+    let outcome = run_command(&shell("ulimit -Sn"), LONG).await;
+    assert_eq!(outcome.output, "512\n");
+}

@@ -1,12 +1,6 @@
 //! Gets the identity and keeps it good, for as long as the agent runs.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use calvin_model::Provision;
 use calvin_proto::{
@@ -31,6 +25,9 @@ const REFUSED_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::
 /// A renewal is drawn within this part of its time before it is due, so that instances that were
 /// made together do not renew together.
 const RENEW_SPREAD: f64 = 0.1;
+/// Pause after a certificate that is to be renewed as soon as it was given: this machine's clock is
+/// far ahead, for instance. A certificate is good for hours, so that this is often enough.
+const DUE_AT_ONCE_PAUSE: Duration = Duration::from_secs(60);
 /// Longest wait before a look at the wall clock: a machine that slept must see that it is late.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
 /// Renewals after a change of the CA are spread over this time.
@@ -118,45 +115,53 @@ impl Keeper {
     }
 
     /// Keeps the identity until it is dropped.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let mut trust = self.trust.clone();
         loop {
             let current = self.identity.borrow().clone();
             match current {
-                None => self.until_granted(None).await,
-                Some(identity) => self.until_due(&identity).await,
+                None => self.until_granted(&mut trust).await,
+                Some(identity) => self.until_due(&identity, &mut trust).await,
             }
         }
     }
 
     /// Waits until the identity must be renewed, and renews it; or takes over what sessions say.
-    async fn until_due(&mut self, identity: &Arc<Identity>) {
-        let expired = identity.not_after() <= SystemTime::now();
-        let due = identity.renew_in(wall_ms());
-        if expired || due.is_zero() {
-            info!(expired, "the certificate is to be renewed");
-            return self.until_granted(Some(identity)).await;
+    async fn until_due(&self, identity: &Identity, trust: &mut watch::Receiver<Option<Trust>>) {
+        let due = identity.due_in();
+        if due.is_zero() {
+            info!("the certificate is to be renewed");
+            return self.until_granted(trust).await;
         }
         let early = due.mul_f64(1.0 - RENEW_SPREAD * fastrand::f64());
         tokio::select! {
             () = sleep(early.min(LOOK_AGAIN)) => {
                 // Within its spread it is due now; else this was only a look at the clock.
                 if early <= LOOK_AGAIN {
-                    self.until_granted(Some(identity)).await;
+                    self.until_granted(trust).await;
                 }
             }
-            changed = self.trust.changed() => match changed {
-                Ok(()) => self.take_trust(identity),
-                // The sessions ended: so does the agent.
-                Err(_) => std::future::pending().await,
-            },
+            () = self.other_trust(trust) => {}
         }
     }
 
-    /// Keeps what a coordinator says of CA and coordinators. A changed CA means a certificate
-    /// that the new one signed.
-    fn take_trust(&mut self, identity: &Arc<Identity>) {
-        let Some(trust) = self.trust.borrow_and_update().clone() else {
-            return;
+    /// Waits until sessions have said something new of CA and coordinators, and it is kept.
+    async fn other_trust(&self, trust: &mut watch::Receiver<Option<Trust>>) {
+        while trust.changed().await.is_ok() {
+            let newest = trust.borrow_and_update().clone();
+            if newest.is_some_and(|trust| self.take_trust(trust)) {
+                return;
+            }
+        }
+        // The sessions ended: so does the agent.
+        std::future::pending().await
+    }
+
+    /// Keeps what a coordinator says of CA and coordinators; whether it was anything new. A
+    /// changed CA means a certificate that the new one signed.
+    fn take_trust(&self, trust: Trust) -> bool {
+        let Some(identity) = self.identity.borrow().clone() else {
+            return false;
         };
         let mut sealed = identity.sealed.clone();
         let ca_changed = match same_certificates(&sealed.ca_pem, &trust.ca_pem) {
@@ -166,12 +171,12 @@ impl Keeper {
                     error = chain(&error),
                     "refused what a session said of the CA"
                 );
-                return;
+                return false;
             }
         };
         sealed.coordinators = trust.coordinators;
         if !ca_changed && sealed == identity.sealed {
-            return;
+            return false;
         }
         if ca_changed {
             sealed.ca_pem = trust.ca_pem;
@@ -181,21 +186,53 @@ impl Keeper {
             sealed.renew_at_ms = sealed.renew_at_ms.min(wall_ms() + in_ms);
         }
         match self.adopt(sealed) {
-            Ok(()) => info!(ca_changed, "took over CA and coordinators"),
-            Err(error) => warn!(error = chain(&error), "could not keep CA and coordinators"),
+            Ok(()) => {
+                info!(ca_changed, "took over CA and coordinators");
+                true
+            }
+            Err(error) => {
+                warn!(error = chain(&error), "could not keep CA and coordinators");
+                false
+            }
+        }
+    }
+
+    /// Asks until there is a certificate. What sessions say meanwhile of CA and coordinators may
+    /// be what the asking waits for, so with it the asking begins anew.
+    async fn until_granted(&self, trust: &mut watch::Receiver<Option<Trust>>) {
+        loop {
+            let old = self.identity.borrow().clone();
+            tokio::select! {
+                () = self.ask_in_turn(old.as_deref()) => return self.rest(trust).await,
+                // An answer that is on its way is lost by this, and asked for again with its key.
+                () = self.other_trust(trust) => {}
+            }
+        }
+    }
+
+    /// Waits, if what was just given is to be renewed at once.
+    async fn rest(&self, trust: &mut watch::Receiver<Option<Trust>>) {
+        let newest = self.identity.borrow().clone();
+        if newest.is_none_or(|identity| !identity.due_in().is_zero()) {
+            return;
+        }
+        warn!("the new certificate has ended or is to be renewed at once: is the clock right?");
+        tokio::select! {
+            () = sleep(DUE_AT_ONCE_PAUSE) => {}
+            () = self.other_trust(trust) => {}
         }
     }
 
     /// Asks every coordinator in turn until one gives a certificate.
-    async fn until_granted(&mut self, old: Option<&Arc<Identity>>) {
+    async fn ask_in_turn(&self, old: Option<&Identity>) {
         let mut unreachable = Backoff::new(UNREACHABLE_PAUSES.0, UNREACHABLE_PAUSES.1);
         let mut refused = Backoff::new(REFUSED_PAUSES.0, REFUSED_PAUSES.1);
         let coordinators = match old {
-            Some(identity) => identity.coordinators().to_vec(),
-            None => self.provision.coordinators.clone(),
+            Some(identity) => identity.coordinators(),
+            None => &self.provision.coordinators,
         };
         for address in coordinators.iter().cycle() {
-            match self.attempt(old, *address, &coordinators).await {
+            match self.attempt(old, *address, coordinators).await {
                 Ok(()) => {
                     self.status.send_replace(KeeperStatus::default());
                     return;
@@ -237,7 +274,7 @@ impl Keeper {
 
     async fn attempt(
         &self,
-        old: Option<&Arc<Identity>>,
+        old: Option<&Identity>,
         address: SocketAddr,
         coordinators: &[SocketAddr],
     ) -> Result<(), AttemptError> {
@@ -253,7 +290,7 @@ impl Keeper {
     }
 
     /// The key of a question whose answer was lost, or a new one; on disk in both cases.
-    fn key_to_ask_with(&self, old: Option<&Arc<Identity>>) -> Result<String, AttemptError> {
+    fn key_to_ask_with(&self, old: Option<&Identity>) -> Result<String, AttemptError> {
         if let Some(pending) = self.store.pending_key()?
             && old.is_none_or(|identity| identity.sealed.key_pem != pending)
             && signing_request(&pending).is_ok()

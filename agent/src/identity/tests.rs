@@ -181,6 +181,33 @@ async fn an_expired_and_a_due_identity_are_renewed_with_a_new_key() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_far_ahead_does_not_ask_without_a_pause() {
+    // Whatever it is given has ended, as its clock sees it.
+    let mut coordinator = Coordinator::start(&[Reply::Grant(Validity::Over)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut running = keep(&coordinator, dir.path());
+    running.identity().await;
+    coordinator.asked().await;
+    let second = timeout(Duration::from_secs(2), coordinator.asked.recv()).await;
+    assert!(second.is_err(), "asked again at once");
+}
+
+#[tokio::test]
+async fn an_identity_on_disk_without_coordinators_is_renewed_where_the_first_boot_says() {
+    let mut coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    seal(&coordinator, dir.path(), Validity::Day, 0);
+    let store = SealedStore::new(dir.path());
+    let mut sealed = store.load().unwrap().unwrap();
+    sealed.coordinators.clear();
+    store.seal(&sealed).unwrap();
+    let mut running = keep(&coordinator, dir.path());
+    let old = running.identity().await;
+    running.another_than(&old).await;
+    assert!(coordinator.asked().await.renewal);
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_back_does_not_put_renewal_off_for_ever() {
     let coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
     let dir = tempfile::tempdir().unwrap();
@@ -245,6 +272,59 @@ async fn a_changed_ca_is_trusted_at_once_and_means_a_new_certificate_soon() {
         .unwrap();
     let due = kept.renew_in(crate::clock::wall_ms());
     assert!(due <= Duration::from_secs(20), "{due:?}");
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_refused_asks_where_a_session_says_coordinators_are_now() {
+    let old = Coordinator::start(&[Reply::Refuse("not here any more")]).await;
+    let mut new = Coordinator::with(old.ca.clone(), &[Reply::Grant(Validity::Day)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    seal(&old, dir.path(), Validity::Day, 0);
+    let mut running = keep(&old, dir.path());
+    let identity = running.identity().await;
+    let refused = running.status.wait_for(|status| status.refused);
+    timeout(DEADLINE, refused).await.unwrap().unwrap();
+    running.trust.send_replace(Some(Trust {
+        ca_pem: old.ca.pem(),
+        coordinators: vec![new.address],
+    }));
+    // At once: the shortest pause after a refusal is half of five seconds.
+    let asked = timeout(Duration::from_secs(2), new.asked.recv()).await;
+    assert!(asked.unwrap().unwrap().renewal);
+    let renewed = running.another_than(&identity).await;
+    assert_eq!(renewed.coordinators(), [new.address]);
+}
+
+#[tokio::test]
+async fn a_renewal_that_finds_a_strange_coordinator_believes_it_once_its_ca_is_trusted() {
+    let old = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+    // It shows a certificate of the new CA, and would take one of the old.
+    let rotated = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    seal(&old, dir.path(), Validity::Day, 0);
+    let trust = watch::Sender::new(None);
+    let provision = provision(&old.ca, rotated.address);
+    let sealed = SealedStore::new(dir.path());
+    let mut identity = sealed.load().unwrap().unwrap();
+    identity.coordinators = vec![rotated.address];
+    sealed.seal(&identity).unwrap();
+    let keeper = Keeper::open(provision, dir.path(), trust.subscribe()).unwrap();
+    let (mut status, mut newest) = (keeper.status(), keeper.identity());
+    let mut task = JoinSet::new();
+    task.spawn(keeper.run());
+    let failed = status.wait_for(|status| status.fault.is_some());
+    timeout(DEADLINE, failed).await.unwrap().unwrap();
+    let both = old.ca.pem() + &rotated.ca.pem();
+    trust.send_replace(Some(Trust {
+        ca_pem: both.clone(),
+        coordinators: vec![rotated.address],
+    }));
+    let kept = newest.wait_for(|identity| {
+        identity
+            .as_ref()
+            .is_some_and(|identity| identity.sealed.ca_pem == both)
+    });
+    timeout(DEADLINE, kept).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -11,12 +11,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use calvin_proto::machine::ProcessId;
+use calvin_proto::machine::{ProcessId, descriptors::restore_limit};
 use nix::{
-    errno::Errno,
+    libc,
     sys::{
         signal::SigSet,
-        wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid},
+        wait::{WaitPidFlag, waitpid},
     },
     unistd::Pid,
 };
@@ -102,7 +102,7 @@ pub(super) fn spawn_workload(spec: &WorkloadSpec, output: PipeWriter) -> io::Res
 
 #[allow(
     unsafe_code,
-    reason = "a death signal, sockets by number and the signal mask can be set nowhere else"
+    reason = "a death signal, sockets by number, signal mask and limit can be set nowhere else"
 )]
 fn before_exec(
     command: &mut Command,
@@ -115,6 +115,8 @@ fn before_exec(
         command.pre_exec(move || {
             // Init reads its signals from a descriptor and has them blocked; a child inherits that.
             SigSet::all().thread_unblock()?;
+            // What is started here may be others' code.
+            restore_limit()?;
             prepare()
         });
     }
@@ -151,23 +153,41 @@ fn start(command: &mut Command) -> io::Result<ProcessId> {
 
 /// A child that has ended and is not reaped yet: nobody else can have its pid.
 pub(super) fn next_ended() -> Option<(i32, End)> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
-        return match waitid(Id::All, flags) {
-            Ok(WaitStatus::Exited(pid, code)) => Some((pid.as_raw(), End::Exited(code))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                Some((pid.as_raw(), End::Signalled(signal as i32)))
-            }
-            Err(Errno::EINTR) => continue,
-            // None has ended, or there is none. The flags ask for no other kind of change.
-            Ok(_) | Err(_) => None,
+        match look_at_ended() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // None has ended, or there is none.
+            ended => return ended.ok().flatten(),
+        }
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "safe wrappers refuse a child that a real-time signal ended, or do not say which it is"
+)]
+fn look_at_ended() -> io::Result<Option<(i32, End)>> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: zeros are a `siginfo_t`, and mean that no child has ended. `waitid` writes nothing
+    // else. The fields that are read are those of a `siginfo_t` that it has written (waitid(2)).
+    unsafe {
+        let mut ended: libc::siginfo_t = std::mem::zeroed();
+        if libc::waitid(libc::P_ALL, 0, &raw mut ended, flags) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let (pid, status) = (ended.si_pid(), ended.si_status());
+        let end = if ended.si_code == libc::CLD_EXITED {
+            End::Exited(status)
+        } else {
+            End::Signalled(status)
         };
+        Ok((pid != 0).then_some((pid, end)))
     }
 }
 
 /// Reaps a child that has ended. Its pid may now become another process's.
 pub(super) fn reap(pid: i32) {
-    // It is there: `next_ended` has seen it, and nobody else reaps.
+    // It is there: `next_ended` has seen it, and nobody else reaps. How it ended is known already.
     let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
 }
 

@@ -147,11 +147,20 @@ impl BoundedLog {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        fs::rename(&self.path, &self.older)?;
+        match fs::rename(&self.path, &self.older) {
+            Ok(()) => {
+                self.counts.kept -= self.older_bytes;
+                self.counts.overwritten += self.older_bytes;
+                self.older_bytes = self.file_bytes;
+            }
+            // Somebody removed it, and what was written to it since went nowhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.counts.kept -= self.file_bytes;
+                self.counts.overwritten += self.file_bytes;
+            }
+            Err(error) => return Err(error),
+        }
         self.file = None;
-        self.counts.kept -= self.older_bytes;
-        self.counts.overwritten += self.older_bytes;
-        self.older_bytes = self.file_bytes;
         self.file_bytes = 0;
         self.inside_line = false;
         Ok(())
@@ -271,6 +280,24 @@ mod tests {
         assert_eq!(content(&path), "one\ntwo\n");
         assert_eq!(log.counts().read, 8);
         assert_sum(&log);
+    }
+
+    #[test]
+    fn files_that_somebody_removed_cost_their_content_and_no_more() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("console.log");
+        let mut log = BoundedLog::open(&path, MAX);
+        log.write(b"removed\n");
+        fs::remove_file(&path).unwrap();
+        for number in 0..50 {
+            log.write(format!("line {number}\n").as_bytes());
+            assert_sum(&log);
+        }
+        let older = content(&root.path().join("console.log.1"));
+        let kept = older + &content(&path);
+        assert!(kept.ends_with("line 48\nline 49\n"), "{kept}");
+        assert_eq!(log.counts().failed, 0);
+        assert_eq!(log.counts().kept, kept.len() as u64);
     }
 
     #[test]

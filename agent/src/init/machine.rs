@@ -128,7 +128,8 @@ impl Machine {
 
     /// Waits for anything to happen, or to be due.
     fn wait(&mut self) {
-        let due = [self.workload.due(), self.agent.due()];
+        let server = &self.prepared.server;
+        let due = [self.workload.due(), self.agent.due(), server.due()];
         let timeout = due.into_iter().flatten().min().map(|due| {
             let left = due.saturating_duration_since(Instant::now());
             Timespec {
@@ -146,7 +147,7 @@ impl Machine {
             .iter()
             .map(|fixed| PollFd::from_borrowed_fd(*fixed, PollFlags::IN))
             .collect();
-        for (descriptor, flags) in self.prepared.server.interests() {
+        for (descriptor, flags) in server.interests() {
             descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));
         }
         // Interrupted, or out of memory for a moment: the loop looks at everything anyway.
@@ -191,7 +192,7 @@ impl Machine {
 
     fn serve(&mut self, now: Instant) {
         let greeting = Message::State(Box::new(self.state(now)));
-        let refused = self.server().accept(&greeting);
+        let refused = self.server().accept(&greeting, now);
         let (requests, lost) = self.server().requests();
         for note in refused.iter().chain(&lost) {
             self.note(note);

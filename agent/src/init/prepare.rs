@@ -12,6 +12,7 @@ use std::{
 use calvin_model::{BootId, Provision};
 use calvin_proto::machine::{
     AddressLock, InitRecord, LOCKS_VARIABLE, MachineFiles, ProcessId, address_lock_directory,
+    descriptors::raise_limit,
     processes::{host_boot, kill_all},
 };
 use nix::sys::{
@@ -41,6 +42,9 @@ pub(super) struct Prepared {
 /// Checks and makes everything.
 pub(super) fn prepare(arguments: &InitArguments) -> Result<Prepared, InitError> {
     refuse_threads()?;
+    // As many as the host lets it have: it is the only one that must not run out. A refusal
+    // leaves it with what it has.
+    let _ = raise_limit();
     let reserved = Reserved::take().map_err(system("open /dev/null"))?;
     lead_session()?;
     let signals = take_signals()?;

@@ -9,6 +9,7 @@ use std::{
         unix::net::{UnixListener, UnixStream},
     },
     path::Path,
+    time::{Duration, Instant},
 };
 
 use rustix::{event::PollFlags, net::sockopt::socket_peercred};
@@ -22,6 +23,9 @@ use crate::{
 const PEERS_MAX: usize = 8;
 /// Bytes that wait for a peer. A state is below 1 kB: a thousand changes that it has not read.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// Pause after the kernel had no descriptor or no memory for a connection. It waits in the
+/// listener's queue meanwhile, so that the listener alone would wake the loop at once again.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Read at once from one peer before the others get their turn.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -29,6 +33,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Server {
     listener: UnixListener,
+    /// When connections are taken again; `None` while they are.
+    paused_until: Option<Instant>,
     peers: Vec<Peer>,
 }
 
@@ -53,13 +59,15 @@ impl Server {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
+            paused_until: None,
             peers: Vec::new(),
         })
     }
 
-    /// What to wait for: the listener first, then the peers in order.
+    /// What to wait for.
     pub(super) fn interests(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
-        let listener = (self.listener.as_fd(), PollFlags::IN);
+        let takes = self.paused_until.is_none();
+        let listener = takes.then(|| (self.listener.as_fd(), PollFlags::IN));
         let peers = self.peers.iter().map(|peer| {
             let mut flags = PollFlags::IN;
             if !peer.outgoing.is_empty() {
@@ -67,20 +75,47 @@ impl Server {
             }
             (peer.stream.as_fd(), flags)
         });
-        std::iter::once(listener).chain(peers).collect()
+        listener.into_iter().chain(peers).collect()
+    }
+
+    /// When connections are taken again, after a pause.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.paused_until
     }
 
     /// Takes new connections, and greets each with `greeting`. Returns why one was refused.
-    pub(super) fn accept(&mut self, greeting: &Message) -> Vec<String> {
-        let mut refused = Vec::new();
-        // Nothing waiting, or a connection that was gone before it was taken: the next event tells.
-        while let Ok((stream, _)) = self.listener.accept() {
-            match self.admit(stream) {
-                Ok(()) => self.send(PeerIndex(self.peers.len() - 1), greeting),
-                Err(reason) => refused.push(format!("refused a connection: {reason}")),
-            }
+    pub(super) fn accept(&mut self, greeting: &Message, now: Instant) -> Vec<String> {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return Vec::new();
         }
-        refused
+        let paused = self.paused_until.take();
+        let mut refused = Vec::new();
+        loop {
+            let error = match self.listener.accept() {
+                Ok((stream, _)) => {
+                    match self.admit(stream) {
+                        Ok(()) => self.send(PeerIndex(self.peers.len() - 1), greeting),
+                        Err(reason) => refused.push(format!("refused a connection: {reason}")),
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return refused;
+            }
+            let gone = [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted];
+            if gone.contains(&error.kind()) {
+                // It was gone before it was taken; there may be others.
+                continue;
+            }
+            self.paused_until = Some(now + ACCEPT_PAUSE);
+            // Once, not for as long as it lasts.
+            if paused.is_none() {
+                refused.push(format!("could not take a connection: {error}"));
+            }
+            return refused;
+        }
     }
 
     fn admit(&mut self, stream: UnixStream) -> Result<(), String> {

@@ -86,7 +86,25 @@ impl Machine {
     }
 
     pub(crate) fn start_with(&mut self, stdin: Stdio) -> InitRecord {
-        let mut init = self.command().stdin(stdin).spawn().unwrap();
+        let init = self.command().stdin(stdin).spawn().unwrap();
+        self.until_up(init)
+    }
+
+    /// The same, with a soft limit of descriptors as a shell sets it.
+    pub(crate) fn start_with_soft_limit(&mut self, limit: u64) -> InitRecord {
+        let init = self.command();
+        let mut limited = Command::new("/bin/sh");
+        limited
+            .args(["-c", &format!("ulimit -Sn {limit}; exec \"$0\" \"$@\"")])
+            .arg(init.get_program())
+            .args(init.get_args())
+            .env(LOCKS_VARIABLE, self.locks())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        self.until_up(limited.spawn().unwrap())
+    }
+
+    fn until_up(&mut self, mut init: Child) -> InitRecord {
         let mut said = String::new();
         std::io::Read::read_to_string(&mut init.stdout.take().unwrap(), &mut said).unwrap();
         self.init = Some(init);

@@ -4,8 +4,10 @@ mod logs;
 
 use std::path::{Path, PathBuf};
 
+use calvin_proto::machine::descriptors::raise_limit;
 use clap::Args;
 use serde::Serialize;
+use tracing::{debug, warn};
 
 use super::{
     exit::Exit,
@@ -40,6 +42,11 @@ pub(crate) struct ServeArguments {
 pub(crate) async fn run(arguments: ServeArguments, setting: &Setting) -> Result<Exit, Failure> {
     let config = configuration(&arguments)?;
     logs::to_standard_error(&config.log)?;
+    // Each agent and each probe has one, and each machine that is made some for a moment.
+    match raise_limit() {
+        Ok((before, now)) => debug!(?before, ?now, "raised the limit of descriptors"),
+        Err(error) => warn!(%error, "could not raise the limit of descriptors"),
+    }
     let failed = |error: runtime::ServeError| {
         Failure::new(Exit::Failed, "the coordinator could not go on").because(error)
     };

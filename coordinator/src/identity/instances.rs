@@ -153,7 +153,9 @@ impl Identity {
         }
         check_token(&state, &instance, &record, claim.token)?;
         match &record.enrolled {
-            Some(issued) if issued.key == request.key() => Ok(self.answer(issued, at)),
+            Some(first) if first.key == request.key() => {
+                self.answer_again(&mut state, &instance, record, &request, at)
+            }
             Some(_) => {
                 let alarm = "another key asked for a certificate with its join token: somebody \
                              else has its first-boot data, or had it first";
@@ -182,6 +184,38 @@ impl Identity {
         }
     }
 
+    /// Answers the key that spent the token and asks again: with the certificate that it got last,
+    /// or a new one where that has ended, or where the answer to a renewal may have got lost. So it
+    /// gets what its own certificate would get it, and no more.
+    fn answer_again(
+        &self,
+        state: &mut State,
+        instance: &InstanceId,
+        mut record: InstanceRecord,
+        request: &Request,
+        at: SystemTime,
+    ) -> Result<Enrolled, EnrolError> {
+        let key = request.key();
+        if !record.knows_key(&key) {
+            return Err(self.superseded(state, instance, record));
+        }
+        let last = record.newest.take();
+        if let Some(last) = &last
+            && last.key == key
+            && last.until_wall_ms > wall_ms(at)
+        {
+            return Ok(self.answer(last, at));
+        }
+        let issued = self.issue(state, instance, &record, request, at)?;
+        let answer = self.answer(&issued, at);
+        if let Some(last) = last.filter(|last| last.key != key) {
+            record.previous_key = Some(last.key);
+        }
+        record.newest = Some(issued);
+        self.keep(state, instance, record)?;
+        Ok(answer)
+    }
+
     /// Renews a certificate, which may have expired, for a new key.
     ///
     /// # Errors
@@ -199,13 +233,7 @@ impl Identity {
         // One answer may get lost, so the key before the newest may come again. An older one is
         // in two hands.
         if !record.knows_key(&certificate.key) {
-            let alarm = "a certificate was shown for renewal that had been renewed before with \
-                         another key: two machines hold this identity";
-            return Err(self.alarm(&mut state, &instance, record, alarm, {
-                Refusal::CertificateSuperseded {
-                    instance: instance.clone(),
-                }
-            }));
+            return Err(self.superseded(&mut state, &instance, record));
         }
         let issued = self.issue(&state, &instance, &record, &request, at)?;
         let mut record = record;
@@ -310,6 +338,20 @@ impl Identity {
             ca_pem: self.ca_pem(),
             renew_after: left.saturating_sub(life / 2 + early),
         }
+    }
+
+    fn superseded(
+        &self,
+        state: &mut State,
+        instance: &InstanceId,
+        record: InstanceRecord,
+    ) -> EnrolError {
+        let alarm = "a certificate was asked for with a key that had been renewed before with \
+                     another: two machines hold this identity";
+        let refusal = Refusal::CertificateSuperseded {
+            instance: instance.clone(),
+        };
+        self.alarm(state, instance, record, alarm, refusal)
     }
 
     /// Raises an alarm, and gives the refusal whether or not it could be recorded.

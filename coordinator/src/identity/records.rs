@@ -24,7 +24,7 @@ pub(super) struct InstanceRecord {
     pub(super) token_until_wall_ms: u64,
     /// Key identifier of the newest CA in its first-boot data.
     pub(super) made_under: String,
-    /// What the first key got for the token; the same key may ask again.
+    /// What the first key got for the token. The same key may ask again.
     pub(super) enrolled: Option<Issued>,
     /// What it got last: the same, or from a renewal.
     pub(super) newest: Option<Issued>,

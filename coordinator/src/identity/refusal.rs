@@ -95,7 +95,8 @@ pub enum Refusal {
         /// Whose.
         instance: InstanceId,
     },
-    /// A renewal with a certificate that was replaced before the newest.
+    /// A renewal with a certificate, or a repeated enrolment with a key, that was replaced before
+    /// the newest.
     #[error(
         "instance {instance} has renewed this certificate before with another key: an alarm is raised"
     )]

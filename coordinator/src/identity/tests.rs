@@ -1,5 +1,7 @@
 //! Identities without a network: what is durable, what time does to it, and who is turned away.
 
+mod asked_again;
+
 use std::{
     fs,
     net::SocketAddr,

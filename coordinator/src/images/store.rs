@@ -45,6 +45,9 @@ pub struct ImageRecord {
     pub manifest_digest: Digest,
     /// When it was added, milliseconds since 1970 UTC.
     pub added_ms: u64,
+    /// Who added it; empty in records that were made before this was kept.
+    #[serde(default)]
+    pub added_by: String,
 }
 
 impl ImageRecord {
@@ -187,7 +190,7 @@ impl ImageStore {
     }
 
     /// Adds the image in `directory` for `provider`: reads its `image.toml`, computes its digest
-    /// and records both. The files stay where they are.
+    /// and records both, with who added it. The files stay where they are.
     ///
     /// Reads all of the image: call it where blocking is allowed.
     ///
@@ -197,9 +200,10 @@ impl ImageStore {
         &self,
         directory: &Path,
         provider: &str,
+        added_by: &str,
         added_ms: u64,
     ) -> Result<Added, ImageError> {
-        let record = read_image(directory, provider, added_ms)?;
+        let record = read_image(directory, provider, added_by, added_ms)?;
         let tag = record.image.tag.clone();
         // Held over the commit, so that two that add the same image do so one after the other.
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
@@ -319,7 +323,12 @@ fn refuse_other(known: &ImageRecord, found: &ImageRecord) -> Result<(), ImageErr
     Ok(())
 }
 
-fn read_image(directory: &Path, provider: &str, added_ms: u64) -> Result<ImageRecord, ImageError> {
+fn read_image(
+    directory: &Path,
+    provider: &str,
+    added_by: &str,
+    added_ms: u64,
+) -> Result<ImageRecord, ImageError> {
     // By its real path: what a link points to tomorrow is not what was added today.
     let directory = fs::canonicalize(directory).map_err(|source| ImageError::Read {
         path: directory.to_owned(),
@@ -348,5 +357,6 @@ fn read_image(directory: &Path, provider: &str, added_ms: u64) -> Result<ImageRe
         manifest,
         manifest_digest: Digest::from_sha256(sha256),
         added_ms,
+        added_by: added_by.to_owned(),
     })
 }

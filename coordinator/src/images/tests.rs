@@ -85,17 +85,35 @@ fn an_image_is_found_again_after_the_store_is_opened_anew() {
     let directory = root.path().join("image");
     write_image(&directory);
     let database = root.path().join("store.redb");
-    let added = open(&database).add(&directory, "process", 7).unwrap();
+    let added = open(&database)
+        .add(&directory, "process", "ann", 7)
+        .unwrap();
     let Added::New(record) = added else {
         panic!("it was known: {added:?}");
     };
+
+    assert_eq!((record.added_by.as_str(), record.added_ms), ("ann", 7));
 
     let store = open(&database);
     assert_eq!(store.get(&record.image.tag), Some(Arc::clone(&record)));
     assert_eq!(store.list(), vec![Arc::clone(&record)]);
     assert_eq!(store.manifest(&record.image), Some(record.manifest.clone()));
-    let again = store.add(&directory, "process", 8).unwrap();
+    let again = store.add(&directory, "process", "ann", 8).unwrap();
     assert_eq!(again, Added::Known(record), "adding again changes nothing");
+}
+
+#[test]
+fn a_record_of_before_it_was_kept_who_added_an_image_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("image");
+    write_image(&directory);
+    let store = open(&root.path().join("store.redb"));
+    let added = store.add(&directory, "process", "ann", 7).unwrap();
+    let mut record = serde_json::to_value(added.record().as_ref()).unwrap();
+    record.as_object_mut().unwrap().remove("added_by");
+    let read: ImageRecord = serde_json::from_value(record).unwrap();
+    assert_eq!(read.added_by, "");
+    assert_eq!(read.image, added.record().image);
 }
 
 #[test]
@@ -104,13 +122,13 @@ fn a_version_cannot_stand_for_other_content_or_another_provider() {
     let directory = root.path().join("image");
     write_image(&directory);
     let store = open(&root.path().join("store.redb"));
-    let first = store.add(&directory, "process", 7).unwrap();
+    let first = store.add(&directory, "process", "ann", 7).unwrap();
     assert!(matches!(
-        store.add(&directory, "qemu", 7),
+        store.add(&directory, "qemu", "ann", 7),
         Err(ImageError::OtherProvider { .. })
     ));
     fs::write(directory.join("bin/server"), "other").unwrap();
-    let error = store.add(&directory, "process", 8).unwrap_err();
+    let error = store.add(&directory, "process", "ann", 8).unwrap_err();
     assert!(matches!(&error, ImageError::OtherContent { .. }), "{error}");
     assert_eq!(store.list(), vec![Arc::clone(first.record())]);
 }
@@ -121,9 +139,9 @@ fn an_image_that_moved_is_known_by_its_new_place() {
     let (old, new) = (root.path().join("old"), root.path().join("new"));
     write_image(&old);
     let store = open(&root.path().join("store.redb"));
-    store.add(&old, "process", 7).unwrap();
+    store.add(&old, "process", "ann", 7).unwrap();
     fs::rename(&old, &new).unwrap();
-    let added = store.add(&new, "process", 8).unwrap();
+    let added = store.add(&new, "process", "ann", 8).unwrap();
     assert!(matches!(added, Added::Known(_)));
     let record = store.get(&"web@1.0".parse().unwrap()).unwrap();
     assert_eq!(record.directory, new.canonicalize().unwrap());

@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use calvin_proto::machine::open_file;
+
 /// Follows a console as it grows. What is overwritten before it was read is missing: a console is
 /// bounded, and its writer waits for nobody.
 #[derive(Debug)]
@@ -89,7 +91,7 @@ fn older(path: &Path) -> PathBuf {
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+    match open_file(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -140,7 +140,11 @@ async fn a_plan_names_the_command_that_starts_it_on_the_same_coordinator() {
         ended.out
     );
     assert!(joined.contains("--socket"), "{}", ended.out);
+    assert!(joined.contains("another rollout runs"), "{}", ended.out);
     assert_eq!(fake.changes(), Vec::<String>::new());
+    let plan = ["rollout", "plan", "web", "--output", "json"];
+    let plan = run(&fake, &plan).await.json();
+    assert_eq!(plan["remarks"][0], "another rollout runs");
 }
 
 #[tokio::test]
@@ -158,6 +162,9 @@ async fn history_console_and_records_are_read() {
         .await
         .json();
     assert_eq!(images[0]["image"], "web@1.0");
+    assert_eq!(images[0]["added_by"], "alice");
+    let images = run(&fake, &["image", "list"]).await;
+    assert!(images.out.contains("alice"), "{}", images.out);
     let ca = run(&fake, &["ca", "show"]).await;
     assert!(ca.out.contains("abcdef"), "{}", ca.out);
 }

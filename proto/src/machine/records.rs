@@ -3,17 +3,20 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use calvin_model::{BootId, EnvironmentName, FleetName, ImageRef, InstanceId};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{MachineFiles, ProcessId};
 
+/// Both records hold some names and numbers, below a kilobyte.
+const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// The form of both records; grows when a field changes its meaning.
 const FORMAT: u64 = 1;
 
@@ -151,7 +154,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
     struct Head {
         format: u64,
     }
-    let json = match fs::read(path) {
+    let json = match open_file(path).and_then(read_bounded) {
         Ok(json) => json,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
@@ -175,12 +178,44 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
     serde_json::from_slice(&json).map(Some).map_err(damaged)
 }
 
+/// Opens a file for reading, and never waits: a pipe in its place, which would be waited for until
+/// somebody writes to it, and whatever else is no file, is refused. A machine's directory is open
+/// to all that runs on the machine.
+///
+/// # Errors
+/// Where it is not there, cannot be opened, or is no file.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    let message = format!("{} is no regular file", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+fn read_bounded(file: File) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let limit = RECORD_BYTES_MAX as u64 + 1;
+    file.take(limit).read_to_end(&mut content)?;
+    if content.len() > RECORD_BYTES_MAX {
+        let message = format!("it has more than {RECORD_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(content)
+}
+
 /// Replaces the content of `path`: after a crash at any moment it is the old or the new one. The
 /// file is born with `mode`.
 ///
 /// # Errors
-/// Where it cannot be written; the old content is untouched.
+/// Where it cannot be written; the old content is untouched. Only where the disk fails at the very
+/// end, in syncing the directory, is the new content there and not sure to last.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    // Opened first: without a descriptor for it nothing is replaced.
+    let directory = path.parent().map(File::open).transpose()?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
@@ -204,8 +239,8 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
+    match directory {
+        Some(directory) => directory.sync_all(),
         None => Ok(()),
     }
 }
@@ -239,6 +274,22 @@ mod tests {
         assert_eq!(MachineTag::read(&files).unwrap(), Some(tag()));
         let mode = fs::metadata(files.tag()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_record_that_is_no_small_file_is_refused_without_being_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let files = MachineFiles::new(root.path());
+        fs::write(files.tag(), vec![b' '; RECORD_BYTES_MAX + 1]).unwrap();
+        let error = MachineTag::read(&files).unwrap_err();
+        assert!(matches!(error, RecordError::Read { .. }), "{error}");
+        fs::remove_file(files.tag()).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(files.tag())
+            .status();
+        assert!(made.unwrap().success());
+        let error = MachineTag::read(&files).unwrap_err();
+        assert!(matches!(error, RecordError::Read { .. }), "{error}");
     }
 
     #[test]

@@ -161,9 +161,14 @@ network = "{network}"
     /// The same, with a coordinator that gets an error instead of a signal when a file may not
     /// grow: what is ignored stays so over `exec`.
     pub(crate) async fn start_coordinator_that_survives_a_full_disk(&mut self) {
-        let script = "trap '' XFSZ; exec \"$@\"";
+        self.start_coordinator_after("trap '' XFSZ").await;
+    }
+
+    /// Starts the coordinator from a shell that has done `script`, and waits until it answers.
+    pub(crate) async fn start_coordinator_after(&mut self, script: &str) {
+        let script = format!("{script}; exec \"$@\"");
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", script, "sh"]).arg(binary("calvin"));
+        command.args(["-c", &script, "sh"]).arg(binary("calvin"));
         self.coordinator = Some(self.serve_with(command));
         self.until_it_answers().await;
     }

@@ -162,8 +162,8 @@ impl Operator for OperatorService {
     }
 
     async fn add_image(&self, request: Request<wire::AddImageRequest>) -> Reply<wire::Image> {
-        let (_, asked, parts) = self.admit(request, OperatorRole::Operator)?;
-        Ok(Response::new(parts.add_image(asked).await?))
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(parts.add_image(asked, &caller.name).await?))
     }
 
     async fn list_images(

@@ -16,6 +16,7 @@ impl OperatorParts {
     pub(super) async fn add_image(
         &self,
         request: wire::AddImageRequest,
+        who: &str,
     ) -> Result<wire::Image, OperatorError> {
         if !request.provider.is_empty() && request.provider != PROCESS {
             return Err(OperatorError::NotFound {
@@ -31,9 +32,10 @@ impl OperatorParts {
                 shown(&request.location)
             )));
         }
-        let images = self.images.clone();
-        let added =
-            tokio::task::spawn_blocking(move || images.add(&directory, PROCESS, wall_ms_now()));
+        let (images, who) = (self.images.clone(), who.to_owned());
+        let added = tokio::task::spawn_blocking(move || {
+            images.add(&directory, PROCESS, &who, wall_ms_now())
+        });
         let added = added.await??;
         Ok(self.image(added.record()))
     }
@@ -52,7 +54,7 @@ impl OperatorParts {
             location: record.directory.display().to_string(),
             provider: record.provider.clone(),
             added_wall_ms: record.added_ms,
-            added_by: String::new(),
+            added_by: record.added_by.clone(),
             instances: instances_of(&self.desk.view(), &record.image),
         }
     }

@@ -17,17 +17,26 @@ pub(crate) fn images(images: &[ImageView], zone: &TimeZone, canvas: Canvas) -> S
     if images.is_empty() {
         return "no image yet; record one with: calvin image add DIRECTORY\n".to_owned();
     }
-    let mut table = Table::new(0, ["IMAGE", "DIGEST", "USED", "ADDED", "LOCATION"]);
+    let mut table = Table::new(0, ["IMAGE", "DIGEST", "USED", "ADDED", "BY", "LOCATION"]);
     for image in images {
         table.row([
             image.image.as_str().into(),
             short(&image.digest).into(),
             image.instances.to_string().into(),
             minute(image.added_wall_ms, zone).into(),
+            added_by(image).into(),
             tame(&image.location).into(),
         ]);
     }
     table.render(canvas)
+}
+
+/// It was not always kept.
+fn added_by(image: &ImageView) -> String {
+    match image.added_by.as_str() {
+        "" => "-".to_owned(),
+        name => tame(name).to_string(),
+    }
 }
 
 fn short(digest: &str) -> String {

@@ -1,4 +1,4 @@
-//! What a rollout would do: a reason for each instance, what it costs at its peak, how long it may
+//! What a rollout would do, and what is in its way: a reason for each instance, what it costs at its peak, how long it may
 //! take, the way back from each phase, and the command that starts exactly this.
 
 use super::{phase, time::span};
@@ -32,6 +32,9 @@ pub(crate) fn plan(plan: &PlanView, canvas: Canvas) -> String {
             &format!("to do: {nothing}"),
         ));
         return text;
+    }
+    for remark in &plan.remarks {
+        text.push_str(&canvas.labelled(LABEL, "  but now", Tone::Warn, remark));
     }
     text.push('\n');
     text.push_str(&steps(plan, canvas));

@@ -217,6 +217,7 @@ pub(crate) fn plan() -> PlanView {
             way("rolling_back", "it is going back already"),
         ],
         nothing: None,
+        remarks: Vec::new(),
         next: Some("calvin rollout start web web@2.0 --plan p-3f9a2c11".to_owned()),
     }
 }

@@ -100,6 +100,16 @@ fn a_plan_has_reasons_costs_ways_back_and_the_command_that_starts_it() {
 }
 
 #[test]
+fn a_plan_says_what_is_in_its_way() {
+    let mut view = samples::plan();
+    view.remarks = vec![
+        "rollout 7 runs, in soaking".to_owned(),
+        "web@2.0 serves already".to_owned(),
+    ];
+    assert_view("rollout_plan_in_the_way", &plan::plan(&view, CANVAS));
+}
+
+#[test]
 fn a_plan_without_work_says_why() {
     let mut view = samples::plan();
     view.nothing = Some("every instance is of web@2.0".to_owned());

@@ -20,6 +20,8 @@ pub(crate) struct PlanView {
     pub(crate) duration_max_ms: u64,
     pub(crate) ways_back: Vec<WayBackView>,
     pub(crate) nothing: Option<String>,
+    /// What is in its way now.
+    pub(crate) remarks: Vec<String>,
     pub(crate) next: Option<String>,
 }
 
@@ -64,6 +66,7 @@ impl PlanView {
             duration_max_ms: reply.duration_max_ms,
             ways_back: each(reply.ways_back),
             nothing: some(reply.nothing),
+            remarks: reply.remarks,
             next: None,
         }
     }

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -14,18 +14,22 @@ use std::{
 };
 
 use calvin_engine::ports::CreateOrder;
-use calvin_model::{Digest, ImageRef, InstanceId};
+use calvin_model::{Digest, ImageRef};
 use calvin_proto::machine::{
     AddressLock, InitRecord, LOCKS_VARIABLE, MACHINE_VARIABLE, MachineFiles, MachineTag,
-    READY_LINE, processes::kill_all, write_atomic,
+    READY_LINE, descriptors::start_with_own_limit, write_atomic,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use tracing::warn;
 
 use super::{
+    super::console::tail,
     Context,
     addresses::DNS_PORT,
-    directories::{DirectoryError, KILL_TIMEOUT, failed},
+    directories::{DirectoryError, failed},
     retry::Retry,
     state::{Failure, Started},
     worker::chain,
@@ -137,20 +141,32 @@ impl Verified {
 impl Context {
     /// Makes the machine of `order`.
     pub(super) fn create(&self, order: &CreateOrder) -> Result<(Started, Child), CreateError> {
+        // A machine is only made while none of its instance is known. What carries its tag all
+        // the same is left of a try that failed and could not be undone.
+        self.end(&order.instance)?;
         let image = self.checked_image(&order.image)?;
         let (address, claim) = self.claim_address()?;
         let files = self.write_machine(order, &image, address)?;
         let result = self.start(&files, claim).and_then(|child| {
-            let record = InitRecord::read(&files).map_err(DirectoryError::from)?;
+            let init = match InitRecord::read(&files) {
+                Ok(record) => record.map(|record| record.init),
+                Err(error) => {
+                    end_child(child);
+                    return Err(CreateError::Directory(error.into()));
+                }
+            };
             let machine = Started {
                 address,
-                init: record.map(|record| record.init),
+                init,
                 runs: true,
             };
             Ok((machine, child))
         });
-        if result.is_err() {
-            self.undo(&order.instance, &files);
+        if result.is_err()
+            && let Err(error) = self.end(&order.instance)
+        {
+            // Its address is claimed as long as anything of it lives. The next try begins here.
+            warn!(instance = %order.instance, "could not undo a failed start: {}", chain(&error));
         }
         result
     }
@@ -218,7 +234,9 @@ impl Context {
         let passed_on = PASSED_ON
             .iter()
             .filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let mut child = Command::new(&self.options.agent)
+        let mut command = Command::new(&self.options.agent);
+        start_with_own_limit(&mut command);
+        let mut child = command
             .args(["init", "--machine"])
             .arg(files.root())
             .current_dir(files.root())
@@ -242,13 +260,10 @@ impl Context {
             Some(Err(error)) => error.to_string(),
             Some(Ok(_)) | None => String::new(),
         };
-        let said = fs::read(files.init_log()).unwrap_or_default();
-        let end = said.len().saturating_sub(INIT_LOG_BYTES);
-        let said = String::from_utf8_lossy(&said[end..]);
+        let said = tail(&files.init_log(), INIT_LOG_BYTES).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
         let said = [why.as_str(), said.trim()].join(" ").trim().to_owned();
-        // It is our child: it must be killed and reaped also when it is not found below.
-        let _ = child.kill();
-        let _ = child.wait();
+        end_child(child);
         Err(CreateError::NotReady {
             said: if said.is_empty() {
                 "it ended without a word".to_owned()
@@ -257,19 +272,13 @@ impl Context {
             },
         })
     }
+}
 
-    /// Removes what was made, so that the next try begins anew. What cannot be removed is found
-    /// again by that, and is then its fault.
-    fn undo(&self, instance: &InstanceId, files: &MachineFiles) {
-        let record = InitRecord::read(files).ok().flatten();
-        let undone = kill_all(files.root(), record.as_ref(), KILL_TIMEOUT)
-            .map_err(DirectoryError::from)
-            .and_then(|()| self.directories.keep_output(instance, files))
-            .and_then(|()| self.directories.remove(instance));
-        if let Err(error) = undone {
-            warn!(%instance, "could not undo a failed start: {}", chain(&error));
-        }
-    }
+/// It is our child: it must be killed and reaped also when it is not found by its record.
+fn end_child(mut child: Child) {
+    // The only failures are that it has ended.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Waits for the line that init says once the machine is up. An end without it is a failed start.
@@ -284,7 +293,12 @@ fn wait_for_ready(mut output: ChildStdout) -> io::Result<bool> {
             tv_nsec: left.subsec_nanos().into(),
         };
         let mut descriptors = [PollFd::new(&output, PollFlags::IN)];
-        if poll(&mut descriptors, Some(&timeout))? == 0 {
+        let ready = match poll(&mut descriptors, Some(&timeout)) {
+            // A signal to the coordinator says nothing of the machine.
+            Err(Errno::INTR) => continue,
+            ready => ready?,
+        };
+        if ready == 0 {
             let message = format!("it was not up within {READY_TIMEOUT:?}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }

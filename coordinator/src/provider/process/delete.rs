@@ -31,20 +31,24 @@ impl DeleteError {
 impl Context {
     /// Deletes the machine of `instance`; what is gone already is no error.
     pub(super) fn delete(&self, instance: &InstanceId) -> Result<(), DeleteError> {
+        Ok(self.end(instance)?)
+    }
+
+    /// Ends whatever there is of the machine of `instance`, started or not.
+    pub(super) fn end(&self, instance: &InstanceId) -> Result<(), DirectoryError> {
         let files = self.directories.files(instance);
-        let is_ours = self.directories.is_ours(instance);
-        if !is_ours.map_err(DirectoryError::from)? {
+        if !self.directories.is_ours(instance)? {
             return Ok(());
         }
         let record = InitRecord::read(&files).unwrap_or_else(|error| {
             warn!(%instance, "its processes are found by their environment only: {error}");
             None
         });
-        kill_all(files.root(), record.as_ref(), KILL_TIMEOUT).map_err(DirectoryError::from)?;
+        kill_all(files.root(), record.as_ref(), KILL_TIMEOUT)?;
         if let Err(error) = self.directories.keep_output(instance, &files) {
             // A full disk must not keep a machine alive.
             warn!(%instance, "its last output is lost: {}", chain(&error));
         }
-        Ok(self.directories.remove(instance)?)
+        self.directories.remove(instance)
     }
 }

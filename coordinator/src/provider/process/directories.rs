@@ -25,6 +25,8 @@ use calvin_proto::machine::{
 };
 use tracing::{info, warn};
 
+use super::worker::chain;
+
 /// A killed process is gone within milliseconds; one that is not hangs in the kernel.
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 const MAKING: &str = ".making-";
@@ -119,7 +121,8 @@ impl Directories {
         }
     }
 
-    /// Finds all machines, and ends what was left half made or half deleted.
+    /// Finds all machines, and ends what was left half made or half deleted. What cannot be ended
+    /// stays: it is no reason to leave all others without their coordinator.
     pub(super) fn find(&self) -> Result<BTreeMap<InstanceId, Found>, DirectoryError> {
         let mut found = BTreeMap::new();
         let listed = fs::read_dir(&self.root).map_err(failed("list", &self.root))?;
@@ -130,7 +133,10 @@ impl Directories {
             };
             let files = MachineFiles::new(entry.path());
             if name.starts_with(MAKING) || name.starts_with(DELETING) {
-                self.sweep(&files)?;
+                if let Err(error) = self.sweep(&files) {
+                    // It is in nobody's way until its instance is asked for again.
+                    warn!("could not clean up: {}", chain(&error));
+                }
                 continue;
             }
             let Some(tag) = self
@@ -139,7 +145,15 @@ impl Directories {
             else {
                 continue;
             };
-            match self.look_at(&files, &tag)? {
+            let machine = self.look_at(&files, &tag).unwrap_or_else(|error| {
+                // It stands there, and is removed when the engine wants it deleted.
+                warn!(instance = %tag.instance, "could not clean up: {}", chain(&error));
+                Some(Found {
+                    address: tag.address,
+                    init: None,
+                })
+            });
+            match machine {
                 Some(machine) => found.insert(tag.instance, machine).map_or((), drop),
                 None => info!(instance = %tag.instance, "removed a machine that was never started"),
             }

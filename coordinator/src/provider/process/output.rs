@@ -39,6 +39,7 @@ impl Directories {
         } else {
             return Err(ConsoleError::NoMachine {
                 instance: instance.clone(),
+                kept: self.gone(),
             });
         };
         ConsoleFollower::open(&path, bytes_max)

@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::fs;
+use std::{fs, process::Command};
 
 use calvin_engine::ports::Provider;
 use calvin_planner::{DeleteBasis, MachineState};
 use calvin_proto::machine::{InitRecord, MachineFiles, processes::find};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use self::support::{Bench, DEADLINE, WORKLOAD, until};
 use super::*;
@@ -174,6 +174,41 @@ fn directories_of_other_environments_and_of_nobody_are_left_alone() {
 }
 
 #[test]
+fn what_cannot_be_cleaned_up_does_not_keep_a_coordinator_from_its_other_machines() {
+    let bench = Bench::new(2, 28);
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    drop(provider);
+    // Never started, and there is a directory of somebody else where it would be put aside.
+    let stuck = bench.files("web-bbbbbbbb");
+    fs::create_dir(stuck.root()).unwrap();
+    bench.tag("build", "web-bbbbbbbb").write(&stuck).unwrap();
+    let foreign = bench.machines().join(".deleting-web-bbbbbbbb");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("notes"), "mine").unwrap();
+
+    let mut provider = bench.open("build");
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
+    bench.until_state(&provider, "web-bbbbbbbb", Some(MachineState::Stopped));
+    fs::remove_dir_all(&foreign).unwrap();
+    bench.delete(&mut provider, "web-bbbbbbbb");
+    assert!(!stuck.root().exists());
+}
+
+#[test]
+fn a_console_that_is_no_file_does_not_keep_a_machine_from_being_deleted() {
+    let bench = Bench::new(3, 28);
+    let mut provider = bench.open("build");
+    bench.make(&mut provider, "web-aaaaaaaa");
+    let console = bench.files("web-aaaaaaaa").console();
+    let made = Command::new("mkfifo").arg(&console).status().unwrap();
+    assert!(made.success());
+    let instance = "web-aaaaaaaa".parse().unwrap();
+    assert!(provider.console(&instance, 1000).is_err());
+    bench.delete(&mut provider, "web-aaaaaaaa");
+}
+
+#[test]
 fn two_coordinators_with_one_network_never_share_an_address() {
     // Two addresses for machines, and two that want them.
     let (one, two) = (Bench::new(8, 30), Bench::new(8, 30));
@@ -240,6 +275,38 @@ fn an_init_that_does_not_start_is_a_fault_with_its_words_and_leaves_nothing() {
 }
 
 #[test]
+fn a_failed_start_whose_output_cannot_be_kept_is_tried_again() {
+    let bench = Bench::new(15, 28);
+    let agent = bench.agent_that_fails_once("exit 7");
+    fs::write(bench.machines().join(".gone"), "no directory").unwrap();
+    let mut provider = bench.open_with_agent("build", &agent);
+    provider.create(&bench.order("web-aaaaaaaa"));
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
+}
+
+#[test]
+fn a_failed_start_that_could_not_be_undone_is_a_passing_fault() {
+    let bench = Bench::new(0, 28);
+    // The directory cannot be renamed to that, nor that removed: it is not ours.
+    let stuck = bench.machines().join(".deleting-web-aaaaaaaa");
+    let agent = bench.agent_that_fails_once(&format!(
+        "mkdir {0}; echo mine > {0}/notes; exit 7",
+        stuck.display()
+    ));
+    let mut provider = bench.open_with_agent("build", &agent);
+    provider.create(&bench.order("web-aaaaaaaa"));
+    until("it was tried twice", || {
+        let faults = provider.list().faults;
+        faults.values().any(|fault| fault.tries >= 2)
+    });
+    let fault = bench.until_fault(&provider, "web-aaaaaaaa");
+    assert!(!fault.permanent, "{fault:?}");
+    assert!(fault.message.contains("could not rename"), "{fault:?}");
+    fs::remove_dir_all(&stuck).unwrap();
+    bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
+}
+
+#[test]
 fn a_machine_that_is_killed_is_seen_as_stopped_and_the_engine_is_told() {
     let bench = Bench::new(12, 28);
     let mut provider = bench.open("build");
@@ -273,6 +340,25 @@ fn a_delete_overtakes_a_create_that_has_not_ended() {
         &bench.locks().display().to_string(),
     );
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_machine_may_open_as_many_files_as_the_coordinator_was_started_with() {
+    let limits = getrlimit(Resource::Nofile);
+    // Enough for the tests beside this one.
+    let low = Rlimit {
+        current: Some(512),
+        ..limits
+    };
+    setrlimit(Resource::Nofile, low).unwrap();
+    calvin_proto::machine::descriptors::raise_limit().unwrap();
+    let bench = Bench::new(1, 28);
+    let says = bench.script("says", "ulimit -Sn >&2; exit 7");
+    let mut provider = bench.open_with_agent("build", &says);
+    provider.create(&bench.order("web-aaaaaaaa"));
+    let fault = bench.until_fault(&provider, "web-aaaaaaaa");
+    assert!(fault.message.ends_with(": 512"), "{fault:?}");
+    bench.delete(&mut provider, "web-aaaaaaaa");
 }
 
 #[test]

@@ -148,6 +148,7 @@ impl Operator for Script {
             }],
             peak_extra: 1,
             waves: 1,
+            remarks: vec!["another rollout runs".to_owned()],
             ..PlanRolloutReply::default()
         }))
     }

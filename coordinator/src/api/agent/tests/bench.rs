@@ -125,7 +125,7 @@ impl Bench {
         fs::create_dir(&image).unwrap();
         fs::write(image.join("image.toml"), IMAGE).unwrap();
         let images = ImageStore::open(Arc::clone(&database)).unwrap();
-        let image = Arc::clone(images.add(&image, "process", 0).unwrap().record());
+        let image = Arc::clone(images.add(&image, "process", "ann", 0).unwrap().record());
 
         // Seconds that the coordinator's clock is behind the real one, as far as the test moves it.
         let offset = Arc::new(AtomicU64::new(days_ago * 86_400));

@@ -153,6 +153,19 @@ impl Bench {
         path
     }
 
+    /// A program that does `script` when it is started first, and is the real one from then on.
+    pub(super) fn agent_that_fails_once(&self, script: &str) -> PathBuf {
+        let failed = self.root.path().join("failed");
+        self.script(
+            "fails-once",
+            &format!(
+                "[ -e {0} ] && exec {1} \"$@\"; touch {0}; {script}",
+                failed.display(),
+                agent().display()
+            ),
+        )
+    }
+
     pub(super) fn open(&self, environment: &str) -> ProcessProvider {
         self.open_as(environment, agent(), &self.locks())
     }
