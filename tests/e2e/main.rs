@@ -9,6 +9,7 @@
 )]
 
 mod agents;
+mod clocks;
 mod crashes;
 mod identity;
 mod malformed;

@@ -1,5 +1,6 @@
 //! An environment for one test: a directory, a network, a coordinator, and what a test does to them.
 
+pub(crate) mod clock;
 pub(crate) mod environment;
 pub(crate) mod files;
 pub(crate) mod observe;
