@@ -11,6 +11,7 @@
 mod agents;
 mod clocks;
 mod crashes;
+mod dev;
 mod identity;
 mod malformed;
 mod rollouts;

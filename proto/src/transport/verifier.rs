@@ -66,10 +66,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verify = |at| {
-            self.inner
-                .verify_client_cert(end_entity, intermediates, at)
-        };
+        let verify = |at| self.inner.verify_client_cert(end_entity, intermediates, at);
         match verify(now) {
             // Everything else about it must have been right in its last second, or be in its first.
             Err(error) if is_expired(&error) => verify(Validity::of(end_entity)?.last),
@@ -128,13 +125,8 @@ impl ServerCertVerifier for ServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let verify = |at| {
-            self.inner.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                at,
-            )
+            self.inner
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at)
         };
         match verify(now) {
             Err(error) if begins_later(&error) => verify(Validity::of(end_entity)?.first),

@@ -114,10 +114,7 @@ impl Environment {
             .map(|(name, value)| format!("export {name}='{value}'\n"))
             .collect();
         let agent = binary("calvin-agent");
-        let script = format!(
-            "#!/bin/sh\n{variables}exec '{}' \"$@\"\n",
-            agent.display()
-        );
+        let script = format!("#!/bin/sh\n{variables}exec '{}' \"$@\"\n", agent.display());
         fs::write(&program, script).expect("a file can be written");
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&program, mode).expect("a mode can be set");
