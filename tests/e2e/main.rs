@@ -12,6 +12,7 @@ mod agents;
 mod clocks;
 mod crashes;
 mod dev;
+mod enrolment;
 mod identity;
 mod malformed;
 mod rollouts;

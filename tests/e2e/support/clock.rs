@@ -104,6 +104,11 @@ fn library() -> Option<PathBuf> {
 }
 
 impl Environment {
+    /// Gives the coordinator this clock when it is started.
+    pub(crate) fn use_clock_for_coordinator(&mut self, clock: &Clock) {
+        self.variables = clock.variables();
+    }
+
     /// Gives every machine's init and agent this clock, and the coordinator when it is started.
     /// Workloads have the real one.
     pub(crate) fn use_clock(&mut self, clock: &Clock) {
@@ -119,6 +124,6 @@ impl Environment {
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&program, mode).expect("a mode can be set");
         self.use_agent(&program);
-        self.variables = clock.variables();
+        self.use_clock_for_coordinator(clock);
     }
 }
