@@ -2,7 +2,10 @@
 
 mod logs;
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::Cell,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde::Serialize;
@@ -41,8 +44,14 @@ pub(crate) struct ServeArguments {
 pub(crate) async fn run(arguments: ServeArguments, setting: &Setting) -> Result<Exit, Failure> {
     let config = configuration(&arguments)?;
     logs::to_standard_error(&config.log)?;
+    let started = Cell::new(false);
     let failed = |error: runtime::ServeError| {
-        Failure::new(Exit::Failed, "the coordinator could not go on").because(error)
+        let what = if started.get() {
+            "the coordinator could not go on"
+        } else {
+            "could not start a coordinator"
+        };
+        Failure::new(Exit::Failed, what).because(error)
     };
     let shutdown = runtime::told_to_end().map_err(failed)?;
     let environment = config.environment.to_string();
@@ -52,6 +61,7 @@ pub(crate) async fn run(arguments: ServeArguments, setting: &Setting) -> Result<
         AtEnd::MachinesGoOn
     };
     let say = |ready: &Ready| {
+        started.set(true);
         let view = ReadyView::new(ready);
         // Nobody needs to read it: the coordinator serves all the same.
         let _ = setting

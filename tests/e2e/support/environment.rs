@@ -123,7 +123,8 @@ network = "{network}"
         self.serve_with(Command::new(binary("calvin")))
     }
 
-    fn serve_with(&self, mut command: Command) -> Child {
+    /// The same, by this command, which runs `calvin`.
+    pub(crate) fn serve_with(&self, mut command: Command) -> Child {
         let log = File::options()
             .create(true)
             .append(true)
