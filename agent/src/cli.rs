@@ -24,6 +24,7 @@ use crate::{
     version,
     about = "The agent of Calvinverse: one per machine",
     after_help = exit::HELP,
+    max_term_width = 80,
     arg_required_else_help = true
 )]
 struct Arguments {

@@ -5,7 +5,10 @@
     reason = "tests, and what they share"
 )]
 
+use std::collections::BTreeMap;
+
 use calvin_model::{ImageManifest, Provision, parse_toml};
+use toml::{Table, Value};
 
 const IMAGE: &str = include_str!("../docs/image.md");
 const PROVISION: &str = include_str!("../docs/provision.md");
@@ -39,6 +42,69 @@ fn every_key_of_an_image_is_documented() {
                 format!("`{key}`")
             };
             assert!(IMAGE.contains(&shown), "{table} {key} is not documented");
+        }
+    }
+}
+
+/// What the page says of the default of each key, by table; the first is that at the top. A row may
+/// name several keys, and as many defaults.
+fn documented() -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut found: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    let mut table = String::new();
+    for line in IMAGE.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            let name = heading.split('`').nth(1).unwrap_or_default();
+            table = name.trim_matches(['[', ']']).to_owned();
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        if cells.len() < 5 || !cells[1].starts_with('`') {
+            continue;
+        }
+        let defaults: Vec<&str> = cells[2].split(", ").collect();
+        for (number, key) in cells[1].split(", ").enumerate() {
+            let default = defaults.get(number).unwrap_or(&defaults[0]);
+            let rows = found.entry(table.clone()).or_default();
+            let key = key.trim_matches('`').to_owned();
+            rows.insert(key, default.trim_matches(['`', '"']).to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_key_on_the_page_of_images_exists_and_has_the_default_that_it_says() {
+    let least = "name = \"a\"\nversion = \"1\"\n[workload]\ncommand = [\"a\"]\n\
+        [[service]]\nname = \"a\"\nport = 1\n[[check]]\nname = \"a\"\n[hooks]\n";
+    let given: Table = least.parse().unwrap();
+    let whole: ImageManifest = parse_toml("image.toml", least).unwrap();
+    let whole = Table::try_from(whole).unwrap();
+    let inner = |whole: &Table, table: &str| -> Table {
+        match whole.get(table) {
+            None => whole.clone(),
+            Some(Value::Array(several)) => several[0].as_table().unwrap().clone(),
+            Some(one) => one.as_table().unwrap().clone(),
+        }
+    };
+    for (table, rows) in documented() {
+        let text = match table.as_str() {
+            "" => format!("zzz = 1\n{least}"),
+            _ => least.replace(&format!("[{table}]"), &format!("[{table}]\nzzz = 1")),
+        };
+        // `[[service]]` holds `[service]`: the key must come after both brackets.
+        let text = text.replace("]\nzzz = 1]", "]]\nzzz = 1");
+        let known = keys::<ImageManifest>(&text);
+        let (given, whole) = (inner(&given, &table), inner(&whole, &table));
+        for (key, said) in rows {
+            assert!(known.contains(&key), "[{table}] has no {key}: {known:?}");
+            let expected = match whole.get(&key) {
+                _ if given.contains_key(&key) => "needed".to_owned(),
+                None => "none".to_owned(),
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Array(list)) if list.is_empty() => "none".to_owned(),
+                Some(Value::Table(list)) if list.is_empty() => "none".to_owned(),
+                Some(other) => other.to_string(),
+            };
+            assert_eq!(said, expected, "the default of [{table}] {key}");
         }
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod first_boot;
 mod health;
 mod listen;
+mod machines;
 mod serve;
 mod signals;
 
@@ -16,5 +17,6 @@ pub(crate) use clock::wall_ms_now;
 pub use desk::{Desk, OrderError, Poke};
 pub use engine::{EngineEnd, EngineThread};
 pub use error::ServeError;
+pub use machines::AtEnd;
 pub use serve::{Ready, run};
 pub use signals::told_to_end;

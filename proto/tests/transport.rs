@@ -46,13 +46,23 @@ impl Ca {
     }
 
     fn issue(&self, sans: Vec<SanType>, usage: ExtendedKeyUsagePurpose, ends: i64) -> Identity {
+        self.issue_at(SystemTime::now(), sans, usage, ends)
+    }
+
+    /// A certificate as it was made when the clock said `now`.
+    fn issue_at(
+        &self,
+        now: SystemTime,
+        sans: Vec<SanType>,
+        usage: ExtendedKeyUsagePurpose,
+        ends: i64,
+    ) -> Identity {
         let key_pem = new_key().unwrap();
         let key = KeyPair::from_pem(&key_pem).unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = sans;
         params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
-        let now = SystemTime::now();
         params.not_before = (now - Duration::from_secs(7200)).into();
         params.not_after = if ends < 0 {
             (now - Duration::from_secs(ends.unsigned_abs())).into()
@@ -72,9 +82,13 @@ impl Ca {
     }
 
     fn server(&self) -> rustls::ServerConfig {
+        self.server_at(SystemTime::now())
+    }
+
+    fn server_at(&self, now: SystemTime) -> rustls::ServerConfig {
         let name = coordinator_dns_name(&"test".parse().unwrap());
         let sans = vec![SanType::DnsName(name.try_into().unwrap())];
-        let identity = self.issue(sans, ExtendedKeyUsagePurpose::ServerAuth, 3600);
+        let identity = self.issue_at(now, sans, ExtendedKeyUsagePurpose::ServerAuth, 3600);
         let trusted = Trusted::from_pem(&self.pem).unwrap();
         server_config(&trusted, &identity.certificate, &identity.key).unwrap()
     }
@@ -210,6 +224,30 @@ async fn the_server_knows_who_calls_and_whether_the_certificate_has_expired() {
             .contains("no instance, operator or coordinator")
     );
     assert!(server.refusals().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_that_were_made_before_the_clock_was_set_back_still_count() {
+    let (ca, foreign) = (Ca::new(), Ca::new());
+    let server = TestServer::start(&ca).await;
+    let later = SystemTime::now() + Duration::from_secs(5 * 3600);
+    let client = |ca: &Ca| {
+        let sans = vec![SanType::URI(WEB.try_into().unwrap())];
+        ca.issue_at(later, sans, ExtendedKeyUsagePurpose::ClientAuth, 3600)
+    };
+    // The client's, the server's, and both.
+    let identity = client(&ca);
+    let seen = format!("{WEB} valid");
+    assert_eq!(server.ask(&ca, Some(&identity)).await.unwrap(), seen);
+    server.config.store(Arc::new(ca.server_at(later)));
+    assert_eq!(server.ask(&ca, None).await.unwrap(), "nothing");
+    assert_eq!(server.ask(&ca, Some(&identity)).await.unwrap(), seen);
+    // Whose they are counts all the same.
+    let reason = server.ask(&foreign, None).await.unwrap_err();
+    assert_eq!(reason, "the certificate is not of this environment's CA");
+    let stranger = client(&foreign);
+    let reason = server.ask(&ca, Some(&stranger)).await.unwrap_err();
+    assert!(reason.contains("not of this environment's CA"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

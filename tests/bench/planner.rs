@@ -145,7 +145,8 @@ fn begin_rollouts(world: &mut World, now: Moment) {
             build: build("2.0"),
             plan: None,
         };
-        let outcome = command(&world.fleets, &BTreeMap::new(), &order, now, "bench").expect("the order is taken");
+        let outcome = command(&world.fleets, &BTreeMap::new(), &order, now, "bench")
+            .expect("the order is taken");
         world.fleets.extend(outcome.changes);
     }
 }

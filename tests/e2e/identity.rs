@@ -7,69 +7,15 @@ use calvin_proto::{
     transport::{self, Trusted},
     wire::{AboutRequest, AddOperatorRequest, RevokeOperatorRequest},
 };
-use serde_json::Value;
-use tonic::{Code, Status};
 
 use crate::support::{
     Environment,
+    audit::{assert_one_refusal_more, assert_refused, refusals},
     stranger::{
-        Identity, Session, connect, enrol, enrol_with_key, hello, provision, with_silent_machines,
+        Identity, Session, connect, enrol, enrol_with_key, hello, provision, refused_session,
+        with_silent_machines,
     },
-    waiting::until,
 };
-
-/// Every refusal in the audit, as its sentence.
-fn refusals(environment: &Environment) -> Vec<String> {
-    let text = std::fs::read_to_string(environment.home().join("data/audit.log")).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .filter(|line: &Value| line["outcome"] == "refused")
-        .map(|line| line["text"].as_str().unwrap().to_owned())
-        .collect()
-}
-
-/// Fails unless there comes exactly one refusal more, and its sentence holds this word. It may
-/// come a moment after the one who was refused has heard of it.
-async fn assert_one_refusal_more(environment: &Environment, before: &[String], word: &str) {
-    let new = until("a refusal in the audit", async || {
-        let after = refusals(environment);
-        if after.len() > before.len() {
-            Ok(after[before.len()..].to_vec())
-        } else {
-            Err(after)
-        }
-    })
-    .await;
-    assert!(new.len() == 1 && new[0].contains(word), "{new:?}");
-}
-
-/// A session that must be refused, with this identity; why it was.
-async fn refused_session(
-    environment: &Environment,
-    identity: Option<&Identity>,
-    claims: &str,
-) -> Result<Status, String> {
-    let channel = connect(environment, environment.agents, identity).await?;
-    Ok(
-        match Session::open(channel, hello(environment, claims)).await {
-            Err(status) => status,
-            Ok(mut session) => session.end().await,
-        },
-    )
-}
-
-fn assert_refused(status: &Status, word: &str) {
-    let denied = matches!(
-        status.code(),
-        Code::Unauthenticated | Code::PermissionDenied | Code::FailedPrecondition | Code::NotFound
-    );
-    assert!(denied, "{status:?}");
-    assert!(
-        status.message().contains(word),
-        "without {word:?}: {}",
-        status.message()
-    );
-}
 
 #[tokio::test]
 async fn the_right_token_trades_for_a_certificate_and_the_same_key_may_ask_again() {
@@ -161,10 +107,12 @@ async fn the_token_of_another_instance_is_refused() {
 #[tokio::test]
 async fn an_instance_that_nobody_made_is_refused() {
     let (environment, _) = with_silent_machines(1).await;
+    let before = refusals(&environment);
     let refused = enrol(&environment, "web-aaaaaaaa", &"A".repeat(43))
         .await
         .unwrap_err();
-    assert_refused(&refused, "");
+    assert_refused(&refused, "not known here");
+    assert_one_refusal_more(&environment, &before, "web-aaaaaaaa").await;
 }
 
 #[tokio::test]
@@ -173,10 +121,12 @@ async fn a_token_shown_to_another_environment_is_refused() {
     let provision = provision(&environment, &instances[0]);
     let key = transport::new_key().unwrap();
     let (instance, token) = (&instances[0], &provision.join_token);
+    let before = refusals(&environment);
     let refused = enrol_with_key(&environment, "other", instance, token, &key)
         .await
         .unwrap_err();
-    assert!(refused.message().contains("environment"), "{refused:?}");
+    assert_refused(&refused, "environment");
+    assert_one_refusal_more(&environment, &before, "environment").await;
 }
 
 #[tokio::test]

@@ -9,7 +9,10 @@
 )]
 
 mod agents;
+mod clocks;
 mod crashes;
+mod dev;
+mod enrolment;
 mod identity;
 mod malformed;
 mod rollouts;

@@ -96,7 +96,7 @@ const FLEETS: [(&str, &[&str]); 24] = [
 ];
 
 /// The same for `image.toml`.
-const IMAGES: [(&str, &[&str]); 22] = [
+const IMAGES: [(&str, &[&str]); 24] = [
     ("", &["missing field `name`"]),
     ("name = \"web\"", &["missing field `version`"]),
     ("name = \"web\"\nversion = 1.0", &["image.toml:2:11"]),
@@ -156,6 +156,18 @@ const IMAGES: [(&str, &[&str]); 22] = [
     (
         "+[[check]]\nname = \"a\"\ntcp = true\nport = 80\nrise = 0",
         &["image.toml:7:8"],
+    ),
+    (
+        "+[workload]\ncommand = [\"x\", \"${CALVIN_ADRESS}:80\"]",
+        &[
+            "image.toml:4:1",
+            "names ${CALVIN_ADRESS}",
+            "did you mean ${CALVIN_ADDRESS}?",
+        ],
+    ),
+    (
+        "+[hooks]\ndrain = [\"x\", \"${CALVIN_REASON}\"]",
+        &["hook drain names ${CALVIN_REASON}, which is no variable"],
     ),
     (
         "+[hooks]\ndrian = [\"x\"]",

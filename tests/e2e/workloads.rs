@@ -72,6 +72,31 @@ async fn a_burst_of_output_while_the_agent_is_killed_stalls_nobody_and_loses_no_
 }
 
 #[tokio::test]
+async fn a_workload_that_does_not_stay_up_fails_its_rollout_with_the_reason() {
+    let environment = Environment::start().await;
+    let missing =
+        "name = \"missing\"\nversion = \"1.0\"\n\n[workload]\ncommand = [\"/no/such/program\"]\n";
+    let missing = files::custom_image(environment.home(), "missing", "1.0", missing);
+    environment.add_image(missing).await;
+    environment
+        .add_image(shell_image(&environment, "brief", "exit 3"))
+        .await;
+    for (name, reason) in [
+        ("missing", "could not start /no/such/program: No such file"),
+        ("brief", "it ended by itself with exit code 3"),
+    ] {
+        let fleet = Fleet {
+            healthy_deadline: "2s",
+            ..Fleet::new(name, &format!("{name}@1.0"), 1)
+        };
+        environment.operator.apply(&fleet.toml()).await.unwrap();
+        let ended = environment.until_ended(name).await;
+        assert_eq!(ended.phase, "failed", "{ended:?}");
+        assert!(ended.reason.contains(reason), "{}", ended.reason);
+    }
+}
+
+#[tokio::test]
 async fn a_workload_that_will_not_stop_is_killed_with_its_children() {
     let environment = Environment::start().await;
     let script = "trap '' TERM; sleep 98765 & while true; do sleep 1; done";

@@ -92,6 +92,23 @@ fn every_exception_from_the_ban_on_unsafe_code_has_its_reason() {
 }
 
 #[test]
+fn every_link_of_a_page_leads_somewhere() {
+    for path in files(".md") {
+        let folder = path.parent().expect("a file lies in a folder");
+        let text = read(&path);
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap_or_default();
+            let file = link.split('#').next().unwrap_or_default();
+            let here = !file.is_empty() && !link.contains("://");
+            assert!(
+                !here || folder.join(file).exists(),
+                "{path:?} links to {link}, which is not there"
+            );
+        }
+    }
+}
+
+#[test]
 fn nothing_unfinished_is_left_in_the_sources() {
     // Written in two parts, so that this file does not find itself.
     let marks = [

@@ -45,6 +45,9 @@ pub enum Input {
     },
     /// What the runner says of the workload: at each change, and whenever it is asked anew.
     Workload(WorkloadState),
+    /// How the workload ended last, or why it could not be started, in a few words; `None` where
+    /// it did neither. Said before the state that comes of it.
+    WorkloadTrouble(Option<String>),
     /// A hook ended.
     HookEnded {
         /// Which run.

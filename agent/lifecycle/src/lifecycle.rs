@@ -15,7 +15,7 @@ use crate::{
     input::Input,
     output::{HookRun, Output},
     record::AgentRecord,
-    report::{ChecksTold, Reporting},
+    report::{ChecksTold, Reporting, bounded},
     role::Transition,
     spec::Spec,
     workload::Ordered,
@@ -38,6 +38,8 @@ pub struct Lifecycle {
     pub(crate) names: Option<NamesVersion>,
     pub(crate) workload: Option<WorkloadState>,
     pub(crate) workload_changed: Duration,
+    /// How it ended last, or why it could not be started.
+    pub(crate) workload_trouble: Option<String>,
     pub(crate) ordered: Option<Ordered>,
     pub(crate) checks: Vec<Check>,
     /// Places of the checks that count now.
@@ -97,6 +99,7 @@ impl Lifecycle {
             names: None,
             workload: None,
             workload_changed: now,
+            workload_trouble: None,
             ordered: None,
             counting: Vec::new(),
             checks_told: ChecksTold::Never,
@@ -149,6 +152,7 @@ impl Lifecycle {
             Input::Committed { revision } => self.committed(revision),
             Input::Check { index, outcome } => self.check_ran(index, outcome),
             Input::Workload(state) => self.workload_is(state),
+            Input::WorkloadTrouble(trouble) => self.workload_trouble = trouble.map(bounded),
             Input::HookEnded { run, outcome } => {
                 self.role_hook_ended(run, &outcome);
                 self.drain_hook_ended(run, &outcome);

@@ -230,7 +230,10 @@ impl Lifecycle {
     fn failing(&self) -> Vec<String> {
         let mut sentences = Vec::new();
         if self.workload == Some(WorkloadState::Backoff) {
-            sentences.push("the workload ended by itself and is started again".to_owned());
+            sentences.push(match &self.workload_trouble {
+                Some(trouble) => format!("the workload is started again: {trouble}"),
+                None => "the workload ended by itself and is started again".to_owned(),
+            });
         }
         if let Some(transition) = &self.transition
             && let Some(failure) = &transition.failure
@@ -303,7 +306,7 @@ fn without_time(mut report: Report) -> Report {
     report
 }
 
-fn bounded(mut text: String) -> String {
+pub(crate) fn bounded(mut text: String) -> String {
     if text.len() > SENTENCE_BYTES_MAX {
         let mut end = SENTENCE_BYTES_MAX;
         while !text.is_char_boundary(end) {

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{
     RunError,
-    events::{Event, Inbox},
+    events::{Event, Inbox, runner_inputs},
     tasks::{Pace, WorkloadOrder},
 };
 use crate::{
@@ -58,6 +58,11 @@ impl Actor {
             let deadline = self.lifecycle.deadline().map(|at| self.clock.instant(at));
             match inbox.next(deadline).await {
                 Event::Input(input) => self.decide(input),
+                Event::Runner(state) => {
+                    for input in runner_inputs(*state) {
+                        self.decide(input);
+                    }
+                }
                 Event::Status(request) => {
                     // Durations are counted to now.
                     self.decide(Input::Tick);

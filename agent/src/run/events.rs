@@ -33,6 +33,8 @@ pub(super) struct Inbox {
 pub(super) enum Event {
     /// For the lifecycle.
     Input(Input),
+    /// The runner says how the workload is.
+    Runner(Box<RunnerState>),
     /// Somebody asks how it is.
     Status(StatusRequest),
     /// What happened changes nothing.
@@ -74,9 +76,10 @@ impl Inbox {
                 None => Event::Closed,
             },
             changed = self.runner.changed() => match changed {
-                Ok(()) => maybe(self.runner.borrow_and_update().as_ref().map(|state| {
-                    Input::Workload(state.workload)
-                })),
+                Ok(()) => {
+                    let state = self.runner.borrow_and_update().clone();
+                    state.map_or(Event::Nothing, |state| Event::Runner(Box::new(state)))
+                }
                 Err(_) => Event::Closed,
             },
             changed = self.names.changed() => match changed {
@@ -126,6 +129,16 @@ fn session_input(event: SessionEvent) -> Input {
             wanted: order.wanted,
         },
     }
+}
+
+/// What the runner's state says to the lifecycle, in order.
+pub(super) fn runner_inputs(state: RunnerState) -> [Input; 2] {
+    let ended = || Some(format!("it ended by itself with {}", state.last_end?));
+    let trouble = state.fault.clone().or_else(ended);
+    [
+        Input::WorkloadTrouble(trouble),
+        Input::Workload(state.workload),
+    ]
 }
 
 fn check_input(result: CheckResult) -> Input {

@@ -138,6 +138,11 @@ digest = "sha256:010101010101010101010101010101010101010101010101010101010101010
     }
 
     #[test]
+    fn the_variables_are_those_that_an_image_may_name() {
+        assert_eq!(variables().names(), calvin_model::image::VARIABLES);
+    }
+
+    #[test]
     fn our_variables_are_filled_in_and_other_dollars_stay() {
         let filled = variables()
             .fill_in("${CALVIN_ADDRESS}:8080/${CALVIN_FLEET} $HOME ${X} $")

@@ -21,7 +21,7 @@ use crate::demo::workload::WorkloadCommand;
 
 /// Replaces running fleets blue-green, driven by the health of their agents.
 #[derive(Debug, Parser)]
-#[command(name = "calvin", version, after_help = Exit::help(), max_term_width = 100)]
+#[command(name = "calvin", version, after_help = Exit::help(), max_term_width = 80)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,

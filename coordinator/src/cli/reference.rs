@@ -121,3 +121,20 @@ fn the_page_of_commands_says_what_the_program_takes() {
 fn the_arguments_are_consistent() {
     Arguments::command().debug_assert();
 }
+
+#[test]
+fn the_help_of_every_command_fits_eighty_columns() {
+    fn check(command: &mut Command) {
+        for line in command.render_long_help().to_string().lines() {
+            let name = command.get_name();
+            assert!(line.chars().count() <= 80, "calvin ... {name}: {line}");
+        }
+        // What is hidden is not for people.
+        for inner in command.get_subcommands_mut().filter(|it| !it.is_hide_set()) {
+            check(inner);
+        }
+    }
+    let mut command = Arguments::command();
+    command.build();
+    check(&mut command);
+}

@@ -2,7 +2,10 @@
 
 mod logs;
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::Cell,
+    path::{Path, PathBuf},
+};
 
 use calvin_proto::machine::descriptors::raise_limit;
 use clap::Args;
@@ -18,7 +21,7 @@ use super::{
 };
 use crate::{
     config::{self, ServeConfig},
-    runtime::{self, Ready},
+    runtime::{self, AtEnd, Ready},
 };
 
 /// Where the configuration is, if nobody says otherwise.
@@ -30,7 +33,8 @@ pub(crate) struct ServeArguments {
     /// The coordinator's configuration.
     #[arg(long, value_name = "FILE", default_value = CONFIG_DEFAULT, conflicts_with = "dev")]
     config: PathBuf,
-    /// An environment on this machine to try things in, without a file written by hand.
+    /// An environment on this machine to try things in, without a file written by hand; its
+    /// machines end with it.
     #[arg(long)]
     dev: bool,
     /// Where --dev keeps its data; `~/.local/state/calvin/dev` unless given.
@@ -47,22 +51,40 @@ pub(crate) async fn run(arguments: ServeArguments, setting: &Setting) -> Result<
         Ok((before, now)) => debug!(?before, ?now, "raised the limit of descriptors"),
         Err(error) => warn!(%error, "could not raise the limit of descriptors"),
     }
+    let started = Cell::new(false);
     let failed = |error: runtime::ServeError| {
-        Failure::new(Exit::Failed, "the coordinator could not go on").because(error)
+        let what = if started.get() {
+            "the coordinator could not go on"
+        } else {
+            "could not start a coordinator"
+        };
+        Failure::new(Exit::Failed, what).because(error)
     };
     let shutdown = runtime::told_to_end().map_err(failed)?;
     let environment = config.environment.to_string();
+    let at_end = if arguments.dev {
+        AtEnd::MachinesEnd
+    } else {
+        AtEnd::MachinesGoOn
+    };
     let say = |ready: &Ready| {
+        started.set(true);
         let view = ReadyView::new(ready);
         // Nobody needs to read it: the coordinator serves all the same.
         let _ = setting
             .screen
-            .show(&view, |view, canvas| text(view, setting, canvas));
+            .show(&view, |view, canvas| text(view, at_end, setting, canvas));
     };
-    runtime::run(config, say, shutdown).await.map_err(failed)?;
-    setting.screen.remark(&format!(
-        "[{environment}] the coordinator has ended; its machines and their agents go on"
-    ));
+    runtime::run(config, at_end, say, shutdown)
+        .await
+        .map_err(failed)?;
+    let what = match at_end {
+        AtEnd::MachinesGoOn => "the coordinator has ended; its machines and their agents go on",
+        AtEnd::MachinesEnd => {
+            "the coordinator and its machines have ended; the next start makes its fleets again"
+        }
+    };
+    setting.screen.remark(&format!("[{environment}] {what}"));
     Ok(Exit::Done)
 }
 
@@ -105,7 +127,7 @@ impl ReadyView {
     }
 }
 
-fn text(view: &ReadyView, setting: &Setting, canvas: Canvas) -> String {
+fn text(view: &ReadyView, at_end: AtEnd, setting: &Setting, canvas: Canvas) -> String {
     let heading = canvas
         .paint
         .tone(Tone::Bold, &format!("[{}]", view.environment));
@@ -125,7 +147,11 @@ fn text(view: &ReadyView, setting: &Setting, canvas: Canvas) -> String {
         line("health", &format!("http://{http}/healthz"));
     }
     line("ask it", &ask(&view.socket, setting));
-    line("end it", "Ctrl-C or SIGTERM; its machines go on");
+    let end = match at_end {
+        AtEnd::MachinesGoOn => "Ctrl-C or SIGTERM; its machines go on",
+        AtEnd::MachinesEnd => "Ctrl-C or SIGTERM; its machines end with it",
+    };
+    line("end it", end);
     text
 }
 

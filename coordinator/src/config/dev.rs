@@ -1,8 +1,8 @@
 //! `calvin serve --dev`: an environment on this machine without a file written by hand.
 //!
 //! The ports are chosen once and kept, in a `calvin.toml` that `dev` writes into its data
-//! directory: machines that outlived the last run know the coordinator by them. The file is also
-//! the first example of one that a person sees, and may be changed.
+//! directory: machines that outlived a run that was killed know the coordinator by them. The file
+//! is also the first example of one that a person sees, and may be changed.
 
 use std::{
     env, fs, io,

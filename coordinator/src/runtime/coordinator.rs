@@ -16,6 +16,8 @@ use super::{
     error::ServeError,
     health,
     listen::Listeners,
+    machines::{self, AtEnd},
+    serve::MACHINES,
 };
 use crate::{
     api::{
@@ -110,15 +112,17 @@ impl Coordinator {
         }
     }
 
-    /// Goes on until `shutdown` comes or a part ends by itself; then ends every part.
+    /// Goes on until `shutdown` comes or a part ends by itself; then ends every part, and what
+    /// else is to end.
     pub(super) async fn until(
         mut self,
         shutdown: impl Future<Output = ()>,
+        at_end: AtEnd,
     ) -> Result<(), ServeError> {
         let mut engine_ended = None;
         let end = tokio::select! {
             () = shutdown => {
-                tracing::info!("told to end; machines and agents go on");
+                tracing::info!(?at_end, "told to end");
                 Ok(())
             }
             ended = &mut self.engine.ended => {
@@ -140,8 +144,19 @@ impl Coordinator {
             tracing::warn!("not every part ended in time; what was committed is safe");
         }
         drop(self.tasks);
+        match at_end {
+            AtEnd::MachinesGoOn => {}
+            AtEnd::MachinesEnd => end_machines(self.directory.path().join(MACHINES)).await,
+        }
         tracing::info!(data = %self.directory.path().display(), "ended");
         end
+    }
+}
+
+async fn end_machines(directory: PathBuf) {
+    let ended = tokio::task::spawn_blocking(move || machines::end_all(&directory));
+    if ended.await.is_err() {
+        tracing::error!("not every machine was ended, by a fault of ours");
     }
 }
 

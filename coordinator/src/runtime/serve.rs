@@ -2,7 +2,8 @@
 //!
 //! Everything is opened before the engine takes an epoch, so that a coordinator that cannot start
 //! changes nothing. At the end machines and agents go on; the next run finds them again. A kill at
-//! any moment is the same as an end, but for the goodbyes.
+//! any moment is the same as an end, but for the goodbyes. Only an environment to try things in
+//! takes its machines with it.
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +26,7 @@ use super::{
     error::ServeError,
     first_boot::Provisioner,
     listen::{Listeners, address},
+    machines::AtEnd,
     signals::survive_file_limits,
 };
 use crate::{
@@ -44,6 +46,9 @@ use crate::{
 /// Between two looks at certificates and CAs: they live for days.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(600);
 
+/// Where in the data directory the process provider keeps its machines.
+pub(super) const MACHINES: &str = "machines";
+
 /// Where a coordinator that is ready is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
@@ -61,12 +66,14 @@ pub struct Ready {
     pub socket: PathBuf,
 }
 
-/// Runs a coordinator until `shutdown` comes. `ready` is called once, when everybody is served.
+/// Runs a coordinator until `shutdown` comes. `ready` is called once, when everybody is served;
+/// `at_end` says what becomes of the machines.
 ///
 /// # Errors
 /// It could not start, or cannot go on.
 pub async fn run(
     config: ServeConfig,
+    at_end: AtEnd,
     ready: impl FnOnce(&Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
@@ -78,7 +85,7 @@ pub async fn run(
     let (coordinator, reached) = parts.start(config, directory, database, listeners)?;
     tracing::info!(?reached, "ready");
     ready(&reached);
-    coordinator.until(shutdown).await
+    coordinator.until(shutdown, at_end).await
 }
 
 /// Everything that is there before the engine.
@@ -114,7 +121,7 @@ impl Parts {
         let thread = EngineThread::default();
         let options = ProcessOptions {
             environment: config.environment.clone(),
-            machines: directory.path().join("machines"),
+            machines: directory.path().join(MACHINES),
             network: config.provider.process.network,
             agent: agent_program(config)?,
             locks: None,

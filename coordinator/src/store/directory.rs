@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use redb::TableDefinition;
+use redb::{ReadOnlyDatabase, ReadTransaction, ReadableDatabase as _, TableDefinition};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -196,6 +196,9 @@ impl DataDirectory {
 pub fn open(path: &Path) -> Result<(DataDirectory, Arc<Database>), OpenError> {
     let directory = DataDirectory::take(path)?;
     let file = directory.store();
+    if let Some(version) = look(&file) {
+        refuse_newer(&file, version)?;
+    }
     let database = Database::open(&file).map_err(|error| OpenError::Database {
         path: file.clone(),
         source: Box::new(error),
@@ -221,12 +224,37 @@ fn write_holder(lock: &mut File) -> io::Result<()> {
     write!(lock, "{}", std::process::id())
 }
 
-/// Checks what the store says of itself, and lets a new one say it.
-fn introduce(file: &Path, database: &Database) -> Result<(), OpenError> {
-    let this = Version {
+/// Which version wrote a store, found without writing to it: opening it in earnest already changes
+/// its file. `None` where there is none, or it was not closed in order, or cannot be read: then
+/// opening it says what is wrong, and looks at the version again.
+fn look(file: &Path) -> Option<Version> {
+    let database = ReadOnlyDatabase::open(file).ok()?;
+    let (version, _) = read_about(&database.begin_read().ok()?).ok()?;
+    record::decode("the version record", &version?).ok()
+}
+
+fn refuse_newer(file: &Path, version: Version) -> Result<(), OpenError> {
+    if version.format <= FORMAT {
+        return Ok(());
+    }
+    Err(OpenError::NewerVersion {
+        path: file.to_owned(),
+        made_by: version.made_by,
+        found: version.format,
+        this: this_version().made_by,
+    })
+}
+
+fn this_version() -> Version {
+    Version {
         format: FORMAT,
         made_by: format!("calvin {}", env!("CARGO_PKG_VERSION")),
-    };
+    }
+}
+
+/// Checks what the store says of itself, and lets a new one say it.
+fn introduce(file: &Path, database: &Database) -> Result<(), OpenError> {
+    let this = this_version();
     let place = Place {
         machine: machine_id(),
         inode: fs::metadata(file)
@@ -241,17 +269,13 @@ fn introduce(file: &Path, database: &Database) -> Result<(), OpenError> {
         path: file.to_owned(),
         source,
     };
-    let (version, recorded) = read_about(database).map_err(|error| failed(file, error))?;
+    let read = database
+        .begin_read()
+        .map_err(|error| failed(file, error.into()))?;
+    let (version, recorded) = read_about(&read).map_err(|error| failed(file, error))?;
     if let Some(bytes) = &version {
-        let found: Version = record::decode("the version record", bytes).map_err(about)?;
-        if found.format > FORMAT {
-            return Err(OpenError::NewerVersion {
-                path: file.to_owned(),
-                made_by: found.made_by,
-                found: found.format,
-                this: this.made_by,
-            });
-        }
+        let found = record::decode("the version record", bytes).map_err(about)?;
+        refuse_newer(file, found)?;
     }
     if let Some(bytes) = &recorded {
         let made: Place = record::decode("the place record", bytes).map_err(about)?;
@@ -279,8 +303,7 @@ fn failed(file: &Path, error: StoreFailure) -> OpenError {
 
 type About = (Option<Vec<u8>>, Option<Vec<u8>>);
 
-fn read_about(database: &Database) -> Result<About, StoreFailure> {
-    let read = database.begin_read()?;
+fn read_about(read: &ReadTransaction) -> Result<About, StoreFailure> {
     let table = match read.open_table(ABOUT) {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok((None, None)),
         other => other?,

@@ -2,6 +2,7 @@
 //! and the same in every environment.
 
 mod rules;
+mod variables;
 
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr};
 
@@ -13,6 +14,8 @@ use crate::{
     id::{Digest, IdError},
     name::{ImageName, ImageVersion, ServiceName},
 };
+
+pub use variables::VARIABLES;
 
 /// An image as people name it: `web@1.0`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

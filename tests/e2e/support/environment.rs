@@ -28,6 +28,8 @@ pub(crate) struct Environment {
     pub(crate) agents: SocketAddr,
     pub(crate) operators: SocketAddr,
     pub(crate) pace: Pace,
+    /// More for the coordinator's environment.
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
 
 /// Where the binaries are.
@@ -101,6 +103,7 @@ network = "{network}"
             agents,
             operators,
             pace,
+            variables: Vec::new(),
         }
     }
 
@@ -120,7 +123,8 @@ network = "{network}"
         self.serve_with(Command::new(binary("calvin")))
     }
 
-    fn serve_with(&self, mut command: Command) -> Child {
+    /// The same, by this command, which runs `calvin`.
+    pub(crate) fn serve_with(&self, mut command: Command) -> Child {
         let log = File::options()
             .create(true)
             .append(true)
@@ -130,6 +134,7 @@ network = "{network}"
             .arg("serve")
             .arg("--config")
             .arg(self.home().join("calvin.toml"))
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle can be copied"))
             .stderr(log)
@@ -145,6 +150,11 @@ network = "{network}"
         fs::write(&program, script).expect("a file can be written");
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&program, mode).expect("a mode can be set");
+        self.use_agent(&program);
+    }
+
+    /// Has machines made with this program.
+    pub(crate) fn use_agent(&self, program: &Path) {
         let config = self.home().join("calvin.toml");
         let mut text = fs::read_to_string(&config).expect("it was written");
         text.push_str(&format!("agent = {:?}\n", program.to_string_lossy()));

@@ -25,6 +25,13 @@ pub(crate) struct Identity {
 /// An environment with machines that have first-boot data and nothing else.
 pub(crate) async fn with_silent_machines(count: u32) -> (Environment, Vec<String>) {
     let mut environment = Environment::prepare();
+    let instances = silent_machines(&mut environment, count).await;
+    (environment, instances)
+}
+
+/// Starts an environment that was prepared, with machines that have first-boot data and nothing
+/// else.
+pub(crate) async fn silent_machines(environment: &mut Environment, count: u32) -> Vec<String> {
     environment.use_silent_agent();
     environment.start_coordinator().await;
     environment.add_web_images(&[("1.0", "")]).await;
@@ -33,7 +40,7 @@ pub(crate) async fn with_silent_machines(count: u32) -> (Environment, Vec<String
         ..Fleet::new("web", "web@1.0", count)
     };
     environment.operator.apply(&fleet.toml()).await.unwrap();
-    let instances = until("first-boot data", async || {
+    until("first-boot data", async || {
         let machines = environment.home().join("data/machines");
         let found: Vec<String> = fs::read_dir(machines)
             .into_iter()
@@ -50,8 +57,7 @@ pub(crate) async fn with_silent_machines(count: u32) -> (Environment, Vec<String
             Err(found)
         }
     })
-    .await;
-    (environment, instances)
+    .await
 }
 
 /// What a machine was given, read from its directory.
@@ -157,6 +163,21 @@ impl Session {
             }
         }
     }
+}
+
+/// A session that must be refused, with this identity; why it was.
+pub(crate) async fn refused_session(
+    environment: &Environment,
+    identity: Option<&Identity>,
+    claims: &str,
+) -> Result<Status, String> {
+    let channel = connect(environment, environment.agents, identity).await?;
+    Ok(
+        match Session::open(channel, hello(environment, claims)).await {
+            Err(status) => status,
+            Ok(mut session) => session.end().await,
+        },
+    )
 }
 
 /// A good hello of this instance.

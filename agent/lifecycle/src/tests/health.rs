@@ -41,6 +41,28 @@ fn an_image_without_checks_is_healthy_while_its_workload_runs() {
 }
 
 #[test]
+fn a_workload_that_does_not_stay_up_says_why() {
+    let mut machine = Machine::joined(&spec(&[BOOT_WORK]));
+    for (trouble, said) in [
+        (None, "the workload ended by itself and is started again"),
+        (
+            Some("could not start web: not found"),
+            "the workload is started again: could not start web: not found",
+        ),
+        (
+            Some("it ended by itself with exit code 1"),
+            "the workload is started again: it ended by itself with exit code 1",
+        ),
+    ] {
+        machine.put(Input::WorkloadTrouble(trouble.map(str::to_owned)));
+        machine.put(Input::Workload(WorkloadState::Backoff));
+        assert_eq!(machine.report().failing, [said]);
+        machine.put(Input::Workload(WorkloadState::Running));
+        assert!(machine.report().failing.is_empty());
+    }
+}
+
+#[test]
 fn a_workload_that_died_must_pass_its_checks_anew() {
     let mut machine = Machine::joined(&spec(&[BOOT_WORK, CHECK]));
     machine.check(0, "+");

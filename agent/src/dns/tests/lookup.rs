@@ -75,6 +75,35 @@ fn every_name_finds_what_its_table_says() {
 }
 
 #[test]
+fn every_name_on_the_page_is_found_and_the_page_has_every_name() {
+    let patterns = |text: &'static str| -> Vec<&'static str> {
+        let first_cells = text.lines().filter_map(|line| {
+            let row = line.trim_start_matches("//! ").strip_prefix("| `")?;
+            row.split('`').next()
+        });
+        first_cells
+            .filter(|cell| cell.ends_with("<domain>"))
+            .collect()
+    };
+    let page = patterns(include_str!("../../../docs/names.md"));
+    assert_eq!(page, patterns(include_str!("../zone.rs")));
+    assert_eq!(page.len(), 5);
+    let zone = Zone::of(mixed()).unwrap();
+    for pattern in page {
+        let name = pattern
+            .replace("<service>", "web")
+            .replace("<tag>", "fast")
+            .replace("<instance>", "web-a")
+            .replace("<domain>", DOMAIN);
+        let found = found(&zone, &name, RecordType::A);
+        assert!(
+            found.iter().all(|it| it.starts_with("127.9.0.")),
+            "{name}: {found:?}"
+        );
+    }
+}
+
+#[test]
 fn a_dot_within_a_label_is_no_separator() {
     let zone = Zone::of(mixed()).unwrap();
     for labels in [

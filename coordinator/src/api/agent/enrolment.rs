@@ -9,7 +9,10 @@ use calvin_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::Agents;
+use super::{
+    Agents,
+    registry::{About, Notice},
+};
 use crate::identity::{EnrolClaim, EnrolError, Enrolled, Refusal};
 
 /// The service.
@@ -98,6 +101,15 @@ impl EnrolmentService {
 fn failed(agents: &Agents, peer: &PeerInfo, error: EnrolError) -> Status {
     match error {
         EnrolError::Refused(refusal) => {
+            // The token was right, so it is the machine itself that asks, too late. Whoever waits
+            // for it waits in vain, and should know.
+            if let Refusal::TokenExpired { instance } = &refusal {
+                let notice = Notice {
+                    text: refusal.to_string(),
+                    about: About::Instance,
+                };
+                agents.registry().note(instance, notice);
+            }
             // An alarm may have been raised.
             agents.poke();
             agents.identity().refuse(peer, &refusal)

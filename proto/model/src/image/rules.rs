@@ -1,6 +1,6 @@
 //! What an `image.toml` must keep to beyond what its types say: the key that is wrong, and why.
 
-use super::ImageManifest;
+use super::{ImageManifest, variables};
 use crate::name::ServiceName;
 
 /// Services, checks and environment variables of one image. What an author writes by hand stays
@@ -18,8 +18,12 @@ impl ImageManifest {
             ("drain", &self.hooks.drain),
             ("retire", &self.hooks.retire),
         ] {
-            if hook.as_ref().is_some_and(Vec::is_empty) {
+            let Some(command) = hook else { continue };
+            if command.is_empty() {
                 return Err((name, format!("hook {name} has no command")));
+            }
+            if let Some(fault) = variables::fault(command) {
+                return Err((name, format!("hook {name} {fault}")));
             }
         }
         Ok(())
@@ -31,6 +35,9 @@ impl ImageManifest {
         };
         if workload.command.first().is_none_or(String::is_empty) {
             return Err(("command", "the workload's command is empty".to_owned()));
+        }
+        if let Some(fault) = variables::fault(&workload.command) {
+            return Err(("command", format!("the workload's command {fault}")));
         }
         if workload.env.len() > LIST_MAX {
             return Err(("env", format!("more than {LIST_MAX} environment variables")));
@@ -119,6 +126,9 @@ impl ImageManifest {
                         "check {name:?} must be exactly one of: http and port, tcp = true and port, exec"
                     ),
                 ));
+            }
+            if let Some(fault) = check.exec.as_deref().and_then(variables::fault) {
+                return Err(("exec", format!("check {name:?} {fault}")));
             }
             if check
                 .http
