@@ -1,8 +1,9 @@
 //! The embedded catalogue: snapshots of all names, published to every agent, which answers DNS
 //! from the newest one that it stored.
 //!
-//! A snapshot is published once for each pass of the engine that changed something, so clients
-//! never see half of a switch. Read back means acknowledged: a fleet's entries are seen by clients
+//! A snapshot is published at most once for each pass of the engine, so clients never see half of a
+//! switch, and not while agents still store the one before: when a hundred machines come up at once,
+//! each of two hundred agents would otherwise be sent, and write to its disk, a hundred of them. Read back means acknowledged: a fleet's entries are seen by clients
 //! when every live agent has stored a snapshot that is not older than the fleet's last change.
 //! Before the engine has set every fleet in this run, nothing is published, and agents go on
 //! answering from what the last run published.
@@ -14,7 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use calvin_engine::ports::Catalogue;
@@ -27,6 +28,10 @@ use tokio::sync::watch;
 
 #[cfg(test)]
 mod tests;
+
+/// How long a snapshot waits for agents to store the one before: a few of their writes to disk. It
+/// is not waited for longer, because one that cannot write must not hold the others up.
+const SPREAD: Duration = Duration::from_millis(250);
 
 /// The newest snapshot, for who sends it to agents.
 pub type NamesFeed = watch::Receiver<Option<Arc<NamesSnapshot>>>;
@@ -84,6 +89,8 @@ pub struct EmbeddedCatalogue {
     /// As agents were told.
     published: BTreeMap<FleetName, Published>,
     number: u64,
+    /// When that was.
+    published_at: Option<Instant>,
 }
 
 /// One fleet as agents were told.
@@ -115,7 +122,21 @@ impl EmbeddedCatalogue {
             hidden: BTreeSet::new(),
             published: BTreeMap::new(),
             number: 0,
+            published_at: None,
         }
+    }
+
+    /// Whether agents are still storing the newest snapshot.
+    fn is_spreading(&self, epoch: u64, now: Instant) -> bool {
+        let newest = NamesVersion {
+            epoch,
+            number: self.number,
+        };
+        let fresh = self
+            .published_at
+            .is_some_and(|at| now.saturating_duration_since(at) < SPREAD);
+        let stores = |version: &Option<NamesVersion>| version.is_none_or(|it| it < newest);
+        fresh && self.agents.live_names().values().any(stores)
     }
 
     /// What a snapshot made now would say, by fleet.
@@ -200,6 +221,12 @@ impl Catalogue for EmbeddedCatalogue {
     }
 
     fn publish(&mut self) {
+        self.publish_at(Instant::now());
+    }
+}
+
+impl EmbeddedCatalogue {
+    fn publish_at(&mut self, now: Instant) {
         let Some(epoch) = self.epoch.get() else {
             return;
         };
@@ -216,6 +243,9 @@ impl Catalogue for EmbeddedCatalogue {
             self.published = wanted;
             return;
         }
+        if self.is_spreading(epoch, now) {
+            return;
+        }
         let mut entries: Vec<_> = wanted
             .values()
             .flat_map(|fleet| fleet.visible.iter().cloned())
@@ -229,6 +259,7 @@ impl Catalogue for EmbeddedCatalogue {
         }
         entries.sort_by(|a, b| a.instance.cmp(&b.instance));
         self.number += 1;
+        self.published_at = Some(now);
         self.published = wanted;
         let version = NamesVersion {
             epoch,

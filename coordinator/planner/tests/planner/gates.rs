@@ -91,8 +91,16 @@ fn a_switch_that_is_never_read_back_goes_back_at_its_deadline() {
     world.run_to(Phase::Switching);
     world.unconfirmed = vec![blues(&world)[0].clone()];
     world.run_to(Phase::RollingBack);
-    assert!(world.tells("no progress within progress_deadline"));
-    world.unconfirmed.clear();
+    let deaf = &world.unconfirmed[0];
+    let why = format!("no progress within progress_deadline 10m: {deaf} has not confirmed");
+    assert!(world.tells(&why), "{}", world.story());
+    // One agent that never confirms keeps nobody for ever, and is named meanwhile.
+    world.tick();
+    let waiting = &world.report().waiting;
+    let named = |one: &calvin_planner::Waiting| {
+        one.what.contains("has not confirmed") && one.until.is_some()
+    };
+    assert!(waiting.iter().any(named), "{waiting:?}");
     world.run_to(Phase::RolledBack);
     assert_eq!(world.active("1.0").len(), 2);
 }

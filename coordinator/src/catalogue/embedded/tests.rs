@@ -182,3 +182,29 @@ fn a_ghost_leaves() {
     assert!(newest(&feed).1.is_empty());
     assert!(catalogue.list().is_empty());
 }
+
+#[test]
+fn a_snapshot_waits_for_agents_that_store_the_one_before_but_not_for_long() {
+    let (mut catalogue, feed, agents, _epoch) = catalogue(Some(1));
+    let start = Instant::now();
+    let say = |catalogue: &mut EmbeddedCatalogue, role| {
+        catalogue.set_roles(&name("web"), &[entry("web", "web-a", role)]);
+    };
+    agents.serves("web-a", None);
+    say(&mut catalogue, CatalogueRole::Standby);
+    catalogue.publish_at(start);
+    assert_eq!(newest(&feed).0.number, 1);
+    say(&mut catalogue, CatalogueRole::Entered);
+    catalogue.publish_at(start + SPREAD / 2);
+    assert_eq!(newest(&feed).0.number, 1, "web-a is at it");
+    let read = catalogue.read_back()[&name("web")].roles.clone();
+    assert_eq!(read[&"web-a".parse().unwrap()], CatalogueRole::Standby);
+    agents.serves("web-a", Some((1, 1)));
+    catalogue.publish_at(start + SPREAD / 2);
+    assert_eq!(newest(&feed).0.number, 2, "it has stored it");
+    say(&mut catalogue, CatalogueRole::Active);
+    catalogue.publish_at(start + SPREAD);
+    assert_eq!(newest(&feed).0.number, 2);
+    catalogue.publish_at(start + SPREAD * 2);
+    assert_eq!(newest(&feed).0.number, 3, "it does not wait for ever");
+}

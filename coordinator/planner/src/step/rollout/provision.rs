@@ -51,12 +51,17 @@ pub(crate) fn past_progress(pass: &mut Pass<'_>) -> Progress {
         .filter(|id| !pass.judged(id).healthy_in_role())
         .map(|id| format!("{id}: {}", why_not_healthy(pass, id)))
         .collect();
+    let first = waits.into_iter().next().or_else(|| not_confirmed(pass));
     let why = format!(
         "no progress within progress_deadline {progress}: {}",
-        waits
-            .first()
-            .map_or("greens did not stay healthy", |first| first)
+        first.unwrap_or_else(|| "greens did not stay healthy".to_owned())
     );
     pass.go_back(&why);
     Progress::Ended
+}
+
+/// Which agent keeps names from being read back, if one does.
+pub(super) fn not_confirmed(pass: &Pass<'_>) -> Option<String> {
+    let agent = pass.catalogue.unconfirmed.first()?;
+    Some(format!("{agent} has not confirmed the newest names"))
 }

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 
 use calvin_model::{CatalogueRole, DrainReason, InstanceId, Role, image::Work};
 
-use super::greens::{blue, green, why_not_healthy};
+use super::{
+    greens::{blue, green, why_not_healthy},
+    provision::not_confirmed,
+};
 use crate::{
     invariant::InvariantId,
     pass::Pass,
@@ -161,11 +164,14 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
     }
 }
 
-/// Ends when nothing is left of green and clients find blue.
+/// Ends when nothing is left of green and clients find blue. An agent that does not confirm the
+/// names keeps it for `progress_deadline` at most: blue is active, and nothing is left to go back to.
 fn finish(pass: &mut Pass<'_>) {
     let since = pass
         .running()
         .map_or(pass.now, |rollout| rollout.phase_since);
+    let confirmed_by = since.after(pass.state().spec.replace.progress_deadline.0);
+    let late = confirmed_by.reached(pass.now);
     let left = green(pass)
         .iter()
         .filter(|id| pass.instance(id).is_some())
@@ -181,7 +187,8 @@ fn finish(pass: &mut Pass<'_>) {
             let active = pass
                 .instance(id)
                 .is_some_and(|blue| blue.catalogue == CatalogueRole::Active);
-            able(pass, id) && !(active && pass.read_back(id))
+            let found = pass.read_back(id) || (late && pass.role_read(id) == CatalogueRole::Active);
+            able(pass, id) && !(active && found)
         })
         .count();
     if left > 0 {
@@ -192,8 +199,13 @@ fn finish(pass: &mut Pass<'_>) {
         );
     }
     if missing > 0 {
-        let what = format!("{missing} of blue to be read back as active");
-        pass.wait(what, pass.now.since(since), None);
+        let mut what = format!("{missing} of blue to be read back as active");
+        let agent = not_confirmed(pass);
+        let until = agent.as_ref().map(|_| (confirmed_by, "it ends without"));
+        if let Some(agent) = agent {
+            what.push_str(&format!(": {agent}"));
+        }
+        pass.wait(what, pass.now.since(since), until);
     }
     if left == 0 && missing == 0 {
         pass.go(Cause::Restored, "the old image serves");

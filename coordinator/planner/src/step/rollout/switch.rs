@@ -8,7 +8,7 @@ use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 
 use super::{
     greens::{Progress, blue, broken, green, why_not_healthy},
-    provision::past_progress,
+    provision::{not_confirmed, past_progress},
     wave,
 };
 use crate::{invariant::InvariantId, pass::Pass, plan::EventKind, state::Life, transition::Cause};
@@ -131,11 +131,7 @@ fn read_back(pass: &mut Pass<'_>, ids: &[InstanceId], what: &str) -> bool {
     let Some(first) = missing.first() else {
         return true;
     };
-    let unconfirmed = pass.catalogue.unconfirmed.first();
-    let detail = unconfirmed.map_or_else(
-        || format!("{first} is not found so yet"),
-        |agent| format!("{agent} has not confirmed the newest names"),
-    );
+    let detail = not_confirmed(pass).unwrap_or_else(|| format!("{first} is not found so yet"));
     let since = pass
         .running()
         .map_or(pass.now, |rollout| rollout.phase_since);
