@@ -1,13 +1,19 @@
 //! Gets the identity and keeps it good, for as long as the agent runs.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use calvin_model::Provision;
 use calvin_proto::{
     convert::Trust,
     transport::{KeyError, TlsError, Trusted, new_key, signing_request},
 };
-use tokio::{sync::watch, time::sleep};
+use tokio::{sync::watch, task::JoinError, time::sleep};
 use tracing::{info, warn};
 
 use super::{
@@ -46,7 +52,8 @@ pub struct KeeperStatus {
 #[derive(Debug)]
 pub struct Keeper {
     provision: Arc<Provision>,
-    store: SealedStore,
+    /// One thing at a time: what was given up meanwhile still goes on to its end.
+    store: Arc<Mutex<SealedStore>>,
     identity: watch::Sender<Option<Arc<Identity>>>,
     status: watch::Sender<KeeperStatus>,
     trust: watch::Receiver<Option<Trust>>,
@@ -61,6 +68,8 @@ enum AttemptError {
     Key(#[from] KeyError),
     #[error("the answer could not be kept")]
     Disk(#[from] DiskError),
+    #[error("keeping the answer failed in an unexpected way")]
+    Lost(#[from] JoinError),
     #[error("what the coordinator gave is not this machine's")]
     Identity(#[from] IdentityError),
 }
@@ -95,7 +104,7 @@ impl Keeper {
         };
         Ok(Self {
             provision,
-            store,
+            store: Arc::new(Mutex::new(store)),
             identity: watch::Sender::new(identity),
             status: watch::Sender::new(KeeperStatus::default()),
             trust,
@@ -141,25 +150,15 @@ impl Keeper {
                     self.until_granted(trust).await;
                 }
             }
-            () = self.other_trust(trust) => {}
-        }
-    }
-
-    /// Waits until sessions have said something new of CA and coordinators, and it is kept.
-    async fn other_trust(&self, trust: &mut watch::Receiver<Option<Trust>>) {
-        while trust.changed().await.is_ok() {
-            let newest = trust.borrow_and_update().clone();
-            if newest.is_some_and(|trust| self.take_trust(trust)) {
-                return;
+            said = said(trust) => {
+                self.take_trust(said).await;
             }
         }
-        // The sessions ended: so does the agent.
-        std::future::pending().await
     }
 
     /// Keeps what a coordinator says of CA and coordinators; whether it was anything new. A
     /// changed CA means a certificate that the new one signed.
-    fn take_trust(&self, trust: Trust) -> bool {
+    async fn take_trust(&self, trust: Trust) -> bool {
         let Some(identity) = self.identity.borrow().clone() else {
             return false;
         };
@@ -185,7 +184,7 @@ impl Keeper {
             let in_ms = u64::try_from(spread.as_millis()).unwrap_or(0);
             sealed.renew_at_ms = sealed.renew_at_ms.min(wall_ms() + in_ms);
         }
-        match self.adopt(sealed) {
+        match self.adopt(sealed).await {
             Ok(()) => {
                 info!(ca_changed, "took over CA and coordinators");
                 true
@@ -202,10 +201,17 @@ impl Keeper {
     async fn until_granted(&self, trust: &mut watch::Receiver<Option<Trust>>) {
         loop {
             let old = self.identity.borrow().clone();
-            tokio::select! {
-                () = self.ask_in_turn(old.as_deref()) => return self.rest(trust).await,
-                // An answer that is on its way is lost by this, and asked for again with its key.
-                () = self.other_trust(trust) => {}
+            let asking = self.ask_in_turn(old.as_deref());
+            tokio::pin!(asking);
+            loop {
+                tokio::select! {
+                    () = &mut asking => return self.rest(trust).await,
+                    // An answer that is on its way is lost by this, and asked for again with its
+                    // key. What was said before does not disturb it.
+                    said = said(trust) => if self.take_trust(said).await {
+                        break;
+                    }
+                }
             }
         }
     }
@@ -217,9 +223,15 @@ impl Keeper {
             return;
         }
         warn!("the new certificate has ended or is to be renewed at once: is the clock right?");
-        tokio::select! {
-            () = sleep(DUE_AT_ONCE_PAUSE) => {}
-            () = self.other_trust(trust) => {}
+        let pause = sleep(DUE_AT_ONCE_PAUSE);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => return,
+                said = said(trust) => if self.take_trust(said).await {
+                    return;
+                }
+            }
         }
     }
 
@@ -242,6 +254,7 @@ impl Keeper {
                         AttemptError::Ask(error) => error.is_refusal(),
                         AttemptError::Key(_)
                         | AttemptError::Disk(_)
+                        | AttemptError::Lost(_)
                         | AttemptError::Identity(_) => false,
                     };
                     self.tell(chain(&error), refusal);
@@ -278,37 +291,67 @@ impl Keeper {
         address: SocketAddr,
         coordinators: &[SocketAddr],
     ) -> Result<(), AttemptError> {
-        let key_pem = self.key_to_ask_with(old)?;
+        let key_pem = self.key_to_ask_with(old).await?;
         let csr = signing_request(&key_pem)?;
         let granted = match old {
             Some(identity) => ask::renew(&self.provision, address, identity.tls(), csr).await?,
             None => ask::enrol(&self.provision, address, csr).await?,
         };
-        self.adopt(seal(granted, key_pem, coordinators))?;
+        self.adopt(seal(granted, key_pem, coordinators)).await?;
         info!(%address, renewed = old.is_some(), "has an identity");
         Ok(())
     }
 
     /// The key of a question whose answer was lost, or a new one; on disk in both cases.
-    fn key_to_ask_with(&self, old: Option<&Identity>) -> Result<String, AttemptError> {
-        if let Some(pending) = self.store.pending_key()?
-            && old.is_none_or(|identity| identity.sealed.key_pem != pending)
-            && signing_request(&pending).is_ok()
-        {
-            return Ok(pending);
-        }
-        let key_pem = new_key()?;
-        self.store.keep_pending_key(&key_pem)?;
-        Ok(key_pem)
+    async fn key_to_ask_with(&self, old: Option<&Identity>) -> Result<String, AttemptError> {
+        let used = old.map(|identity| identity.sealed.key_pem.clone());
+        self.on_disk(move |store| {
+            if let Some(pending) = store.pending_key()?
+                && used.as_ref() != Some(&pending)
+                && signing_request(&pending).is_ok()
+            {
+                return Ok(pending);
+            }
+            let key_pem = new_key()?;
+            store.keep_pending_key(&key_pem)?;
+            Ok(key_pem)
+        })
+        .await
     }
 
     /// Seals an identity that fits this machine, then uses it.
-    fn adopt(&self, sealed: Sealed) -> Result<(), AttemptError> {
+    async fn adopt(&self, sealed: Sealed) -> Result<(), AttemptError> {
         let identity = Identity::new(sealed, &self.provision)?;
-        self.store.seal(&identity.sealed)?;
+        let sealed = identity.sealed.clone();
+        self.on_disk(move |store| Ok(store.seal(&sealed)?)).await?;
         self.identity.send_replace(Some(Arc::new(identity)));
         Ok(())
     }
+
+    /// Works with the disk on a thread that may wait for it: a disk may hang, and all that the
+    /// agent does besides, names and health, shares one thread.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&SealedStore) -> Result<T, AttemptError> + Send + 'static,
+    ) -> Result<T, AttemptError> {
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || {
+            // It holds two paths; there is nothing to be left half changed.
+            work(&store.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await?
+    }
+}
+
+/// The next that sessions say of CA and coordinators.
+async fn said(trust: &mut watch::Receiver<Option<Trust>>) -> Trust {
+    while trust.changed().await.is_ok() {
+        if let Some(said) = trust.borrow_and_update().clone() {
+            return said;
+        }
+    }
+    // The sessions ended: so does the agent.
+    std::future::pending().await
 }
 
 /// Whether two PEM texts hold the same certificates, in any order and layout.

@@ -207,6 +207,28 @@ async fn an_identity_on_disk_without_coordinators_is_renewed_where_the_first_boo
     assert!(coordinator.asked().await.renewal);
 }
 
+#[test]
+fn a_disk_that_hangs_holds_up_nothing_else() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+        let dir = tempfile::tempdir().unwrap();
+        // Opened for reading, it waits until somebody writes.
+        let pending = dir.path().join("pending-key.pem");
+        let made = std::process::Command::new("mkfifo").arg(&pending).status();
+        assert!(made.unwrap().success());
+        let mut running = keep(&coordinator, dir.path());
+        // The thread that all share is free all the same, and ends the waiting.
+        let opened = running.identity.changed();
+        assert!(timeout(Duration::from_millis(100), opened).await.is_err());
+        tokio::task::spawn_blocking(move || std::fs::write(pending, "no key").unwrap());
+        running.identity().await;
+    });
+}
+
 #[tokio::test]
 async fn a_clock_that_was_set_back_does_not_put_renewal_off_for_ever() {
     let coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;

@@ -36,7 +36,7 @@ const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-i
 pub struct DataDirectory {
     path: PathBuf,
     /// Holds the lock.
-    _lock: File,
+    pub(super) lock: File,
 }
 
 /// Why a data directory could not be taken.
@@ -181,10 +181,18 @@ impl DataDirectory {
         }
         let taken = Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         };
         make_directory(&taken.run())?;
         Ok(taken)
+    }
+}
+
+impl Drop for DataDirectory {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that another thread starts just now has it open
+        // too, until it runs its program. It is given up with this process in any case.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

@@ -110,6 +110,17 @@ fn what_is_committed_is_there_after_the_store_is_opened_again() {
 }
 
 #[test]
+fn a_directory_is_free_when_it_is_given_up_also_while_a_child_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let (directory, database, store) = opened(dir.path());
+    // What a child has between fork and exec, started by another thread at this very moment.
+    let childs = directory.lock.try_clone().unwrap();
+    drop((store, database, directory));
+    opened(dir.path());
+    drop(childs);
+}
+
+#[test]
 fn a_commit_on_an_older_revision_is_refused_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (_directory, database, mut store) = opened(dir.path());

@@ -25,7 +25,8 @@ const SHARED_MODE: u32 = 0o1777;
 /// A claimed address; given up when it is dropped and no other process has the file open.
 #[derive(Debug)]
 pub struct AddressLock {
-    file: File,
+    /// `None` once it is handed on.
+    file: Option<File>,
 }
 
 impl AddressLock {
@@ -68,14 +69,18 @@ impl AddressLock {
 
     /// The open file that holds the claim, to be handed to another process.
     #[must_use]
-    pub fn into_file(self) -> File {
-        self.file
+    pub fn into_file(mut self) -> File {
+        #[expect(
+            clippy::expect_used,
+            reason = "only this takes it, and it takes the claim too"
+        )]
+        self.file.take().expect("a claim has its file")
     }
 
     /// Locking again what the same open file has locked succeeds.
     fn lock(file: File) -> io::Result<Option<Self>> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { file })),
+            Ok(()) => Ok(Some(Self { file: Some(file) })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -126,6 +131,16 @@ fn own_directory() -> io::Result<PathBuf> {
     Ok(directory)
 }
 
+impl Drop for AddressLock {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // Closing the file is not enough: a child that another thread starts just now has it
+            // open too, until it runs its program. A claim that stays for that long does no harm.
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +163,19 @@ mod tests {
         assert!(adopt(File::open("/dev/null").unwrap()).is_none());
         drop(adopted);
         assert!(take().is_some());
+    }
+
+    #[test]
+    fn a_claim_that_was_not_handed_on_ends_also_while_a_child_begins() {
+        let directory = tempfile::tempdir().unwrap();
+        let address: IpAddr = "127.9.0.1".parse().unwrap();
+        let take = || AddressLock::try_take(directory.path(), address).unwrap();
+        let claim = take().unwrap();
+        // What a child has between fork and exec, started by another thread at this very moment.
+        let childs = claim.file.as_ref().unwrap().try_clone().unwrap();
+        drop(claim);
+        assert!(take().is_some());
+        drop(childs);
     }
 
     #[test]
