@@ -80,7 +80,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         }
         self.told.catalogue |= !roles_missing && self.every_provider_listed();
         if self.told.catalogue {
-            self.ports.catalogue().publish();
+            let published = self.ports.catalogue().publish();
+            notices.extend(published.err().map(Notice::NotPublished));
         }
         count
     }

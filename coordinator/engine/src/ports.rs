@@ -163,6 +163,11 @@ pub trait Provider: Debug {
     fn list(&self) -> MachineList;
 }
 
+/// Why clients are not shown what was set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPublished(pub String);
+
 /// Where clients look instances up.
 pub trait Catalogue: Debug {
     /// Sets every role of one fleet as one change. `entries` are all that the fleet is to have;
@@ -179,7 +184,12 @@ pub trait Catalogue: Debug {
     /// Called after the changes of one pass: what was set since the last call may now be shown
     /// to clients. A catalogue that publishes whole snapshots waits for it, so that after a start
     /// no client sees a snapshot in which some fleets are still missing.
-    fn publish(&mut self) {}
+    ///
+    /// # Errors
+    /// Clients cannot be shown what was set, and go on seeing what they were shown before.
+    fn publish(&mut self) -> Result<(), NotPublished> {
+        Ok(())
+    }
 }
 
 /// What one agent link shows of an instance.

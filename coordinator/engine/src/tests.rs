@@ -210,7 +210,8 @@ fn a_machine_is_deleted_only_on_the_committed_basis() {
         | Notice::Doubled { .. }
         | Notice::Alarm { .. }
         | Notice::NoProvider { .. }
-        | Notice::NoManifest { .. } => false,
+        | Notice::NoManifest { .. }
+        | Notice::NotPublished(_) => false,
     });
     assert_eq!(refused.count(), 3);
 }

@@ -7,7 +7,10 @@ use calvin_planner::{
     FleetReport, FleetState, MachineState, Moment, Observed, invariant::Violation,
 };
 
-use crate::{hold::Held, ports::Revision};
+use crate::{
+    hold::Held,
+    ports::{NotPublished, Revision},
+};
 
 /// The engine after its newest pass. Cloning costs a few reference counts.
 #[derive(Debug, Clone)]
@@ -83,6 +86,8 @@ pub enum Notice {
         /// The image.
         image: String,
     },
+    /// Clients are not shown the newest names.
+    NotPublished(NotPublished),
     /// A plan that breaks a rule of the planner.
     Breach(Violation),
     /// An action whose preconditions do not hold in the committed state; it was not carried out.
@@ -133,6 +138,10 @@ impl fmt::Display for Notice {
             Self::NoManifest { fleet, image } => write!(
                 f,
                 "the catalogue of fleet {fleet} is left as it is: image {image} is not recorded here"
+            ),
+            Self::NotPublished(why) => write!(
+                f,
+                "clients go on finding what they found before, because {why}"
             ),
             Self::Breach(violation) => write!(f, "a plan breaks {violation}; please report this"),
             Self::Refused { what, why } => {

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use calvin_engine::ports::Catalogue;
+use calvin_engine::ports::{Catalogue, NotPublished};
 use calvin_model::{
     CatalogueEntry, CatalogueRole, FleetName, InstanceId, NamesSnapshot, NamesVersion,
 };
@@ -138,9 +138,9 @@ impl Catalogue for SimCatalogue {
         }
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self) -> Result<(), NotPublished> {
         if self.fuse.is_burnt() {
-            return;
+            return Ok(());
         }
         let next = self.number + 1;
         let mut changed = self.number == 0;
@@ -162,7 +162,7 @@ impl Catalogue for SimCatalogue {
         }
         self.published = published;
         if !changed {
-            return;
+            return Ok(());
         }
         self.number = next;
         self.snapshot.version = NamesVersion {
@@ -172,5 +172,6 @@ impl Catalogue for SimCatalogue {
         let visible = self.published.values().flat_map(|fleet| &fleet.visible);
         self.snapshot.entries = visible.cloned().collect();
         self.fresh = true;
+        Ok(())
     }
 }

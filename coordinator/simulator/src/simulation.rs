@@ -201,7 +201,10 @@ fn check_pass<D: Decide>(engine: &mut Engine<&mut World, D>, outcome: PassOutcom
             Notice::Stray { .. } | Notice::Doubled { .. } => {
                 world.note(format_args!("notice: {notice}"));
             }
-            Notice::Alarm { .. } | Notice::NoProvider { .. } | Notice::NoManifest { .. } => {}
+            Notice::Alarm { .. }
+            | Notice::NoProvider { .. }
+            | Notice::NoManifest { .. }
+            | Notice::NotPublished(_) => {}
         }
     }
     if outcome == PassOutcome::Stopped {

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use calvin_engine::ports::Catalogue;
+use calvin_engine::ports::{Catalogue, NotPublished};
 use calvin_model::{
     CatalogueEntry, CatalogueRole, FleetName, InstanceId, NamesSnapshot, NamesVersion,
 };
@@ -220,15 +220,15 @@ impl Catalogue for EmbeddedCatalogue {
         }
     }
 
-    fn publish(&mut self) {
-        self.publish_at(Instant::now());
+    fn publish(&mut self) -> Result<(), NotPublished> {
+        self.publish_at(Instant::now())
     }
 }
 
 impl EmbeddedCatalogue {
-    fn publish_at(&mut self, now: Instant) {
+    fn publish_at(&mut self, now: Instant) -> Result<(), NotPublished> {
         let Some(epoch) = self.epoch.get() else {
-            return;
+            return Ok(());
         };
         let mut wanted = self.wanted();
         let mut changed = self.number == 0 || wanted.len() != self.published.len();
@@ -241,21 +241,21 @@ impl EmbeddedCatalogue {
         if !changed {
             // Roles of hidden entries may differ; no client sees them.
             self.published = wanted;
-            return;
+            return Ok(());
         }
         if self.is_spreading(epoch, now) {
-            return;
+            return Ok(());
         }
         let mut entries: Vec<_> = wanted
             .values()
             .flat_map(|fleet| fleet.visible.iter().cloned())
             .collect();
         if entries.len() > NAMES_ENTRIES {
-            tracing::error!(
-                entries = entries.len(),
-                "names not published: a snapshot holds at most {NAMES_ENTRIES}"
-            );
-            return;
+            return Err(NotPublished(format!(
+                "the embedded catalogue holds {NAMES_ENTRIES} instances, and there are {}: make \
+                 fleets smaller, or divide the environment",
+                entries.len()
+            )));
         }
         entries.sort_by(|a, b| a.instance.cmp(&b.instance));
         self.number += 1;
@@ -272,5 +272,6 @@ impl EmbeddedCatalogue {
             ttl: self.ttl,
             entries,
         })));
+        Ok(())
     }
 }

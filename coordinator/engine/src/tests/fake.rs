@@ -205,8 +205,9 @@ impl Catalogue for Fake {
         self.calls.push(format!("ghost {instance}"));
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self) -> Result<(), NotPublished> {
         self.published += 1;
+        Ok(())
     }
 }
 

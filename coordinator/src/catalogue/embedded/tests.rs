@@ -69,11 +69,11 @@ fn nothing_is_published_before_the_engine_took_an_epoch() {
         &name("web"),
         &[entry("web", "web-a", CatalogueRole::Active)],
     );
-    catalogue.publish();
+    catalogue.publish().unwrap();
     assert!(feed.borrow().is_none());
     assert!(catalogue.read_back().is_empty());
     epoch.set(7);
-    catalogue.publish();
+    catalogue.publish().unwrap();
     let version = NamesVersion {
         epoch: 7,
         number: 1,
@@ -84,27 +84,27 @@ fn nothing_is_published_before_the_engine_took_an_epoch() {
 #[test]
 fn a_snapshot_is_numbered_only_when_it_says_something_else() {
     let (mut catalogue, feed, ..) = catalogue(Some(1));
-    catalogue.publish();
+    catalogue.publish().unwrap();
     for _ in 0..3 {
         catalogue.set_roles(
             &name("web"),
             &[entry("web", "web-a", CatalogueRole::Active)],
         );
-        catalogue.publish();
+        catalogue.publish().unwrap();
     }
     assert_eq!(newest(&feed).0.number, 2);
     catalogue.set_roles(
         &name("web"),
         &[entry("web", "web-a", CatalogueRole::Standby)],
     );
-    catalogue.publish();
+    catalogue.publish().unwrap();
     assert_eq!(newest(&feed).0.number, 3);
 }
 
 #[test]
 fn a_change_is_not_shown_before_its_pass_is_published() {
     let (mut catalogue, feed, ..) = catalogue(Some(1));
-    catalogue.publish();
+    catalogue.publish().unwrap();
     catalogue.set_roles(
         &name("web"),
         &[entry("web", "web-a", CatalogueRole::Active)],
@@ -123,7 +123,7 @@ fn a_fleet_is_confirmed_when_every_live_agent_serves_its_last_change() {
         &[entry("web", "web-a", CatalogueRole::Active)],
     );
     catalogue.set_roles(&name("db"), &[entry("db", "db-a", CatalogueRole::Active)]);
-    catalogue.publish();
+    catalogue.publish().unwrap();
     let unconfirmed = |catalogue: &EmbeddedCatalogue, fleet: &str| {
         let observed = &catalogue.read_back()[&name(fleet)];
         observed
@@ -140,7 +140,7 @@ fn a_fleet_is_confirmed_when_every_live_agent_serves_its_last_change() {
 
     // A change of one fleet does not put the other's in doubt.
     catalogue.set_roles(&name("db"), &[entry("db", "db-a", CatalogueRole::Standby)]);
-    catalogue.publish();
+    catalogue.publish().unwrap();
     assert!(unconfirmed(&catalogue, "web").is_empty());
     assert_eq!(unconfirmed(&catalogue, "db"), ["db-a", "web-a"]);
 }
@@ -154,13 +154,13 @@ fn a_hidden_entry_is_left_out_and_keeps_its_role() {
     ];
     catalogue.set_roles(&name("web"), &entries);
     catalogue.set_visible(&["web-b".parse().unwrap()]);
-    catalogue.publish();
+    catalogue.publish().unwrap();
     assert_eq!(newest(&feed).1, ["web-a"]);
     let observed = &catalogue.read_back()[&name("web")];
     assert_eq!(observed.roles.len(), 2);
     assert_eq!(observed.visible, ["web-a".parse().unwrap()]);
     catalogue.set_visible(&[]);
-    catalogue.publish();
+    catalogue.publish().unwrap();
     assert_eq!(newest(&feed).1, ["web-a", "web-b"]);
 }
 
@@ -171,14 +171,14 @@ fn a_ghost_leaves() {
         &name("web"),
         &[entry("web", "web-a", CatalogueRole::Active)],
     );
-    catalogue.publish();
+    catalogue.publish().unwrap();
     let ghost = "web-a".parse().unwrap();
     assert_eq!(
         catalogue.list(),
         [(InstanceId::clone(&ghost), CatalogueRole::Active)]
     );
     catalogue.remove_ghost(&ghost);
-    catalogue.publish();
+    catalogue.publish().unwrap();
     assert!(newest(&feed).1.is_empty());
     assert!(catalogue.list().is_empty());
 }
@@ -192,19 +192,37 @@ fn a_snapshot_waits_for_agents_that_store_the_one_before_but_not_for_long() {
     };
     agents.serves("web-a", None);
     say(&mut catalogue, CatalogueRole::Standby);
-    catalogue.publish_at(start);
+    catalogue.publish_at(start).unwrap();
     assert_eq!(newest(&feed).0.number, 1);
     say(&mut catalogue, CatalogueRole::Entered);
-    catalogue.publish_at(start + SPREAD / 2);
+    catalogue.publish_at(start + SPREAD / 2).unwrap();
     assert_eq!(newest(&feed).0.number, 1, "web-a is at it");
     let read = catalogue.read_back()[&name("web")].roles.clone();
     assert_eq!(read[&"web-a".parse().unwrap()], CatalogueRole::Standby);
     agents.serves("web-a", Some((1, 1)));
-    catalogue.publish_at(start + SPREAD / 2);
+    catalogue.publish_at(start + SPREAD / 2).unwrap();
     assert_eq!(newest(&feed).0.number, 2, "it has stored it");
     say(&mut catalogue, CatalogueRole::Active);
-    catalogue.publish_at(start + SPREAD);
+    catalogue.publish_at(start + SPREAD).unwrap();
     assert_eq!(newest(&feed).0.number, 2);
-    catalogue.publish_at(start + SPREAD * 2);
+    catalogue.publish_at(start + SPREAD * 2).unwrap();
     assert_eq!(newest(&feed).0.number, 3, "it does not wait for ever");
+}
+
+#[test]
+fn more_than_a_snapshot_holds_is_refused_with_the_reason_and_the_old_names_stay() {
+    let (mut catalogue, feed, ..) = catalogue(Some(1));
+    let web = [entry("web", "web-a", CatalogueRole::Active)];
+    catalogue.set_roles(&name("web"), &web);
+    catalogue.publish().unwrap();
+    let many = (0..NAMES_ENTRIES)
+        .map(|number| entry("db", &format!("db-{number}"), CatalogueRole::Active));
+    catalogue.set_roles(&name("db"), &many.collect::<Vec<_>>());
+    let why = catalogue.publish().unwrap_err().to_string();
+    assert!(why.contains("10001"), "{why}");
+    assert_eq!(newest(&feed).0.number, 1);
+    assert!(!catalogue.read_back().contains_key(&name("db")));
+    catalogue.set_roles(&name("db"), &[]);
+    catalogue.publish().unwrap();
+    assert_eq!(newest(&feed).0.number, 2);
 }
