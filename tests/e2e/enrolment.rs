@@ -70,14 +70,17 @@ async fn an_agent_that_comes_too_late_is_refused_and_its_rollout_says_why() {
         let text = String::from_utf8_lossy(&shown.stdout).replace(char::is_whitespace, " ");
         assert!(text.contains("join token"), "{arguments:?}: {text}");
     }
-    // The agent's own log has it, for who looks there.
-    let log = environment
-        .home()
-        .join("data/machines")
-        .join(&instance)
-        .join("agent.log");
-    let log = std::fs::read_to_string(log).unwrap();
-    assert!(log.contains("has expired unspent"), "{log}");
+    // The agent's own log has it, for who looks there, a moment after the coordinator has said it.
+    let machine = environment.home().join("data/machines").join(&instance);
+    until("the agent's log to have the reason", async || {
+        let log = std::fs::read_to_string(machine.join("agent.log")).unwrap_or_default();
+        if log.contains("has expired unspent") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
     let all = refusals(&environment);
     assert!(
         all.iter().all(|line| line.contains("has expired unspent")),

@@ -74,13 +74,18 @@ async fn a_burst_of_output_while_the_agent_is_killed_stalls_nobody_and_loses_no_
 #[tokio::test]
 async fn a_workload_that_does_not_stay_up_fails_its_rollout_with_the_reason() {
     let environment = Environment::start().await;
-    let missing =
-        "name = \"missing\"\nversion = \"1.0\"\n\n[workload]\ncommand = [\"/no/such/program\"]\n";
-    let missing = files::custom_image(environment.home(), "missing", "1.0", missing);
-    environment.add_image(missing).await;
-    environment
-        .add_image(shell_image(&environment, "brief", "exit 3"))
-        .await;
+    // Paused for long after its first end, so that the deadline finds it so.
+    for (name, command) in [
+        ("missing", r#"["/no/such/program"]"#),
+        ("brief", r#"["/bin/sh", "-c", "exit 3"]"#),
+    ] {
+        let text = format!(
+            "name = \"{name}\"\nversion = \"1.0\"\n\n[workload]\ncommand = {command}\n\
+             restart_min = \"30s\"\n"
+        );
+        let image = files::custom_image(environment.home(), name, "1.0", &text);
+        environment.add_image(image).await;
+    }
     for (name, reason) in [
         ("missing", "could not start /no/such/program: No such file"),
         ("brief", "it ended by itself with exit code 3"),

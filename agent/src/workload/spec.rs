@@ -105,7 +105,7 @@ pub(crate) fn resolve(program: &str, image: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use calvin_model::{ImageManifest, Provision};
+    use calvin_model::{ImageManifest, Provision, parse_toml};
 
     use super::*;
 
@@ -113,7 +113,8 @@ mod tests {
         let text = format!(
             "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = {command}\nenv = {{ A = \"b\" }}\n"
         );
-        let manifest = ImageManifest::parse("image.toml", &text).unwrap();
+        // By its types alone: its own rules refuse an unknown variable already.
+        let manifest: ImageManifest = parse_toml("image.toml", &text).unwrap();
         let provision = "environment = \"build\"\ninstance = \"web-a\"\nfleet = \"web\"\n\
             coordinators = [\"127.0.0.1:1\"]\ndomain = \"d\"\naddress = \"127.9.0.1\"\n\
             join_token = \"\"\nca_pem = \"\"\n[image]\ntag = \"web@1.0\"\ndigest = \"sha256:";

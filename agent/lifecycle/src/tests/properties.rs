@@ -109,7 +109,7 @@ impl Machine {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(512.max(ProptestConfig::default().cases)))]
 
     #[test]
     fn nothing_older_ever_changes_anything(

@@ -187,7 +187,7 @@ fn what_is_no_plain_query_gets_its_code_or_silence() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(2000.max(ProptestConfig::default().cases)))]
 
     #[test]
     fn no_bytes_make_it_panic_or_answer_too_long(packet in prop::collection::vec(any::<u8>(), 0..600)) {

@@ -144,6 +144,8 @@ fn replace(pass: &mut Pass<'_>, failure: &Failure) {
 pub(crate) fn why_not_healthy(pass: &Pass<'_>, id: &InstanceId) -> String {
     let judgement = pass.judged(id);
     let seen = pass.seen(id);
+    // An agent that is not let in tells nothing by itself.
+    let alarm = seen.and_then(|seen| seen.alarm.as_ref());
     match judgement.class {
         InstanceClass::Healthy if !judgement.in_role => {
             "it has not applied its newest role".to_owned()
@@ -156,15 +158,19 @@ pub(crate) fn why_not_healthy(pass: &Pass<'_>, id: &InstanceId) -> String {
         }
         InstanceClass::Starting => {
             let fault = seen.and_then(|seen| seen.fault.as_ref());
-            fault.map_or_else(
-                || "its agent has not reported yet".to_owned(),
-                |fault| format!("its machine is not there: {}", fault.message),
-            )
+            match (alarm, fault) {
+                (Some(alarm), _) => alarm.clone(),
+                (None, Some(fault)) => format!("its machine is not there: {}", fault.message),
+                (None, None) => "its agent has not reported yet".to_owned(),
+            }
         }
-        InstanceClass::Unknown => format!(
-            "nothing fresh is known of it (last word {:.0} s ago)",
-            judgement.age.as_secs_f64()
-        ),
+        InstanceClass::Unknown => {
+            let known = format!(
+                "nothing fresh is known of it (last word {:.0} s ago)",
+                judgement.age.as_secs_f64()
+            );
+            alarm.map_or(known.clone(), |alarm| format!("{known}; {alarm}"))
+        }
         InstanceClass::Unmanaged => "its agent is gone; its workload answers".to_owned(),
         InstanceClass::Lost => "it is lost".to_owned(),
         InstanceClass::Leaving => "it leaves".to_owned(),
