@@ -435,3 +435,17 @@ fn a_blue_that_was_lost_is_not_made_again_where_another_image_is_wanted() {
     assert_eq!(world.created.len() - made, 2, "only what was wanted");
     assert!(world.is_quiet(), "{}", world.story());
 }
+
+#[test]
+fn a_green_whose_agent_is_not_let_in_says_why_it_was_given_up() {
+    let mut world = World::new();
+    world.alarm = Some("its join token has expired".to_owned());
+    world.boot_delay_ms = 1_000_000;
+    world.apply("count = 1", "1.0");
+    world.run_to(Phase::Failed);
+    assert!(
+        world.tells("its join token has expired"),
+        "{}",
+        world.story()
+    );
+}

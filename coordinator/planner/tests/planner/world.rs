@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) catalogue: BTreeMap<FleetName, BTreeMap<InstanceId, CatalogueRole>>,
     pub(crate) hidden: BTreeSet<InstanceId>,
     pub(crate) unconfirmed: Vec<InstanceId>,
+    /// What a person must look at, of every instance.
+    pub(crate) alarm: Option<String>,
     /// Nothing was read back from the catalogue in this run.
     pub(crate) catalogue_unread: bool,
     pub(crate) revoked: BTreeSet<InstanceId>,
@@ -47,7 +49,7 @@ pub(crate) struct World {
     pub(crate) started_at: u64,
     pub(crate) seed: u64,
     pub(crate) plan: Plan,
-    boot_delay_ms: u64,
+    pub(crate) boot_delay_ms: u64,
 }
 
 impl World {
@@ -61,6 +63,7 @@ impl World {
             catalogue: BTreeMap::new(),
             hidden: BTreeSet::new(),
             unconfirmed: Vec::new(),
+            alarm: None,
             catalogue_unread: false,
             revoked: BTreeSet::new(),
             behaviour: BTreeMap::new(),
@@ -159,6 +162,7 @@ impl World {
     fn see(&self, id: &InstanceId) -> InstanceObserved {
         let mut seen = InstanceObserved {
             revoked: self.revoked.contains(id),
+            alarm: self.alarm.clone(),
             ..InstanceObserved::default()
         };
         let wanted = self
