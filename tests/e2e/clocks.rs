@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::support::{Environment, clock::Clock};
+use nix::sys::signal::Signal;
+
+use crate::support::{Environment, clock::Clock, processes, waiting::until};
 
 /// How far the clock is set back: longer than certificates are backdated, which is an hour.
 const HOURS: i64 = 5;
@@ -25,6 +27,19 @@ async fn a_clock_set_back_by_hours_in_the_middle_of_a_rollout_is_not_noticed() {
         "{instances:?}"
     );
     environment.assert_nothing_failed().await;
+
+    // Also who comes again with a certificate of before is let in.
+    let (client, agent) = environment.processes("client", "run").pop_first().unwrap();
+    let log = environment
+        .home()
+        .join(format!("data/machines/{client}/agent.log"));
+    processes::signal(agent, Signal::SIGKILL);
+    until("the killed agent to have a session", async || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let sessions = text.matches("has a session").count();
+        if sessions >= 2 { Ok(()) } else { Err(text) }
+    })
+    .await;
 
     // It was set back for the coordinator and for agents that lived before and after.
     let history = environment.operator.history("web").await;

@@ -88,6 +88,7 @@ async fn an_agent_that_comes_too_late_is_refused_and_its_rollout_says_why() {
     );
     let ended = environment.until_ended("web").await;
     assert_eq!(ended.phase, "failed", "{ended:?}");
+    assert!(ended.reason.contains("join token"), "{ended:?}");
 }
 
 #[tokio::test]

@@ -26,9 +26,6 @@ pub enum Refusal {
     /// An expired certificate on a call other than renewal.
     #[error("the certificate has expired; the only thing it is good for is to renew")]
     CertificateExpired,
-    /// A certificate that is not valid yet.
-    #[error("the certificate is not valid yet: compare the clocks")]
-    CertificateNotYetValid,
     /// Of another environment.
     #[error("this is environment {ours}; the certificate or request is of environment {theirs}")]
     EnvironmentForeign {
@@ -208,7 +205,6 @@ impl Refusal {
             Self::CertificateMissing => "certificate_missing",
             Self::CertificateUnreadable(_) => "certificate_unreadable",
             Self::CertificateExpired => "certificate_expired",
-            Self::CertificateNotYetValid => "certificate_not_yet_valid",
             Self::EnvironmentForeign { .. } => "environment_foreign",
             Self::NotAnInstance { .. } => "not_an_instance",
             Self::NotAnOperator { .. } => "not_an_operator",
@@ -240,7 +236,6 @@ impl Refusal {
             | Self::CertificateMissing
             | Self::CertificateUnreadable(_)
             | Self::CertificateExpired
-            | Self::CertificateNotYetValid
             | Self::EnvironmentForeign { .. }
             | Self::TokenForged { .. }
             | Self::TokenForeign { .. }
