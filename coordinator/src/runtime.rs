@@ -11,6 +11,8 @@ mod listen;
 mod machines;
 mod serve;
 mod signals;
+#[cfg(test)]
+mod tests;
 
 pub use clock::SystemClock;
 pub(crate) use clock::wall_ms_now;

@@ -81,8 +81,8 @@ impl Identity {
         let mut state = self.state();
         state.authority.add(self.environment(), at)?;
         self.settle(&mut state, at)?;
-        let rotated = self.rotation(&state, at);
         drop(state);
+        let rotated = self.ca();
         if let Some(newest) = rotated.trusted.first() {
             let text = format!("made CA {} and signs with it", newest.fingerprint);
             self.audit().done(at, by, "ca_rotated", &text);
@@ -93,20 +93,17 @@ impl Identity {
     /// The CAs that are trusted now, and who keeps the older ones.
     #[must_use]
     pub fn ca(&self) -> Rotated {
-        self.rotation(&self.state(), self.now())
-    }
-
-    fn rotation(&self, state: &State, at: SystemTime) -> Rotated {
-        let newest = &state.authority.newest().key_id;
-        let now = wall_ms(at);
-        let older = state
+        let known = self.known();
+        let newest = &known.signs;
+        let now = wall_ms(self.now());
+        let older = known
             .instances
             .values()
             .filter(|record| record.rests_on(now).is_some_and(|id| id != newest));
         Rotated {
-            trusted: state.authority.trusted(),
+            trusted: known.trusted.clone(),
             not_renewed: u32::try_from(older.count()).unwrap_or(u32::MAX),
-            operators: state
+            operators: known
                 .operators
                 .iter()
                 .filter(|(_, record)| record.rests_on(now).is_some_and(|id| id != newest))
@@ -162,6 +159,7 @@ impl Identity {
         }
         if changed {
             self.inner.trust.send_replace(Arc::new(trust));
+            self.publish(state);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use calvin_model::OperatorRole;
+use calvin_model::{InstanceId, OperatorRole};
 use calvin_proto::transport::{PeerCertificate, PeerInfo, Shown, new_key, signing_request};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 

@@ -78,8 +78,20 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     survive_file_limits()?;
-    let config = Arc::new(config);
     let (directory, database) = store::open(&config.data)?;
+    run_in(directory, database, config, at_end, ready, shutdown).await
+}
+
+/// As `run`, in a data directory that was taken before.
+pub(super) async fn run_in(
+    directory: DataDirectory,
+    database: Arc<Database>,
+    config: ServeConfig,
+    at_end: AtEnd,
+    ready: impl FnOnce(&Ready),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let config = Arc::new(config);
     let listeners = Listeners::bind(&config, &directory).await?;
     let parts = Parts::open(&config, &directory, &database, &listeners)?;
     let (coordinator, reached) = parts.start(config, directory, database, listeners)?;

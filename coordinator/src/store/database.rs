@@ -30,7 +30,7 @@ use redb::{
 };
 
 #[cfg(test)]
-use super::tests::StoreFault;
+use super::fault::StoreFault;
 
 /// Memory for pages. A record of an instance is about 1 KiB, so this holds the whole state of the
 /// 10,000 instances that the planner is measured with, and the newest of the history.
@@ -89,9 +89,9 @@ impl Database {
         self.working()?.begin_write()
     }
 
-    /// What makes this database's writes fail in tests.
+    /// What makes this database's writes fail or hang in tests.
     #[cfg(test)]
-    pub(super) fn fault(&self) -> &StoreFault {
+    pub(crate) fn fault(&self) -> &Arc<StoreFault> {
         &self.fault
     }
 
@@ -191,6 +191,8 @@ impl StorageBackend for FileBackend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        #[cfg(test)]
+        self.fault.wait();
         self.change(File::sync_data)
     }
 

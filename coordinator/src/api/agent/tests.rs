@@ -3,7 +3,7 @@
 
 mod bench;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calvin_engine::ports::AgentLink as _;
 use calvin_model::{CatalogueRole, Generation, Role};
@@ -12,9 +12,9 @@ use calvin_proto::{
     convert::{FromAgent, ToAgent},
     wire,
 };
-use tonic::Code;
+use tonic::{Code, Status};
 
-use self::bench::{Bench, DEADLINE, Key, id, reason};
+use self::bench::{Bench, DEADLINE, Key, id, reason, until};
 use crate::{catalogue::AgentNames as _, identity::IdentityOptions};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -413,4 +413,26 @@ async fn nobody_is_let_in_before_the_engine_has_spoken_and_all_are_told_when_it_
     bench.stop().await;
     assert_eq!(session.end().await.code(), Code::Unavailable);
     assert!(bench.audit().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_disk_that_hangs_holds_up_who_enrols_and_nobody_who_is_enrolled() {
+    let bench = Bench::start().await;
+    let agent = bench.enrolled("web-b").await;
+    let token = bench.token("web-a");
+    let key = Key::new();
+    let hung = bench.fault.hang_now();
+    let others = async {
+        until(|| hung.holds_somebody(), "an enrolment at the disk").await;
+        let began = Instant::now();
+        let mut session = bench.begun(&agent, "web-b").await;
+        assert!(bench.identity.alarms().is_empty());
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        bench.agents.registry().end_all(&Status::aborted("enough"));
+        assert_eq!(session.end().await.code(), Code::Aborted);
+        drop(hung);
+    };
+    let (enrolled, ()) = tokio::join!(bench.enrol("web-a", &token, &key), others);
+    enrolled.unwrap();
 }

@@ -36,7 +36,7 @@ use crate::{
     api::agent::{Agents, AgentsOptions, serve_agents},
     identity::{AuditEntry, Identity, IdentityOptions, Now, REASON_HEADER},
     images::{ImageRecord, ImageStore},
-    store::Database,
+    store::{Database, StoreFault},
 };
 
 /// No condition of these tests takes longer.
@@ -53,6 +53,8 @@ pub(super) struct Bench {
     image: Arc<ImageRecord>,
     names: watch::Sender<Option<Arc<NamesSnapshot>>>,
     pokes: Arc<AtomicUsize>,
+    /// What is wrong with the coordinator's disk.
+    pub(super) fault: Arc<StoreFault>,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<()>>,
 }
@@ -121,6 +123,7 @@ impl Bench {
     async fn open(days_ago: u64, change: impl FnOnce(&mut IdentityOptions)) -> Self {
         let data = tempfile::tempdir().unwrap();
         let database = Arc::new(Database::open(&data.path().join("store.redb")).unwrap());
+        let fault = Arc::clone(database.fault());
         let image = data.path().join("image");
         fs::create_dir(&image).unwrap();
         fs::write(image.join("image.toml"), IMAGE).unwrap();
@@ -175,6 +178,7 @@ impl Bench {
             image,
             names,
             pokes,
+            fault,
             stop: Some(stop),
             server: Some(server),
         }
