@@ -15,12 +15,13 @@ use rcgen::KeyPair;
 use rustls::ServerConfig;
 
 use super::{
-    Identity, IdentityError, Issued, State, TrustedCa,
+    BACKDATED, Identity, IdentityError, Issued, State, TrustedCa,
     authority::{Authority, past_half},
     certificate, wall_ms,
 };
 
-/// Life of the coordinator's certificate. It is made anew at each start and at half its life.
+/// Life of the coordinator's certificate. It is made anew at each start, at half its life, and when
+/// the clock went back to before its beginning.
 const SERVER_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) struct ServerCertificate {
@@ -55,7 +56,11 @@ impl ServerCertificate {
     }
 
     fn is_due(&self, authority: &Authority, at: SystemTime) -> bool {
-        self.issued.authority != authority.oldest().key_id || past_half(self.from, SERVER_LIFE, at)
+        // The clock was ahead when it was made, and was set back: to everybody else it is not good
+        // yet, and would not be for as long as the clock was ahead.
+        let not_good_yet = at < self.from - BACKDATED;
+        let of_another = self.issued.authority != authority.oldest().key_id;
+        of_another || not_good_yet || past_half(self.from, SERVER_LIFE, at)
     }
 }
 
@@ -113,7 +118,7 @@ impl Identity {
     }
 
     /// Renews the coordinator's own certificate when it is time, and forgets CAs that nothing
-    /// rests on. To be called now and then; once an hour is often enough.
+    /// rests on. To be called every minute: a clock that is set back makes it time at once.
     ///
     /// # Errors
     /// Where files cannot be written; the next call tries again.
@@ -170,5 +175,10 @@ impl State {
     /// Who signed the coordinator's certificate.
     pub(super) fn server_authority(&self) -> String {
         self.server.issued.authority.clone()
+    }
+
+    /// The coordinator's certificate, PEM.
+    pub(super) fn server_certificate(&self) -> String {
+        self.server.issued.certificate_pem.clone()
     }
 }

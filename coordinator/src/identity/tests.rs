@@ -1,6 +1,7 @@
 //! Identities without a network: what is durable, what time does to it, and who is turned away.
 
 mod asked_again;
+mod clock;
 
 use std::{
     fs,
