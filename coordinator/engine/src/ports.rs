@@ -227,6 +227,8 @@ pub struct ProbeTarget {
     pub address: SocketAddr,
     /// `GET` this path, or only connect.
     pub http_path: Option<String>,
+    /// Time to answer in, as the image's own check of this port has it. Who probes may bound it.
+    pub timeout: Duration,
 }
 
 /// The coordinator's own probes.
