@@ -134,3 +134,39 @@ async fn operators_are_answered_while_the_disk_hangs() {
     let (_data, ended) = bench.stop().await;
     ended.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_cannot_be_read_is_one_finding_of_the_doctor_among_others() {
+    let bench = Bench::start().await;
+    let mut local = bench.local().await;
+    let key = new_key().unwrap();
+    bench.fault.set_full(true);
+    // `redb` is opened again after a write that failed, and that writes, too.
+    local
+        .add_operator(add_operator("ann", &key))
+        .await
+        .unwrap_err();
+    let checks = local
+        .doctor(wire::DoctorRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .checks;
+    let of = |name| checks.iter().find(|check| check.name == name).unwrap();
+    for name in ["clock", "history"] {
+        let check = of(name);
+        assert!(
+            !check.ok && check.found.contains("could not be read"),
+            "{check:?}"
+        );
+    }
+    let descriptors = of("descriptors");
+    assert!(
+        descriptors.ok && descriptors.found.contains(" of "),
+        "{descriptors:?}"
+    );
+    assert!(of("CA").ok);
+    bench.fault.set_full(false);
+    let (_data, ended) = bench.stop().await;
+    ended.unwrap();
+}

@@ -215,7 +215,7 @@ impl Operator for OperatorService {
 
     async fn doctor(&self, request: Request<wire::DoctorRequest>) -> Reply<wire::DoctorReply> {
         let (_, _, parts) = self.admit(request, OperatorRole::Viewer)?;
-        Ok(Response::new(parts.doctor().await?))
+        Ok(Response::new(parts.doctor().await))
     }
 }
 
