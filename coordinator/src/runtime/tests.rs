@@ -13,10 +13,10 @@ use calvin_proto::{
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::transport::Channel;
 
-use super::{AtEnd, Ready, ServeError, serve::run_in};
+use super::{AtEnd, Ready, ServeError, block_on, serve::run_in};
 use crate::{
     config::ServeConfig,
-    store::{self, StoreFault},
+    store::{self, OpenError, StoreFault},
 };
 
 /// No condition of these tests takes longer.
@@ -31,6 +31,9 @@ struct Bench {
     shutdown: oneshot::Sender<()>,
     ended: JoinHandle<Result<(), ServeError>>,
 }
+
+/// Longest end of a coordinator, whatever hangs.
+const END: Duration = Duration::from_secs(10);
 
 fn config(data: &Path) -> ServeConfig {
     let text = format!(
@@ -169,4 +172,32 @@ async fn a_store_that_cannot_be_read_is_one_finding_of_the_doctor_among_others()
     bench.fault.set_full(false);
     let (_data, ended) = bench.stop().await;
     ended.unwrap();
+}
+
+#[test]
+fn a_coordinator_whose_disk_hangs_ends_and_keeps_its_directory_until_its_writers_are_gone() {
+    let (data, hung, told) = block_on(async {
+        let bench = Bench::start().await;
+        let mut local = bench.local().await;
+        let hung = bench.fault.hang_now();
+        let key = new_key().unwrap();
+        tokio::spawn(async move { local.add_operator(add_operator("ann", &key)).await });
+        until(|| hung.holds_somebody(), "somebody at the disk").await;
+        let told = Instant::now();
+        let (data, ended) = bench.stop().await;
+        ended.unwrap();
+        (data, hung, told)
+    })
+    .unwrap();
+    let took = told.elapsed();
+    assert!(took < END, "{took:?}");
+    let error = store::open(data.path()).unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    drop(hung);
+    let deadline = Instant::now() + DEADLINE;
+    while let Err(error) = store::open(data.path()) {
+        assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+        assert!(Instant::now() < deadline, "nobody lets the directory go");
+        std::thread::yield_now();
+    }
 }
