@@ -39,7 +39,7 @@ use tokio::sync::watch;
 
 pub use audit::{Audit, AuditEntry, AuditError};
 pub use authority::TrustedCa;
-pub use caller::Caller;
+pub use caller::{Call, Caller};
 pub use certificate::Issued;
 pub use error::IdentityError;
 pub use instances::{EnrolClaim, EnrolError, Enrolled};

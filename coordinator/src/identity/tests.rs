@@ -112,7 +112,7 @@ impl Bench {
         let before = self.audit().len();
         let mut request = tonic::Request::new(());
         request.extensions_mut().insert(peer.clone());
-        let called = self.identity.caller(&request, needed);
+        let called = self.identity.call(&request, needed).judge();
         let words = self.audit().split_off(before);
         (
             called.map_err(|status| status.message().to_owned()),
@@ -451,7 +451,8 @@ fn a_request_that_carries_nothing_of_its_connection_is_refused() {
     let bench = Bench::new();
     let status = bench
         .identity
-        .caller(&tonic::Request::new(()), OperatorRole::Viewer)
+        .call(&tonic::Request::new(()), OperatorRole::Viewer)
+        .judge()
         .unwrap_err();
     assert_eq!(
         status.metadata().get(REASON_HEADER).unwrap(),

@@ -1,21 +1,26 @@
 //! A whole coordinator in this process, on a store whose disk the test can make hang.
 
 use std::{
+    fs,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use calvin_proto::{
-    transport::{connect_unix, new_key, services, signing_request},
+    transport::{
+        Trusted, client_config, connect, connect_unix, coordinator_dns_name, new_key, services,
+        signing_request,
+    },
     wire::{self, operator_client::OperatorClient},
 };
 use tokio::{sync::oneshot, task::JoinHandle};
-use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming, transport::Channel};
 
 use super::{AtEnd, Ready, ServeError, block_on, serve::run_in};
 use crate::{
     config::ServeConfig,
+    identity::REASON_HEADER,
     store::{self, OpenError, StoreFault},
 };
 
@@ -23,6 +28,27 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Whoever does not need the disk is answered within this time.
 const AT_ONCE: Duration = Duration::from_secs(1);
+
+const IMAGE: &str = r#"name = "web"
+version = "1.0"
+
+[workload]
+command = ["server"]
+
+[[service]]
+name = "web"
+port = 8080
+
+[[check]]
+name = "page"
+http = "/"
+port = 8080
+"#;
+
+const FLEET: &str = r#"name = "web"
+image = "web@1.0"
+count = 1
+"#;
 
 struct Bench {
     data: tempfile::TempDir,
@@ -85,6 +111,56 @@ impl Bench {
     async fn local(&self) -> OperatorClient<Channel> {
         let channel = connect_unix(&self.ready.socket).await.unwrap();
         services::operator_client(channel)
+    }
+
+    /// A client with this certificate of an operator.
+    async fn remote(&self, added: &wire::AddOperatorReply, key: &str) -> OperatorClient<Channel> {
+        let trusted = Trusted::from_pem(&added.ca_pem).unwrap();
+        let own = Some((added.certificate_pem.as_str(), key));
+        let tls = Arc::new(client_config(&trusted, own).unwrap());
+        let name = coordinator_dns_name(&"test".parse().unwrap());
+        let address = self.ready.operators.unwrap();
+        services::operator_client(connect(address, &name, tls).await.unwrap())
+    }
+
+    /// What asks for the output of a machine that has been made, as it grows.
+    async fn console_of_a_machine(
+        &self,
+        local: &mut OperatorClient<Channel>,
+    ) -> wire::ConsoleRequest {
+        let image = self.data.path().join("image");
+        fs::create_dir(&image).unwrap();
+        fs::write(image.join("image.toml"), IMAGE).unwrap();
+        let location = image.display().to_string();
+        let image = wire::AddImageRequest {
+            location,
+            ..wire::AddImageRequest::default()
+        };
+        local.add_image(image).await.unwrap();
+        let fleet = wire::ApplyFleetRequest {
+            toml: FLEET.to_owned(),
+            ..wire::ApplyFleetRequest::default()
+        };
+        local.apply_fleet(fleet).await.unwrap();
+        let made = async {
+            loop {
+                let status = local.status(wire::StatusRequest::default()).await.unwrap();
+                let status = status.into_inner();
+                let instances = status.fleets.iter().flat_map(|fleet| &fleet.instances);
+                for instance in instances {
+                    let request = wire::ConsoleRequest {
+                        instance: instance.id.clone(),
+                        follow: true,
+                        bytes: 0,
+                    };
+                    if local.console(request.clone()).await.is_ok() {
+                        return request;
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, made).await.unwrap()
     }
 
     async fn stop(self) -> (tempfile::TempDir, Result<(), ServeError>) {
@@ -200,4 +276,69 @@ fn a_coordinator_whose_disk_hangs_ends_and_keeps_its_directory_until_its_writers
         assert!(Instant::now() < deadline, "nobody lets the directory go");
         std::thread::yield_now();
     }
+}
+
+/// The status that a stream ends with.
+async fn end_of<T>(mut stream: Streaming<T>) -> Status {
+    let end = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream ended without a word"),
+                Err(status) => return status,
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, end).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_watches_ends_with_its_certificate_or_its_revocation() {
+    let bench = Bench::start().await;
+    let mut local = bench.local().await;
+    let key = new_key().unwrap();
+    let add = |name, valid_ms| wire::AddOperatorRequest {
+        valid_ms,
+        ..add_operator(name, &key)
+    };
+    let ann = local
+        .add_operator(add("ann", 0))
+        .await
+        .unwrap()
+        .into_inner();
+    let watch = wire::StatusRequest::default;
+    let watched = bench.remote(&ann, &key).await.watch_status(watch()).await;
+    let mut watched = watched.unwrap().into_inner();
+    watched.message().await.unwrap().unwrap();
+    let console = bench.console_of_a_machine(&mut local).await;
+    let read = bench.remote(&ann, &key).await.console(console).await;
+    let read = read.unwrap().into_inner();
+    let tim = local
+        .add_operator(add("tim", 3_000))
+        .await
+        .unwrap()
+        .into_inner();
+    let short = bench.remote(&tim, &key).await.watch_status(watch()).await;
+    let of_root = local.watch_status(watch()).await.unwrap().into_inner();
+
+    let end = end_of(short.unwrap().into_inner()).await;
+    assert_eq!(end.code(), Code::Unauthenticated);
+    assert_eq!(
+        end.metadata().get(REASON_HEADER).unwrap(),
+        "certificate_expired"
+    );
+    let name = "ann".to_owned();
+    local
+        .revoke_operator(wire::RevokeOperatorRequest { name })
+        .await
+        .unwrap();
+    for end in [end_of(watched).await, end_of(read).await] {
+        assert_eq!(end.code(), Code::PermissionDenied);
+        let reason = end.metadata().get(REASON_HEADER).unwrap();
+        assert_eq!(reason, "operator_revoked");
+    }
+
+    let (_data, ended) = bench.stop().await;
+    ended.unwrap();
+    assert_eq!(end_of(of_root).await.code(), Code::Unavailable);
 }

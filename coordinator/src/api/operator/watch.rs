@@ -1,7 +1,8 @@
 //! Streams that follow the engine: status, and one rollout until it has ended.
 //!
 //! Something is sent when something other than a time changed, at most five times a second; and at
-//! least each two seconds, so that times stay true and a dead client is noticed.
+//! least each two seconds, so that times stay true and a dead client is noticed. Before each answer
+//! the caller is judged again: a stream ends with the certificate or the revocation of its operator.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{OperatorParts, answer::fleet, error::OperatorError, picture::rollout_status};
+use crate::identity::Call;
 
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -38,6 +40,7 @@ impl OperatorParts {
     pub(super) fn watch_status(
         self: &Arc<Self>,
         request: wire::StatusRequest,
+        call: Call,
     ) -> Result<Answers<wire::StatusReply>, OperatorError> {
         self.status(&request.fleet)?;
         let parts = Arc::clone(self);
@@ -46,12 +49,13 @@ impl OperatorParts {
             // The one fleet that was watched is gone.
             Err(_) => Look::Gone,
         };
-        Ok(self.follow(look, still_status))
+        Ok(self.follow(call, look, still_status))
     }
 
     pub(super) fn watch_rollout(
         &self,
         request: wire::FleetRequest,
+        call: Call,
     ) -> Result<Answers<wire::RolloutStatus>, OperatorError> {
         let view = self.desk.view();
         let (name, state) = fleet(&view, &request.fleet)?;
@@ -75,11 +79,12 @@ impl OperatorParts {
                 Look::More(status)
             }
         };
-        Ok(self.follow(look, still_rollout))
+        Ok(self.follow(call, look, still_rollout))
     }
 
     fn follow<T: Clone + PartialEq + Send + Sync + 'static>(
         &self,
+        call: Call,
         look: impl Fn(&View) -> Look<T> + Send + Sync + 'static,
         still: fn(&T) -> T,
     ) -> Answers<T> {
@@ -120,6 +125,10 @@ impl OperatorParts {
                     // After the longest pause the same is sent with its new times.
                     _ = timeout(KEEPALIVE, changed) => {}
                     () = sender.closed() => return,
+                }
+                if let Err(status) = call.judge() {
+                    let _ = sender.send(Err(status)).await;
+                    return;
                 }
                 if views.has_changed().is_err() {
                     // The engine has ended; clients connect again to whom comes after.
