@@ -5,7 +5,7 @@ mod bench;
 
 use std::time::{Duration, Instant};
 
-use calvin_engine::ports::AgentLink as _;
+use calvin_engine::ports::{AgentLink as _, AgentSeen};
 use calvin_model::{CatalogueRole, Generation, Role};
 use calvin_planner::SessionObserved;
 use calvin_proto::{
@@ -435,4 +435,45 @@ async fn a_disk_that_hangs_holds_up_who_enrols_and_nobody_who_is_enrolled() {
     };
     let (enrolled, ()) = tokio::join!(bench.enrol("web-a", &token, &key), others);
     enrolled.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_takes_no_data_is_gone_when_it_has_ended_or_its_certificate_has() {
+    // Far longer than the test takes until both are there.
+    let life = Duration::from_secs(5);
+    let bench = Bench::start_with(|options: &mut IdentityOptions| {
+        options.certificate_life = life;
+    })
+    .await;
+    let half = bench.enrolled("web-a").await;
+    let half = bench.deaf_session(&half, bench.hello("web-a")).await;
+    let quiet = bench.enrolled("web-b").await;
+    let quiet = bench.deaf_session(&quiet, bench.hello("web-b")).await;
+    quiet.report(1).await;
+    let alive = |seen: &AgentSeen| matches!(seen.session, SessionObserved::Alive(_));
+    bench
+        .until(
+            |seen| alive(&seen["web-a"]) && alive(&seen["web-b"]),
+            "both",
+        )
+        .await;
+
+    let _half = half.close_half();
+    let over = |seen: &AgentSeen| matches!(seen.session, SessionObserved::Ended(_));
+    bench
+        .until(
+            |seen| over(&seen["web-a"]) && alive(&seen["web-b"]),
+            "the end of who ended, before that of any certificate",
+        )
+        .await;
+    bench
+        .until(|seen| over(&seen["web-b"]), "the end of a certificate")
+        .await;
+    // What it says now counts no more.
+    quiet.report(2).await;
+    let seen = bench.agents.observe();
+    assert_eq!(
+        seen[&id("web-b")].agent.as_ref().unwrap().report.sequence,
+        1
+    );
 }
