@@ -74,10 +74,10 @@ pub enum OrderError {
     #[error("{MESSAGES} orders wait already: try again in a moment")]
     Busy,
     /// No answer came in time.
-    #[error("the order was not answered within {} s; whether it was taken is not known", ORDER_TIMEOUT.as_secs())]
+    #[error("the order was not answered within {} s, so whether it was taken is not known: look with calvin status before it is given again", ORDER_TIMEOUT.as_secs())]
     NoAnswer,
     /// The engine has ended.
-    #[error("the coordinator is stopping")]
+    #[error("the coordinator is stopping: give the order again once it runs")]
     Ended,
 }
 
