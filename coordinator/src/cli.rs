@@ -38,7 +38,7 @@ mod view;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 pub use exit::Exit;
 
@@ -64,9 +64,7 @@ pub fn run() -> ExitCode {
 }
 
 fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
-    // A client waits for one connection; servers make a runtime of their own size.
-    let asking = || runtime(tokio::runtime::Builder::new_current_thread());
-    let serving = || runtime(tokio::runtime::Builder::new_multi_thread());
+    // A client waits for one connection; servers have a runtime of their own size.
     match command {
         Command::Status(arguments) => asking()?.block_on(status::run(arguments, setting)),
         Command::Fleet(command) => asking()?.block_on(fleet::run(command, setting)),
@@ -79,20 +77,27 @@ fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
         Command::Doctor => asking()?.block_on(doctor::run(setting)),
         Command::Context(command) => context::run(command, setting),
         Command::Completions(arguments) => completions::run(&arguments, setting),
-        Command::Serve(arguments) => serving()?.block_on(serve::run(arguments, setting)),
-        Command::Demo(arguments) => serving()?.block_on(demo::run(arguments, setting)),
+        Command::Serve(arguments) => serving(serve::run(arguments, setting))?,
+        Command::Demo(arguments) => serving(demo::run(arguments, setting))?,
         Command::Workload(command) => {
-            serving()?
-                .block_on(crate::demo::workload::run(command))
+            serving(crate::demo::workload::run(command))?
                 .map_err(|error| Failure::new(Exit::Failed, "the workload ended").because(error))?;
             Ok(Exit::Done)
         }
     }
 }
 
-fn runtime(mut builder: tokio::runtime::Builder) -> Result<Runtime, Failure> {
-    builder
+fn asking() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Failed, "could not start").because(error))
+        .map_err(not_started)
+}
+
+fn serving<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    crate::runtime::block_on(work).map_err(not_started)
+}
+
+fn not_started(error: std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, "could not start").because(error)
 }

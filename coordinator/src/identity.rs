@@ -2,8 +2,9 @@
 //! and the audit of what was refused and what admins did.
 //!
 //! All of it is one [`Identity`], cheap to clone. Its records are kept in memory and written
-//! through to tables of the environment's store, so that a look costs no disk and an answer is
-//! given only after it is durable. Time comes from the caller, so that a test can make a
+//! through to tables of the environment's store, so that a look costs neither disk nor lock and an
+//! answer is given only after it is durable. What changes something waits for the disk: call it
+//! where that is allowed. Time comes from the caller, so that a test can make a
 //! certificate expire.
 
 mod audit;
@@ -13,6 +14,7 @@ mod certificate;
 mod error;
 mod instances;
 mod judge;
+mod known;
 mod operators;
 mod records;
 mod refusal;
@@ -22,7 +24,6 @@ mod tests;
 mod token;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     path::PathBuf,
@@ -31,14 +32,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use calvin_model::{EnvironmentName, InstanceId, OperatorName};
+use calvin_model::EnvironmentName;
 use calvin_proto::convert::Trust;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
 pub use audit::{Audit, AuditEntry, AuditError};
 pub use authority::TrustedCa;
-pub use caller::Caller;
+pub use caller::{Call, Caller};
 pub use certificate::Issued;
 pub use error::IdentityError;
 pub use instances::{EnrolClaim, EnrolError, Enrolled};
@@ -48,7 +49,8 @@ pub use refusal::{REASON_HEADER, Refusal};
 pub use server::Rotated;
 
 use authority::Authority;
-use records::{InstanceRecord, OperatorRecord, Records};
+use known::{Instances, Known, Operators};
+use records::Records;
 use server::ServerCertificate;
 use token::TokenKey;
 
@@ -109,15 +111,28 @@ struct Inner {
     tls: Arc<ArcSwap<ServerConfig>>,
     trust: watch::Sender<Arc<Trust>>,
     state: Mutex<State>,
+    known: ArcSwap<Known>,
 }
 
-/// What changes, under one lock. It is held over a commit: an answer is given only when it is
-/// durable, and answers to one instance come one after the other.
+/// What changes, under one lock, which only those take that change it. It is held over a commit:
+/// an answer is given only when it is durable, and answers to one instance come one after the
+/// other.
 struct State {
     authority: Authority,
     server: ServerCertificate,
-    instances: BTreeMap<InstanceId, InstanceRecord>,
-    operators: BTreeMap<OperatorName, OperatorRecord>,
+    instances: Instances,
+    operators: Operators,
+}
+
+impl State {
+    fn known(&self) -> Known {
+        Known {
+            instances: Arc::clone(&self.instances),
+            operators: Arc::clone(&self.operators),
+            trusted: self.authority.trusted(),
+            signs: self.authority.newest().key_id.clone(),
+        }
+    }
 }
 
 impl fmt::Debug for Identity {
@@ -161,8 +176,8 @@ impl Identity {
         let state = State {
             authority,
             server,
-            instances,
-            operators,
+            instances: Arc::new(instances),
+            operators: Arc::new(operators),
         };
         let audit = Audit::open(&options.data)?;
         Ok(Self {
@@ -174,6 +189,7 @@ impl Identity {
                 audit,
                 tls: Arc::new(ArcSwap::from_pointee(config)),
                 trust,
+                known: ArcSwap::from_pointee(state.known()),
                 state: Mutex::new(state),
             }),
         })
@@ -221,6 +237,17 @@ impl Identity {
         (self.inner.now)()
     }
 
+    /// What is in effect; costs no lock.
+    fn known(&self) -> Arc<Known> {
+        self.inner.known.load_full()
+    }
+
+    /// Puts in effect what was committed.
+    fn publish(&self, state: &State) {
+        self.inner.known.store(Arc::new(state.known()));
+    }
+
+    /// For who changes something. May wait for as long as the disk takes.
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change of the records in memory is one assignment after its commit, so a panic
         // elsewhere cannot have left them half changed.

@@ -11,6 +11,9 @@ mod listen;
 mod machines;
 mod serve;
 mod signals;
+#[cfg(test)]
+mod tests;
+mod threads;
 
 pub use clock::SystemClock;
 pub(crate) use clock::wall_ms_now;
@@ -20,3 +23,4 @@ pub use error::ServeError;
 pub use machines::AtEnd;
 pub use serve::{Ready, run};
 pub use signals::told_to_end;
+pub use threads::block_on;

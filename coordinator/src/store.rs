@@ -8,6 +8,8 @@
 mod database;
 mod directory;
 mod failure;
+#[cfg(test)]
+mod fault;
 mod fleets;
 mod history;
 mod record;
@@ -15,6 +17,8 @@ mod record;
 pub use database::Database;
 pub use directory::{DataDirectory, OpenError, open};
 pub use failure::StoreFailure;
+#[cfg(test)]
+pub(crate) use fault::StoreFault;
 pub use fleets::FleetStore;
 pub use history::{History, Recorded};
 pub use record::{FORMAT, RecordError, decode, encode};

@@ -15,14 +15,18 @@ pub enum CommandError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The engine decides nothing now.
-    #[error("the coordinator holds: {reason}")]
+    #[error(
+        "the order is not taken, the coordinator holds: {reason}; give it again when calvin status shows no hold any more"
+    )]
     Held {
         /// Why, with every cause.
         reason: String,
     },
     /// It could not be made durable. Where the store cannot tell whether it wrote, the engine
     /// reads it again before it goes on: look at the state before ordering the same again.
-    #[error("could not commit the order")]
+    #[error(
+        "could not commit the order (look with calvin status whether it is in effect before it is given again)"
+    )]
     NotCommitted(#[source] StoreError),
 }
 

@@ -325,17 +325,25 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             }
             Err(error) => {
                 let wall_ms = self.ports.clock().wall_ms();
-                let reason = chain(&error);
                 match &error {
-                    StoreError::Conflict { .. } => self.hold.stop(reason, wall_ms),
+                    StoreError::Conflict { .. } => {
+                        let reason = self.who_took_over().unwrap_or_else(|| chain(&error));
+                        self.hold.stop(reason, wall_ms);
+                    }
                     StoreError::Failed { .. } => {
                         let now = self.ports.clock().monotonic();
-                        self.hold.fail(reason, now, wall_ms);
+                        self.hold.fail(chain(&error), now, wall_ms);
                     }
                 }
                 Err(NotCommitted(error))
             }
         }
+    }
+
+    /// Which run wrote to the store, if that can be read and is not this one.
+    fn who_took_over(&mut self) -> Option<String> {
+        let stored = self.ports.store().load().ok()?;
+        (stored.epoch.as_ref() != Some(&self.epoch)).then(|| taken_over(&stored))
     }
 
     fn apply(&mut self, batch: Batch) {
@@ -396,7 +404,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
 fn taken_over(stored: &Stored) -> String {
     match &stored.epoch {
         Some(epoch) => {
-            format!("the store is at epoch {epoch}: another coordinator took it over")
+            format!("another coordinator took the store over, with epoch {epoch}")
         }
         None => "the store holds no epoch any more: it was replaced while in use".to_owned(),
     }

@@ -5,12 +5,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use calvin_model::{
     CatalogueEntry, CatalogueRole, CatalogueService, FleetName, ImageManifest, ImageRef,
     InstanceId,
-    image::{CheckKind, CheckWhen},
+    image::{CheckKind, CheckSpec, CheckWhen},
 };
 use calvin_planner::{FleetState, Instance, Life, Observed};
 
@@ -18,6 +19,10 @@ use crate::{
     look::Addresses,
     ports::{Admitted, Images, ProbeTarget},
 };
+
+/// Time for a service to answer a probe when its image has no check of that port: what a check has
+/// when nothing is written.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Manifests of the images in use, each read once.
 #[derive(Debug, Default)]
@@ -147,10 +152,7 @@ pub(crate) fn probe_targets(
         let services: Vec<ProbeTarget> = manifest
             .services
             .iter()
-            .map(|service| ProbeTarget {
-                address: SocketAddr::new(address, service.port),
-                http_path: http_path(manifest, service.port),
-            })
+            .map(|service| target(manifest, SocketAddr::new(address, service.port)))
             .collect();
         if !services.is_empty() {
             targets.insert(id.clone(), services);
@@ -166,18 +168,31 @@ fn is_probed(instance: &Instance) -> bool {
     }
 }
 
-/// The path of the image's own HTTP check of this port. One that counts in some roles only may
-/// fail by design in the others, so it says nothing about whether the workload can be reached.
-fn http_path(manifest: &ImageManifest, port: u16) -> Option<String> {
-    manifest.checks.iter().find_map(|check| match check.kind() {
-        Some(CheckKind::Http {
-            path,
-            port: checked,
-        }) if checked == port && check.when == CheckWhen::Always => Some(path.to_owned()),
-        Some(CheckKind::Http { .. } | CheckKind::Tcp { .. } | CheckKind::Exec { .. }) | None => {
-            None
+/// How to probe this port: as the image's own check of it does, an HTTP check before a TCP one. A
+/// check that counts in some roles only may fail by design in the others, so it says nothing about
+/// whether the workload can be reached.
+fn target(manifest: &ImageManifest, address: SocketAddr) -> ProbeTarget {
+    let mut target = ProbeTarget {
+        address,
+        http_path: None,
+        timeout: PROBE_TIMEOUT,
+    };
+    let always = |check: &&CheckSpec| check.when == CheckWhen::Always;
+    for check in manifest.checks.iter().filter(always) {
+        match check.kind() {
+            Some(CheckKind::Http { path, port }) if port == address.port() => {
+                target.http_path = Some(path.to_owned());
+                target.timeout = check.timeout.0;
+                return target;
+            }
+            Some(CheckKind::Tcp { port }) if port == address.port() => {
+                target.timeout = check.timeout.0;
+            }
+            Some(CheckKind::Http { .. } | CheckKind::Tcp { .. } | CheckKind::Exec { .. })
+            | None => {}
         }
-    })
+    }
+    target
 }
 
 /// Who may enrol and hold a session: every instance that has a record.
@@ -196,4 +211,34 @@ pub(crate) fn admitted(fleets: &BTreeMap<FleetName, FleetState>) -> BTreeMap<Ins
         }
     }
     admitted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_probed_as_patiently_as_its_own_check_does_it() {
+        let text = r#"
+            name = "web"
+            version = "1.0"
+            check = [
+                { name = "tcp", tcp = true, port = 80, timeout = "7s" },
+                { name = "page", http = "/health", port = 80, timeout = "1s" },
+                { name = "other", tcp = true, port = 81, timeout = "3s" },
+                { name = "busy", http = "/busy", port = 82, timeout = "4s", when = "active" },
+            ]
+            [workload]
+            command = ["server"]
+        "#;
+        let manifest = ImageManifest::parse("image.toml", text).unwrap();
+        let target = |port| {
+            let target = target(&manifest, SocketAddr::from(([127, 0, 0, 1], port)));
+            (target.http_path, target.timeout)
+        };
+        let page = Some("/health".to_owned());
+        assert_eq!(target(80), (page, Duration::from_secs(1)));
+        assert_eq!(target(81), (None, Duration::from_secs(3)));
+        assert_eq!(target(82), (None, PROBE_TIMEOUT));
+    }
 }

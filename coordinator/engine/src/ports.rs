@@ -85,7 +85,8 @@ pub struct HistoryLine {
 pub enum StoreError {
     /// Somebody else committed.
     #[error(
-        "the store is at revision {found:?}, not at {expected:?}: another coordinator writes to it"
+        "the store is at revision {}, not at {}: another coordinator writes to it; find it, and let only one of the two run",
+        found.0, expected.0
     )]
     Conflict {
         /// The revision that the commit builds on.
@@ -237,6 +238,8 @@ pub struct ProbeTarget {
     pub address: SocketAddr,
     /// `GET` this path, or only connect.
     pub http_path: Option<String>,
+    /// Time to answer in, as the image's own check of this port has it. Who probes may bound it.
+    pub timeout: Duration,
 }
 
 /// The coordinator's own probes.

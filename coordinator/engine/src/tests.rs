@@ -167,8 +167,14 @@ fn another_writer_ends_this_run_for_good() {
     let plan = plan_of(change(&[Life::Making]), vec![create(0)]);
     let mut engine = start(&mut world, Script::of([plan.clone(), plan]));
     engine.ports_mut().stored.revision = Revision(9);
+    engine.ports_mut().stored.epoch = Some(Epoch {
+        number: 4,
+        run: "bb".parse().unwrap(),
+    });
     assert_eq!(engine.pass(), PassOutcome::Stopped);
-    assert!(engine.view().held.as_ref().unwrap().stopped);
+    let held = engine.view().held.clone().unwrap();
+    assert!(held.stopped);
+    assert!(held.reason.contains("epoch 4 (run bb)"), "{held:?}");
     engine.ports_mut().forward(60_000);
     assert_eq!(engine.pass(), PassOutcome::Stopped);
     assert!(engine.ports_mut().calls.is_empty());

@@ -137,7 +137,7 @@ impl fmt::Display for Notice {
             ),
             Self::NoManifest { fleet, image } => write!(
                 f,
-                "the catalogue of fleet {fleet} is left as it is: image {image} is not recorded here"
+                "image {image} is not recorded here: the names of fleet {fleet} stay as they are, and before this run has published any, those of all fleets; add it with calvin image add"
             ),
             Self::NotPublished(why) => write!(
                 f,

@@ -16,16 +16,25 @@ pub struct Caller {
     pub role: OperatorRole,
 }
 
-impl Identity {
-    /// Says who calls, if they may do what needs the role `needed`. A refusal is audited here.
+/// One call, to be judged as often as it takes: what it opened may outlive the caller's certificate
+/// or good name.
+#[derive(Debug, Clone)]
+pub struct Call {
+    identity: Identity,
+    tls: Option<PeerInfo>,
+    socket: Option<UdsConnectInfo>,
+    needed: OperatorRole,
+}
+
+impl Call {
+    /// Says who calls, if they may do now what they asked for. A refusal is audited here.
     ///
     /// # Errors
     /// The status that the client is given, with the reason.
-    pub fn caller<T>(&self, request: &Request<T>, needed: OperatorRole) -> Result<Caller, Status> {
-        let extensions = request.extensions();
-        let tls = extensions.get::<PeerInfo>();
-        let caller = match (tls, extensions.get::<UdsConnectInfo>()) {
-            (Some(peer), _) => self.remote_caller(peer),
+    pub fn judge(&self) -> Result<Caller, Status> {
+        let (identity, needed) = (&self.identity, self.needed);
+        let caller = match (&self.tls, &self.socket) {
+            (Some(peer), _) => identity.remote_caller(peer),
             (None, Some(socket)) => local_caller(socket),
             (None, None) => Err(Refusal::PeerUnknown),
         };
@@ -39,13 +48,28 @@ impl Identity {
                 has: caller.role,
             })
         });
-        caller.map_err(|refusal| match tls {
-            Some(peer) => self.refuse(peer, &refusal),
+        caller.map_err(|refusal| match &self.tls {
+            Some(peer) => identity.refuse(peer, &refusal),
             None => {
-                self.audit().refused(self.now(), "local", "", &refusal);
+                let audit = identity.audit();
+                audit.refused(identity.now(), "local", "", &refusal);
                 refusal.status()
             }
         })
+    }
+}
+
+impl Identity {
+    /// A call that needs the role `needed`, not judged yet.
+    #[must_use]
+    pub fn call<T>(&self, request: &Request<T>, needed: OperatorRole) -> Call {
+        let extensions = request.extensions();
+        Call {
+            identity: self.clone(),
+            tls: extensions.get::<PeerInfo>().cloned(),
+            socket: extensions.get::<UdsConnectInfo>().cloned(),
+            needed,
+        }
     }
 
     /// Records that a peer was turned away, and gives what it is told.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -13,6 +14,7 @@ use super::{
     Identity, IdentityError, Refusal, State,
     certificate::{self, Issued, Request},
     judge::Expired,
+    known::Instances,
     records::InstanceRecord,
     token, wall_ms,
 };
@@ -109,7 +111,7 @@ impl Identity {
         let mut record = match state.instances.get(instance) {
             // Spent or revoked: the token opens nothing new, and nothing changes.
             Some(record) if record.revoked || record.enrolled.is_some() => return Ok(token),
-            Some(record) => record.clone(),
+            Some(record) => InstanceRecord::clone(record),
             None => InstanceRecord {
                 fleet: fleet.clone(),
                 token_hash: String::new(),
@@ -147,7 +149,8 @@ impl Identity {
         let request = Request::parse(claim.csr_der)?;
         let at = self.now();
         let mut state = self.state();
-        let record = state.instances.get(&instance).ok_or_else(unknown)?.clone();
+        let record = state.instances.get(&instance).ok_or_else(unknown)?;
+        let record = InstanceRecord::clone(record);
         if record.revoked {
             return Err(EnrolError::Refused(Refusal::InstanceRetired { instance }));
         }
@@ -225,11 +228,16 @@ impl Identity {
         let request = Request::parse(csr_der)?;
         let at = self.now();
         let mut state = self.state();
-        let Some(record) = state.instances.get(&instance).cloned() else {
+        let Some(record) = state.instances.get(&instance) else {
             return Err(EnrolError::Refused(Refusal::InstanceUnknown {
                 instance: instance.to_string(),
             }));
         };
+        let record = InstanceRecord::clone(record);
+        // It may have been retired while this waited for its turn.
+        if record.revoked {
+            return Err(EnrolError::Refused(Refusal::InstanceRetired { instance }));
+        }
         // One answer may get lost, so the key before the newest may come again. An older one is
         // in two hands.
         if !record.knows_key(&certificate.key) {
@@ -259,7 +267,7 @@ impl Identity {
         if record.revoked {
             return Ok(());
         }
-        let mut record = record.clone();
+        let mut record = InstanceRecord::clone(record);
         record.revoked = true;
         self.keep(&mut state, instance, record)?;
         self.settle(&mut state, at)?;
@@ -273,8 +281,8 @@ impl Identity {
     /// Every alarm.
     #[must_use]
     pub fn alarms(&self) -> BTreeMap<InstanceId, String> {
-        let state = self.state();
-        let alarms = state.instances.iter().filter_map(|(instance, record)| {
+        let known = self.known();
+        let alarms = known.instances.iter().filter_map(|(instance, record)| {
             let alarm = record.alarm.clone()?;
             Some((instance.clone(), alarm))
         });
@@ -287,20 +295,25 @@ impl Identity {
     /// Where that cannot be recorded; the next call tries again.
     pub fn forget(&self, keeps: impl Fn(&InstanceId) -> bool) -> Result<(), IdentityError> {
         let now = wall_ms(self.now());
-        let mut state = self.state();
-        let gone: Vec<InstanceId> = state
-            .instances
-            .iter()
-            .filter(|(instance, record)| record.is_over(now) && !keeps(instance))
-            .map(|(instance, _)| instance.clone())
-            .collect();
-        if gone.is_empty() {
+        let gone = |instances: &Instances| -> Vec<InstanceId> {
+            instances
+                .iter()
+                .filter(|(instance, record)| record.is_over(now) && !keeps(instance))
+                .map(|(instance, _)| instance.clone())
+                .collect()
+        };
+        // Most times there is nothing, and who asks is the engine.
+        if gone(&self.known().instances).is_empty() {
             return Ok(());
         }
+        let mut state = self.state();
+        let gone = gone(&state.instances);
         self.inner.records.remove_instances(&gone)?;
+        let instances = Arc::make_mut(&mut state.instances);
         for instance in &gone {
-            state.instances.remove(instance);
+            instances.remove(instance);
         }
+        self.publish(&state);
         Ok(())
     }
 
@@ -380,7 +393,8 @@ impl Identity {
         record: InstanceRecord,
     ) -> Result<(), IdentityError> {
         self.inner.records.put_instance(instance, &record)?;
-        state.instances.insert(instance.clone(), record);
+        Arc::make_mut(&mut state.instances).insert(instance.clone(), Arc::new(record));
+        self.publish(state);
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ impl Identity {
             });
         };
         let instance = instance.clone();
-        match self.state().instances.get(&instance) {
+        match self.known().instances.get(&instance) {
             None => Err(Refusal::InstanceUnknown {
                 instance: instance.to_string(),
             }),

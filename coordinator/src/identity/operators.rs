@@ -1,7 +1,7 @@
 //! Operators: people and tools with a certificate of their own and a role. One certificate of a
 //! name counts at a time; making a new one ends the one before.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use calvin_model::{OperatorName, OperatorRole};
 use calvin_proto::transport::{PeerCertificate, PeerIdentity};
@@ -85,7 +85,8 @@ impl Identity {
             revoked: false,
         };
         self.inner.records.put_operator(name, &record)?;
-        state.operators.insert(name.clone(), record);
+        Arc::make_mut(&mut state.operators).insert(name.clone(), Arc::new(record));
+        self.publish(&state);
         self.settle(&mut state, at)?;
         drop(state);
         let text = format!("added operator {name} with the role {role}");
@@ -99,8 +100,8 @@ impl Identity {
     /// Every operator, in the order of their names.
     #[must_use]
     pub fn operators(&self) -> Vec<OperatorView> {
-        let state = self.state();
-        let operators = state.operators.iter().map(|(name, record)| OperatorView {
+        let known = self.known();
+        let operators = known.operators.iter().map(|(name, record)| OperatorView {
             name: name.clone(),
             role: record.role,
             added_wall_ms: record.added_wall_ms,
@@ -122,10 +123,11 @@ impl Identity {
                 name: name.clone(),
             }));
         };
-        let mut record = record.clone();
+        let mut record = OperatorRecord::clone(record);
         record.revoked = true;
         self.inner.records.put_operator(name, &record)?;
-        state.operators.insert(name.clone(), record);
+        Arc::make_mut(&mut state.operators).insert(name.clone(), Arc::new(record));
+        self.publish(&state);
         self.settle(&mut state, at)?;
         drop(state);
         let text = format!("revoked operator {name}");
@@ -143,8 +145,7 @@ impl Identity {
                 who: certificate.identity.to_string(),
             });
         };
-        let state = self.state();
-        match state.operators.get(name) {
+        match self.known().operators.get(name) {
             None => Err(Refusal::OperatorUnknown { name: name.clone() }),
             Some(record) if record.revoked || record.issued.serial != certificate.serial => {
                 Err(Refusal::OperatorRevoked { name: name.clone() })

@@ -67,17 +67,19 @@ impl Records {
         Ok(())
     }
 
-    pub(super) fn instances(&self) -> Result<BTreeMap<InstanceId, InstanceRecord>, IdentityError> {
+    pub(super) fn instances(
+        &self,
+    ) -> Result<BTreeMap<InstanceId, Arc<InstanceRecord>>, IdentityError> {
         Ok(self.load(INSTANCES, "the identity of instance")?)
     }
 
     pub(super) fn operators(
         &self,
-    ) -> Result<BTreeMap<OperatorName, OperatorRecord>, IdentityError> {
+    ) -> Result<BTreeMap<OperatorName, Arc<OperatorRecord>>, IdentityError> {
         Ok(self.load(OPERATORS, "operator")?)
     }
 
-    fn load<K, T>(&self, table: Definition, what: &str) -> Result<BTreeMap<K, T>, StoreFailure>
+    fn load<K, T>(&self, table: Definition, what: &str) -> Result<BTreeMap<K, Arc<T>>, StoreFailure>
     where
         K: FromStr<Err = calvin_model::NameError> + Ord,
         T: Serialize + DeserializeOwned,
@@ -92,7 +94,8 @@ impl Records {
                 name: name.to_owned(),
                 source,
             })?;
-            records.insert(key, decode(&format!("{what} {name}"), value.value())?);
+            let record = decode(&format!("{what} {name}"), value.value())?;
+            records.insert(key, Arc::new(record));
         }
         Ok(records)
     }

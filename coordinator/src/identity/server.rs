@@ -15,12 +15,13 @@ use rcgen::KeyPair;
 use rustls::ServerConfig;
 
 use super::{
-    Identity, IdentityError, Issued, State, TrustedCa,
+    BACKDATED, Identity, IdentityError, Issued, State, TrustedCa,
     authority::{Authority, past_half},
     certificate, wall_ms,
 };
 
-/// Life of the coordinator's certificate. It is made anew at each start and at half its life.
+/// Life of the coordinator's certificate. It is made anew at each start, at half its life, and when
+/// the clock went back to before its beginning.
 const SERVER_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) struct ServerCertificate {
@@ -55,7 +56,11 @@ impl ServerCertificate {
     }
 
     fn is_due(&self, authority: &Authority, at: SystemTime) -> bool {
-        self.issued.authority != authority.oldest().key_id || past_half(self.from, SERVER_LIFE, at)
+        // The clock was ahead when it was made, and was set back: to everybody else it is not good
+        // yet, and would not be for as long as the clock was ahead.
+        let not_good_yet = at < self.from - BACKDATED;
+        let of_another = self.issued.authority != authority.oldest().key_id;
+        of_another || not_good_yet || past_half(self.from, SERVER_LIFE, at)
     }
 }
 
@@ -81,8 +86,8 @@ impl Identity {
         let mut state = self.state();
         state.authority.add(self.environment(), at)?;
         self.settle(&mut state, at)?;
-        let rotated = self.rotation(&state, at);
         drop(state);
+        let rotated = self.ca();
         if let Some(newest) = rotated.trusted.first() {
             let text = format!("made CA {} and signs with it", newest.fingerprint);
             self.audit().done(at, by, "ca_rotated", &text);
@@ -93,20 +98,17 @@ impl Identity {
     /// The CAs that are trusted now, and who keeps the older ones.
     #[must_use]
     pub fn ca(&self) -> Rotated {
-        self.rotation(&self.state(), self.now())
-    }
-
-    fn rotation(&self, state: &State, at: SystemTime) -> Rotated {
-        let newest = &state.authority.newest().key_id;
-        let now = wall_ms(at);
-        let older = state
+        let known = self.known();
+        let newest = &known.signs;
+        let now = wall_ms(self.now());
+        let older = known
             .instances
             .values()
             .filter(|record| record.rests_on(now).is_some_and(|id| id != newest));
         Rotated {
-            trusted: state.authority.trusted(),
+            trusted: known.trusted.clone(),
             not_renewed: u32::try_from(older.count()).unwrap_or(u32::MAX),
-            operators: state
+            operators: known
                 .operators
                 .iter()
                 .filter(|(_, record)| record.rests_on(now).is_some_and(|id| id != newest))
@@ -116,7 +118,7 @@ impl Identity {
     }
 
     /// Renews the coordinator's own certificate when it is time, and forgets CAs that nothing
-    /// rests on. To be called now and then; once an hour is often enough.
+    /// rests on. To be called every minute: a clock that is set back makes it time at once.
     ///
     /// # Errors
     /// Where files cannot be written; the next call tries again.
@@ -162,6 +164,7 @@ impl Identity {
         }
         if changed {
             self.inner.trust.send_replace(Arc::new(trust));
+            self.publish(state);
         }
         Ok(())
     }
@@ -172,5 +175,10 @@ impl State {
     /// Who signed the coordinator's certificate.
     pub(super) fn server_authority(&self) -> String {
         self.server.issued.authority.clone()
+    }
+
+    /// The coordinator's certificate, PEM.
+    pub(super) fn server_certificate(&self) -> String {
+        self.server.issued.certificate_pem.clone()
     }
 }

@@ -1,6 +1,7 @@
 //! Identities without a network: what is durable, what time does to it, and who is turned away.
 
 mod asked_again;
+mod clock;
 
 use std::{
     fs,
@@ -10,7 +11,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use calvin_model::OperatorRole;
+use calvin_model::{InstanceId, OperatorRole};
 use calvin_proto::transport::{PeerCertificate, PeerInfo, Shown, new_key, signing_request};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
@@ -111,7 +112,7 @@ impl Bench {
         let before = self.audit().len();
         let mut request = tonic::Request::new(());
         request.extensions_mut().insert(peer.clone());
-        let called = self.identity.caller(&request, needed);
+        let called = self.identity.call(&request, needed).judge();
         let words = self.audit().split_off(before);
         (
             called.map_err(|status| status.message().to_owned()),
@@ -450,7 +451,8 @@ fn a_request_that_carries_nothing_of_its_connection_is_refused() {
     let bench = Bench::new();
     let status = bench
         .identity
-        .caller(&tonic::Request::new(()), OperatorRole::Viewer)
+        .call(&tonic::Request::new(()), OperatorRole::Viewer)
+        .judge()
         .unwrap_err();
     assert_eq!(
         status.metadata().get(REASON_HEADER).unwrap(),

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use calvin_engine::ports::Images;
@@ -171,6 +171,10 @@ fn store_failed<E: Into<redb::Error>>(doing: &'static str) -> impl FnOnce(E) -> 
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     database: Arc<Database>,
+    /// For who adds an image. Held over the commit, so that two that add the same one do so one
+    /// after the other.
+    adding: Arc<Mutex<()>>,
+    /// Never held while anybody waits for the disk: agents are judged by these.
     records: Arc<RwLock<BTreeMap<ImageTag, Arc<ImageRecord>>>>,
 }
 
@@ -186,7 +190,11 @@ impl ImageStore {
             .map_err(store_failed("write"))?;
         transaction.commit().map_err(store_failed("write"))?;
         let records = Arc::new(RwLock::new(load(&database)?));
-        Ok(Self { database, records })
+        Ok(Self {
+            database,
+            adding: Arc::default(),
+            records,
+        })
     }
 
     /// Adds the image in `directory` for `provider`: reads its `image.toml`, computes its digest
@@ -205,10 +213,9 @@ impl ImageStore {
     ) -> Result<Added, ImageError> {
         let record = read_image(directory, provider, added_by, added_ms)?;
         let tag = record.image.tag.clone();
-        // Held over the commit, so that two that add the same image do so one after the other.
-        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
-        let known = records.get(&tag);
-        if let Some(known) = known {
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.get(&tag);
+        if let Some(known) = &known {
             refuse_other(known, &record)?;
             if known.directory == record.directory {
                 return Ok(Added::Known(Arc::clone(known)));
@@ -217,7 +224,9 @@ impl ImageStore {
         let is_new = known.is_none();
         let record = Arc::new(record);
         self.write(&record)?;
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         records.insert(tag, Arc::clone(&record));
+        drop(records);
         Ok(if is_new {
             Added::New(record)
         } else {

@@ -1,6 +1,12 @@
 //! Tests of images on real directories and a real store.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::store::Database;
 use calvin_engine::ports::Images;
@@ -162,4 +168,31 @@ fn a_record_of_a_newer_format_is_refused_with_its_number() {
     transaction.commit().unwrap();
     let error = ImageStore::open(database).unwrap_err();
     assert!(matches!(error, ImageError::Format { found: 9, .. }));
+}
+
+#[test]
+fn a_disk_that_hangs_while_one_image_is_added_hides_no_other() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, two) = (root.path().join("one"), root.path().join("two"));
+    for directory in [&one, &two] {
+        write_image(directory);
+    }
+    fs::write(two.join("image.toml"), IMAGE.replace("1.0", "2.0")).unwrap();
+    let database = Arc::new(Database::open(&root.path().join("store.redb")).unwrap());
+    let store = ImageStore::open(Arc::clone(&database)).unwrap();
+    store.add(&one, "process", "ann", 0).unwrap();
+    let hung = database.fault().hang_now();
+    std::thread::scope(|scope| {
+        let adding = scope.spawn(|| store.add(&two, "process", "ann", 0).unwrap());
+        while !hung.holds_somebody() {
+            std::thread::yield_now();
+        }
+        let began = Instant::now();
+        assert!(store.get(&"web@1.0".parse().unwrap()).is_some());
+        assert_eq!(store.list().len(), 1);
+        assert!(began.elapsed() < Duration::from_secs(1));
+        drop(hung);
+        adding.join().unwrap();
+    });
+    assert_eq!(store.list().len(), 2);
 }

@@ -14,6 +14,7 @@ use std::{
 use calvin_engine::ports::{Probe, ProbeTarget};
 use calvin_model::InstanceId;
 use calvin_planner::ProbeObserved;
+use futures_util::future::join_all;
 use tokio::{
     sync::{Notify, Semaphore},
     task::{AbortHandle, JoinSet},
@@ -21,15 +22,19 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::attempt::passes;
+use super::attempt::{Attempt, attempt};
 
 /// Time between two looks at one instance, plus up to as much again by chance, so that 10,000
 /// instances are not looked at in the same moment.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Looks at one time. Of 10,000 instances, one in 1.5 s each, 6,700 looks begin in a second; a
 /// healthy one takes about a millisecond, so below ten run at once. A whole network that went
-/// silent holds each for the timeout of 0.9 s: with 512 it takes 18 s to look at all of it.
-const ATTEMPTS: usize = 512;
+/// silent holds each for the check's timeout, 2 s as a rule and 3 s at most: with 2,048 it takes
+/// 10 s to look at all of it, at most 15. Each takes a descriptor; the agents take 10,000.
+const ATTEMPTS: usize = 2048;
+/// Looks that must fail in a row before an instance that passed fails: one may meet a pause of the
+/// workload or a lost packet, and the image's own checks are as patient.
+const FALL: u32 = 2;
 
 /// Called when a result changed.
 pub type OnChange = Arc<dyn Fn() + Send + Sync>;
@@ -44,6 +49,8 @@ struct Table {
 struct Probed {
     targets: Arc<[ProbeTarget]>,
     seen: Option<Seen>,
+    /// Looks that failed since the last that passed.
+    misses: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +114,7 @@ impl Probe for ProbePort {
                     let probed = Probed {
                         targets: targets.as_slice().into(),
                         seen: None,
+                        misses: 0,
                     };
                     table.instances.insert(id.clone(), probed);
                 }
@@ -176,27 +184,40 @@ impl Prober {
 
 async fn probe(shared: Arc<Shared>, id: InstanceId, targets: Arc<[ProbeTarget]>) {
     loop {
-        let mut passing = true;
-        for target in &*targets {
+        let looks = targets.iter().map(async |target| {
             // The semaphore is never closed: an error cannot come, and would only lift the bound.
             let _permit = shared.attempts.acquire().await;
-            passing &= passes(target).await;
-        }
-        if record(&shared, &id, &targets, passing) {
+            attempt(target).await
+        });
+        // Side by side: an instance with many ports is looked at as often as others.
+        let looks = join_all(looks).await;
+        let all = looks.into_iter().fold(Attempt::Passing, Attempt::and);
+        if record(&shared, &id, &targets, all) {
             (shared.changed)();
         }
         sleep(INTERVAL + INTERVAL.mul_f64(fastrand::f64())).await;
     }
 }
 
-/// Keeps a result; says whether it differs from the one before.
-fn record(shared: &Shared, id: &InstanceId, targets: &Arc<[ProbeTarget]>, passing: bool) -> bool {
+/// Keeps a result; says whether it differs from the one before. What says nothing, or not enough
+/// yet, is not kept: the result before it grows old, and in the end counts no more.
+fn record(shared: &Shared, id: &InstanceId, targets: &Arc<[ProbeTarget]>, look: Attempt) -> bool {
     let now = Instant::now();
     let mut table = shared.table();
     let Some(probed) = table.instances.get_mut(id) else {
         return false;
     };
     if !Arc::ptr_eq(&probed.targets, targets) {
+        return false;
+    }
+    let passing = match look {
+        Attempt::Passing => true,
+        Attempt::Failing => false,
+        Attempt::Unknown => return false,
+    };
+    probed.misses = if passing { 0 } else { probed.misses + 1 };
+    let passed = probed.seen.is_some_and(|seen| seen.passing);
+    if passed && !passing && probed.misses < FALL {
         return false;
     }
     let same_since = match probed.seen {

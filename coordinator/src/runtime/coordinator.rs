@@ -37,7 +37,8 @@ pub(super) struct Coordinator {
     engine: Running,
     tasks: JoinSet<Result<(), ServeError>>,
     stopping: CancellationToken,
-    /// Dropped last: then another coordinator may take the directory.
+    /// Dropped last. Another coordinator may take the directory when nobody has the store open any
+    /// more.
     directory: DataDirectory,
 }
 
@@ -141,7 +142,9 @@ impl Coordinator {
             }
         };
         if timeout(END_TIMEOUT, ended).await.is_err() {
-            tracing::warn!("not every part ended in time; what was committed is safe");
+            tracing::warn!(
+                "not every part ended in time: a disk may hang; what was committed is safe, and the data directory stays taken until this process is gone"
+            );
         }
         drop(self.tasks);
         match at_end {

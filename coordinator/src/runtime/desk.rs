@@ -55,8 +55,11 @@ impl Poke {
     /// Says that there is something to look at.
     pub fn poke(&self) {
         if !self.waiting.swap(true, Ordering::AcqRel) {
-            // A full queue wakes the engine as well, and one that ended needs no waking.
-            let _ = self.messages.try_send(Message::Poke);
+            // A full queue wakes the engine as well, and one that ended needs no waking. But no poke
+            // waits then, and the engine would never say that it saw one.
+            if self.messages.try_send(Message::Poke).is_err() {
+                self.waiting.store(false, Ordering::Release);
+            }
         }
     }
 }
@@ -71,10 +74,10 @@ pub enum OrderError {
     #[error("{MESSAGES} orders wait already: try again in a moment")]
     Busy,
     /// No answer came in time.
-    #[error("the order was not answered within {} s; whether it was taken is not known", ORDER_TIMEOUT.as_secs())]
+    #[error("the order was not answered within {} s, so whether it was taken is not known: look with calvin status before it is given again", ORDER_TIMEOUT.as_secs())]
     NoAnswer,
     /// The engine has ended.
-    #[error("the coordinator is stopping")]
+    #[error("the coordinator is stopping: give the order again once it runs")]
     Ended,
 }
 
@@ -123,5 +126,25 @@ impl Desk {
             Ok(Err(_)) => Err(OrderError::Ended),
             Err(_) => Err(OrderError::NoAnswer),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn a_poke_that_meets_a_full_queue_does_not_silence_those_after_it() {
+        let (sender, messages) = sync_channel(1);
+        sender.send(Message::Stop).unwrap();
+        let poke = Poke::new(sender, Arc::default());
+        poke.poke();
+        assert!(matches!(messages.try_recv(), Ok(Message::Stop)));
+        poke.poke();
+        poke.poke();
+        assert!(matches!(messages.try_recv(), Ok(Message::Poke)));
+        assert!(messages.try_recv().is_err(), "pokes count as one");
     }
 }

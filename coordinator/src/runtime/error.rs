@@ -95,7 +95,9 @@ pub enum ServeError {
     #[error("could not serve health")]
     Health(#[source] io::Error),
     /// The engine can never decide again.
-    #[error("the engine has stopped for good: {reason}")]
+    #[error(
+        "the engine has stopped for good: {reason}; look which of the two should run (ps, systemctl status), stop the other, and only then start this one again"
+    )]
     EngineStopped {
         /// Why.
         reason: String,

@@ -11,7 +11,8 @@
 //!
 //! `redb`'s own file lock would stand in the way of that (the failed instance holds it while a
 //! transaction of it lives), so the file is opened through a backend without one. The lock on the
-//! data directory, held for the life of the process, keeps other processes away.
+//! data directory keeps other processes away. The database holds a share of it: whoever may still
+//! write, perhaps only waits for a disk that hangs, has the database, and so the directory.
 
 use std::{
     fs::{File, OpenOptions},
@@ -30,7 +31,7 @@ use redb::{
 };
 
 #[cfg(test)]
-use super::tests::StoreFault;
+use super::fault::StoreFault;
 
 /// Memory for pages. A record of an instance is about 1 KiB, so this holds the whole state of the
 /// 10,000 instances that the planner is measured with, and the newest of the history.
@@ -41,6 +42,8 @@ const CACHE_BYTES: usize = 32 * 1024 * 1024;
 pub struct Database {
     path: PathBuf,
     open: Mutex<Instance>,
+    /// The lock on the data directory, given up by the last who could write.
+    _lock: Option<Arc<File>>,
     #[cfg(test)]
     fault: Arc<StoreFault>,
 }
@@ -58,6 +61,15 @@ impl Database {
     /// # Errors
     /// It cannot be read or written, or is no database.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Self::open_with(path, None)
+    }
+
+    /// As `open`, in a data directory that stays locked for as long as the database is open.
+    pub(super) fn open_locked(path: &Path, lock: Arc<File>) -> Result<Self, DatabaseError> {
+        Self::open_with(path, Some(lock))
+    }
+
+    fn open_with(path: &Path, lock: Option<Arc<File>>) -> Result<Self, DatabaseError> {
         #[cfg(test)]
         let fault = Arc::<StoreFault>::default();
         let open = Instance::open(
@@ -68,6 +80,7 @@ impl Database {
         Ok(Self {
             path: path.to_owned(),
             open: Mutex::new(open),
+            _lock: lock,
             #[cfg(test)]
             fault,
         })
@@ -89,9 +102,9 @@ impl Database {
         self.working()?.begin_write()
     }
 
-    /// What makes this database's writes fail in tests.
+    /// What makes this database's writes fail or hang in tests.
     #[cfg(test)]
-    pub(super) fn fault(&self) -> &StoreFault {
+    pub(crate) fn fault(&self) -> &Arc<StoreFault> {
         &self.fault
     }
 
@@ -191,6 +204,8 @@ impl StorageBackend for FileBackend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        #[cfg(test)]
+        self.fault.wait();
         self.change(File::sync_data)
     }
 

@@ -31,12 +31,13 @@ const PLACE: &str = "place";
 /// Where a Linux machine keeps its id, the usual place first.
 const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
-/// A data directory that this process has taken. Dropped, another may take it.
+/// A data directory that this process has taken. When it and its database are dropped, another
+/// may take it.
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
-    /// Holds the lock.
-    pub(super) lock: File,
+    /// Holds the lock, together with the database.
+    pub(super) lock: Arc<File>,
 }
 
 /// Why a data directory could not be taken.
@@ -181,7 +182,7 @@ impl DataDirectory {
         }
         let taken = Self {
             path: path.to_owned(),
-            lock,
+            lock: Arc::new(lock),
         };
         make_directory(&taken.run())?;
         Ok(taken)
@@ -207,7 +208,8 @@ pub fn open(path: &Path) -> Result<(DataDirectory, Arc<Database>), OpenError> {
     if let Some(version) = look(&file) {
         refuse_newer(&file, version)?;
     }
-    let database = Database::open(&file).map_err(|error| OpenError::Database {
+    let lock = Arc::clone(&directory.lock);
+    let database = Database::open_locked(&file, lock).map_err(|error| OpenError::Database {
         path: file.clone(),
         source: Box::new(error),
     })?;

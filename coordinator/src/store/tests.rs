@@ -2,14 +2,7 @@
 
 mod crash;
 
-use std::{
-    fs, io,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fs, path::Path, sync::Arc};
 
 use calvin_engine::ports::{Batch, HistoryLine, Revision, Store, StoreError};
 use calvin_model::{FleetName, FleetSpec};
@@ -17,25 +10,6 @@ use calvin_planner::{Event, EventKind, FleetState, Moment};
 use redb::{ReadableTable, TableDefinition};
 
 use super::*;
-
-/// Makes every write of one database fail, as a full disk does.
-#[derive(Debug, Default)]
-pub(super) struct StoreFault {
-    full: AtomicBool,
-}
-
-impl StoreFault {
-    pub(super) fn check(&self) -> io::Result<()> {
-        if self.full.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-
-    fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::SeqCst);
-    }
-}
 
 fn fleet(name: &str, count: u32) -> (FleetName, FleetState) {
     let text = format!("name = \"{name}\"\nimage = \"web@1.0\"\ncount = {count}\n");

@@ -1,7 +1,8 @@
 //! What one agent is told: a stream that is asked for its next message only when there is room
-//! for it, and then gives the newest of what the agent has not been told.
+//! for it, and then gives the newest of what the agent has not been told. So nothing may rest on its
+//! being asked: when the session ends is seen by who reads.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use calvin_model::{Epoch, InstanceId, Wanted};
 use calvin_proto::{
@@ -9,11 +10,7 @@ use calvin_proto::{
     wire,
 };
 use futures_util::{Stream, stream};
-use tokio::{
-    sync::watch,
-    task::AbortHandle,
-    time::{Sleep, sleep},
-};
+use tokio::{sync::watch, task::AbortHandle};
 use tonic::Status;
 
 use super::{Agents, registry::Opened};
@@ -42,7 +39,6 @@ pub(super) struct Outbound {
     trust: watch::Receiver<Arc<Trust>>,
     names: NamesFeed,
     end: watch::Receiver<Option<Status>>,
-    certificate_end: Pin<Box<Sleep>>,
     over: bool,
     reading: AbortHandle,
     _guard: Guard,
@@ -58,7 +54,6 @@ impl Outbound {
     pub(super) fn new(
         welcome: Welcome,
         opened: Opened,
-        certificate_left: Duration,
         guard: Guard,
         reading: AbortHandle,
     ) -> Self {
@@ -69,8 +64,7 @@ impl Outbound {
             wanted: opened.wanted,
             trust: options.identity.trust(),
             names: options.names.clone(),
-            end: opened.end.subscribe(),
-            certificate_end: Box::pin(sleep(certificate_left)),
+            end: opened.end,
             over: false,
             reading,
             _guard: guard,
@@ -118,10 +112,6 @@ impl Outbound {
                 end = self.end.wait_for(Option::is_some) => {
                     let status = end.ok().and_then(|end| end.clone());
                     return Err(status.unwrap_or_else(going_down));
-                }
-                () = &mut self.certificate_end => {
-                    let text = "the certificate has ended: renew, and come again";
-                    return Err(Status::unauthenticated(text));
                 }
                 changed = self.wanted.changed() => {
                     changed.map_err(|_| Status::aborted("this session was replaced"))?;

@@ -69,8 +69,8 @@ pub(super) struct Live {
 pub(super) struct Opened {
     pub(super) number: u64,
     pub(super) wanted: watch::Receiver<Wanted>,
-    /// Ends the session with this status; the session itself ends it this way, too.
-    pub(super) end: watch::Sender<Option<Status>>,
+    /// The status that the session is to end with.
+    pub(super) end: watch::Receiver<Option<Status>>,
 }
 
 /// What became of a report.
@@ -117,12 +117,12 @@ impl Registry {
         self.sessions += 1;
         let number = self.sessions;
         let (wanted, receiver) = watch::channel(wanted);
-        let end = watch::Sender::new(None);
+        let (end, ending) = watch::channel(None);
         let live = Live {
             number,
             since: Instant::now(),
             wanted,
-            end: end.clone(),
+            end,
             ending: None,
             names: None,
         };
@@ -134,7 +134,7 @@ impl Registry {
         Some(Opened {
             number,
             wanted: receiver,
-            end,
+            end: ending,
         })
     }
 
@@ -195,6 +195,15 @@ impl Registry {
     pub(super) fn end(&mut self, instance: &InstanceId, status: Status) {
         let entry = self.entries.get_mut(instance);
         if let Some(live) = entry.and_then(|entry| entry.live.as_mut()) {
+            live.end(status);
+        }
+    }
+
+    /// Ends this session of an instance, if it is still the live one.
+    pub(super) fn end_session(&mut self, instance: &InstanceId, number: u64, status: Status) {
+        let entry = self.entries.get_mut(instance);
+        let live = entry.and_then(|entry| entry.live.as_mut());
+        if let Some(live) = live.filter(|live| live.number == number) {
             live.end(status);
         }
     }

@@ -1,6 +1,9 @@
 //! The session service: lets an agent in, reads its reports, and ends it when its time is up.
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use calvin_model::{BootId, InstanceId, Report};
 use calvin_proto::{
@@ -9,7 +12,10 @@ use calvin_proto::{
     wire::{self, agent_session_server::AgentSession},
 };
 use futures_util::Stream;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
@@ -91,6 +97,10 @@ impl Agents {
             number: opened.number,
             boot: hello.boot.clone(),
             end: opened.end.clone(),
+            certificate_left: certificate
+                .not_after
+                .duration_since(now)
+                .unwrap_or_default(),
         };
         let span = tracing::info_span!("session", %instance);
         let reading = tokio::spawn(reader.run(inbound).instrument(span));
@@ -103,10 +113,6 @@ impl Agents {
                 wall_ms: wall_ms(now),
             },
             opened,
-            certificate
-                .not_after
-                .duration_since(now)
-                .unwrap_or_default(),
             guard,
             reading.abort_handle(),
         ))
@@ -131,24 +137,31 @@ async fn first(inbound: &mut Streaming<wire::FromAgent>) -> Result<Hello, Denied
     }
 }
 
-/// Reads what an agent says, beside what it is told: an agent that does not listen is heard.
+/// Reads what an agent says, beside what it is told: an agent that does not listen is heard. And it
+/// sees the end: of what the agent says, and of its certificate. An agent that takes no data is
+/// never told of it, and must not count as being there for that.
 struct Reader {
     agents: Agents,
     peer: PeerInfo,
     instance: InstanceId,
     number: u64,
     boot: BootId,
-    end: watch::Sender<Option<Status>>,
+    end: watch::Receiver<Option<Status>>,
+    certificate_left: Duration,
 }
 
 impl Reader {
-    async fn run(self, mut inbound: Streaming<wire::FromAgent>) {
-        let mut ended = self.end.subscribe();
+    async fn run(mut self, mut inbound: Streaming<wire::FromAgent>) {
+        let mut certificate_end = pin!(sleep(self.certificate_left));
         let status = loop {
             let message = tokio::select! {
                 message = inbound.message() => message,
                 // Told to end: nothing that it says counts any more.
-                _ = ended.wait_for(Option::is_some) => return,
+                _ = self.end.wait_for(Option::is_some) => return,
+                () = &mut certificate_end => {
+                    let text = "the certificate has ended: renew, and come again";
+                    break Status::unauthenticated(text);
+                }
             };
             match message {
                 Ok(Some(message)) => {
@@ -161,9 +174,8 @@ impl Reader {
                 Err(status) => break status,
             }
         };
-        self.end.send_modify(|end| {
-            end.get_or_insert(status);
-        });
+        let mut registry = self.agents.registry();
+        registry.end_session(&self.instance, self.number, status);
     }
 
     fn take(&self, message: wire::FromAgent) -> Result<(), Refusal> {

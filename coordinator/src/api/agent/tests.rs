@@ -3,18 +3,18 @@
 
 mod bench;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use calvin_engine::ports::AgentLink as _;
+use calvin_engine::ports::{AgentLink as _, AgentSeen};
 use calvin_model::{CatalogueRole, Generation, Role};
 use calvin_planner::SessionObserved;
 use calvin_proto::{
     convert::{FromAgent, ToAgent},
     wire,
 };
-use tonic::Code;
+use tonic::{Code, Status};
 
-use self::bench::{Bench, DEADLINE, Key, id, reason};
+use self::bench::{Bench, DEADLINE, Key, id, reason, until};
 use crate::{catalogue::AgentNames as _, identity::IdentityOptions};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -413,4 +413,67 @@ async fn nobody_is_let_in_before_the_engine_has_spoken_and_all_are_told_when_it_
     bench.stop().await;
     assert_eq!(session.end().await.code(), Code::Unavailable);
     assert!(bench.audit().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_disk_that_hangs_holds_up_who_enrols_and_nobody_who_is_enrolled() {
+    let bench = Bench::start().await;
+    let agent = bench.enrolled("web-b").await;
+    let token = bench.token("web-a");
+    let key = Key::new();
+    let hung = bench.fault.hang_now();
+    let others = async {
+        until(|| hung.holds_somebody(), "an enrolment at the disk").await;
+        let began = Instant::now();
+        let mut session = bench.begun(&agent, "web-b").await;
+        assert!(bench.identity.alarms().is_empty());
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        bench.agents.registry().end_all(&Status::aborted("enough"));
+        assert_eq!(session.end().await.code(), Code::Aborted);
+        drop(hung);
+    };
+    let (enrolled, ()) = tokio::join!(bench.enrol("web-a", &token, &key), others);
+    enrolled.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_takes_no_data_is_gone_when_it_has_ended_or_its_certificate_has() {
+    // Far longer than the test takes until both are there.
+    let life = Duration::from_secs(5);
+    let bench = Bench::start_with(|options: &mut IdentityOptions| {
+        options.certificate_life = life;
+    })
+    .await;
+    let half = bench.enrolled("web-a").await;
+    let half = bench.deaf_session(&half, bench.hello("web-a")).await;
+    let quiet = bench.enrolled("web-b").await;
+    let quiet = bench.deaf_session(&quiet, bench.hello("web-b")).await;
+    quiet.report(1).await;
+    let alive = |seen: &AgentSeen| matches!(seen.session, SessionObserved::Alive(_));
+    bench
+        .until(
+            |seen| alive(&seen["web-a"]) && alive(&seen["web-b"]),
+            "both",
+        )
+        .await;
+
+    let _half = half.close_half();
+    let over = |seen: &AgentSeen| matches!(seen.session, SessionObserved::Ended(_));
+    bench
+        .until(
+            |seen| over(&seen["web-a"]) && alive(&seen["web-b"]),
+            "the end of who ended, before that of any certificate",
+        )
+        .await;
+    bench
+        .until(|seen| over(&seen["web-b"]), "the end of a certificate")
+        .await;
+    // What it says now counts no more.
+    quiet.report(2).await;
+    let seen = bench.agents.observe();
+    assert_eq!(
+        seen[&id("web-b")].agent.as_ref().unwrap().report.sequence,
+        1
+    );
 }

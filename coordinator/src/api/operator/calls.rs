@@ -7,7 +7,10 @@ use calvin_proto::wire::{self, operator_server::Operator};
 use tonic::{Request, Response, Status};
 
 use super::{OperatorParts, OperatorService, watch::Answers};
-use crate::{identity::Caller, runtime::wall_ms_now};
+use crate::{
+    identity::{Call, Caller},
+    runtime::wall_ms_now,
+};
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -18,8 +21,19 @@ impl OperatorService {
         request: Request<T>,
         role: OperatorRole,
     ) -> Result<(Caller, T, &Arc<OperatorParts>), Status> {
-        let caller = self.parts.identity.caller(&request, role)?;
+        let caller = self.parts.identity.call(&request, role).judge()?;
         Ok((caller, request.into_inner(), &self.parts))
+    }
+
+    /// As `admit`, for what goes on until the caller ends it: the call is judged again meanwhile.
+    fn admit_long<T>(
+        &self,
+        request: Request<T>,
+        role: OperatorRole,
+    ) -> Result<(Call, T, &Arc<OperatorParts>), Status> {
+        let call = self.parts.identity.call(&request, role);
+        call.judge()?;
+        Ok((call, request.into_inner(), &self.parts))
     }
 }
 
@@ -44,8 +58,8 @@ impl Operator for OperatorService {
         &self,
         request: Request<wire::StatusRequest>,
     ) -> Reply<Self::WatchStatusStream> {
-        let (_, asked, parts) = self.admit(request, OperatorRole::Viewer)?;
-        Ok(Response::new(parts.watch_status(asked)?))
+        let (call, asked, parts) = self.admit_long(request, OperatorRole::Viewer)?;
+        Ok(Response::new(parts.watch_status(asked, call)?))
     }
 
     async fn apply_fleet(
@@ -129,8 +143,8 @@ impl Operator for OperatorService {
         &self,
         request: Request<wire::FleetRequest>,
     ) -> Reply<Self::WatchRolloutStream> {
-        let (_, asked, parts) = self.admit(request, OperatorRole::Viewer)?;
-        Ok(Response::new(parts.watch_rollout(asked)?))
+        let (call, asked, parts) = self.admit_long(request, OperatorRole::Viewer)?;
+        Ok(Response::new(parts.watch_rollout(asked, call)?))
     }
 
     async fn history(&self, request: Request<wire::HistoryRequest>) -> Reply<Self::HistoryStream> {
@@ -157,8 +171,8 @@ impl Operator for OperatorService {
     }
 
     async fn console(&self, request: Request<wire::ConsoleRequest>) -> Reply<Self::ConsoleStream> {
-        let (_, asked, parts) = self.admit(request, OperatorRole::Viewer)?;
-        Ok(Response::new(parts.console(asked).await?))
+        let (call, asked, parts) = self.admit_long(request, OperatorRole::Viewer)?;
+        Ok(Response::new(parts.console(asked, call).await?))
     }
 
     async fn add_image(&self, request: Request<wire::AddImageRequest>) -> Reply<wire::Image> {
@@ -215,7 +229,7 @@ impl Operator for OperatorService {
 
     async fn doctor(&self, request: Request<wire::DoctorRequest>) -> Reply<wire::DoctorReply> {
         let (_, _, parts) = self.admit(request, OperatorRole::Viewer)?;
-        Ok(Response::new(parts.doctor().await?))
+        Ok(Response::new(parts.doctor().await))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The output of a machine, from where it was newest, and on as it grows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calvin_model::InstanceId;
 use calvin_proto::wire;
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{OperatorParts, answer::shown, error::OperatorError, watch::Answers};
-use crate::{provider::ConsoleFollower, runtime::Desk};
+use crate::{identity::Call, provider::ConsoleFollower, runtime::Desk};
 
 /// Bytes where the request names no number.
 const BYTES: u64 = 64 * 1024;
@@ -18,6 +18,8 @@ const BYTES_MAX: u64 = 16 * 1024 * 1024;
 const CHUNK: usize = 64 * 1024;
 /// Messages on their way to a slow client; the console is not read further while they wait.
 const CHUNKS: usize = 4;
+/// Time between two looks at whether the caller may still see it.
+const JUDGE_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two looks at a console that has not grown.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -25,6 +27,7 @@ impl OperatorParts {
     pub(super) async fn console(
         &self,
         request: wire::ConsoleRequest,
+        call: Call,
     ) -> Result<Answers<wire::ConsoleChunk>, OperatorError> {
         let id: InstanceId = request.instance.parse().map_err(|error| {
             OperatorError::invalid(format!("instance {:?}: {error}", shown(&request.instance)))
@@ -44,7 +47,7 @@ impl OperatorParts {
             End::WhatIsThere
         };
         let (sender, chunks) = mpsc::channel(CHUNKS);
-        tokio::spawn(send_all(follower, sender, end));
+        tokio::spawn(send_all(follower, sender, end, call));
         Ok(Box::pin(ReceiverStream::new(chunks)))
     }
 }
@@ -72,8 +75,17 @@ impl End {
 
 type Sender = mpsc::Sender<Result<wire::ConsoleChunk, tonic::Status>>;
 
-async fn send_all(mut follower: ConsoleFollower, sender: Sender, end: End) {
+async fn send_all(mut follower: ConsoleFollower, sender: Sender, end: End, call: Call) {
+    let mut judged = Instant::now();
     loop {
+        if judged.elapsed() >= JUDGE_INTERVAL {
+            judged = Instant::now();
+            if let Err(status) = call.judge() {
+                // Who asked may have gone away; this is the end in any case.
+                let _ = sender.send(Err(status)).await;
+                return;
+            }
+        }
         // Looked at before the read: what is written until the end is read too.
         let reached = end.reached();
         let read = tokio::task::spawn_blocking(move || {

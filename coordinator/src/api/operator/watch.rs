@@ -1,18 +1,23 @@
 //! Streams that follow the engine: status, and one rollout until it has ended.
 //!
-//! Something is sent when something other than a time changed, at most five times a second; and at
-//! least each two seconds, so that times stay true and a dead client is noticed.
+//! Something is sent when something other than a time changed, looked for at most five times a
+//! second; and at least each two seconds, so that times stay true and a dead client is noticed. Before each answer
+//! the caller is judged again: a stream ends with the certificate or the revocation of its operator.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use calvin_engine::View;
 use calvin_proto::wire;
 use futures_util::Stream;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{OperatorParts, answer::fleet, error::OperatorError, picture::rollout_status};
+use crate::identity::Call;
 
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -38,6 +43,7 @@ impl OperatorParts {
     pub(super) fn watch_status(
         self: &Arc<Self>,
         request: wire::StatusRequest,
+        call: Call,
     ) -> Result<Answers<wire::StatusReply>, OperatorError> {
         self.status(&request.fleet)?;
         let parts = Arc::clone(self);
@@ -46,12 +52,14 @@ impl OperatorParts {
             // The one fleet that was watched is gone.
             Err(_) => Look::Gone,
         };
-        Ok(self.follow(look, still_status))
+        let judge = move || call.judge().map(|_| ());
+        Ok(follow(self.desk.views(), judge, look, still_status))
     }
 
     pub(super) fn watch_rollout(
         &self,
         request: wire::FleetRequest,
+        call: Call,
     ) -> Result<Answers<wire::RolloutStatus>, OperatorError> {
         let view = self.desk.view();
         let (name, state) = fleet(&view, &request.fleet)?;
@@ -75,62 +83,79 @@ impl OperatorParts {
                 Look::More(status)
             }
         };
-        Ok(self.follow(look, still_rollout))
+        let judge = move || call.judge().map(|_| ());
+        Ok(follow(self.desk.views(), judge, look, still_rollout))
     }
+}
 
-    fn follow<T: Clone + PartialEq + Send + Sync + 'static>(
-        &self,
-        look: impl Fn(&View) -> Look<T> + Send + Sync + 'static,
-        still: fn(&T) -> T,
-    ) -> Answers<T> {
-        let (sender, answers) = mpsc::channel(ANSWERS);
-        let mut views = self.desk.views();
-        tokio::spawn(async move {
-            loop {
-                let view: Arc<View> = Arc::clone(&views.borrow_and_update());
-                let shown = match look(&view) {
-                    Look::More(answer) => {
-                        let shown = still(&answer);
-                        if sender.send(Ok(answer)).await.is_err() {
-                            return;
-                        }
-                        shown
-                    }
-                    Look::Last(answer) => {
-                        // Who watched may be gone; either way this is the end.
-                        let _ = sender.send(Ok(answer)).await;
+/// Answers with each picture of `views` that `look` finds something new in, besides what `still`
+/// takes away, for as long as `judge` lets the caller. A picture is shared before it is looked at:
+/// whoever makes the next one must never wait for a watcher.
+fn follow<V, T>(
+    mut views: watch::Receiver<Arc<V>>,
+    judge: impl Fn() -> Result<(), Status> + Send + Sync + 'static,
+    look: impl Fn(&V) -> Look<T> + Send + Sync + 'static,
+    still: fn(&T) -> T,
+) -> Answers<T>
+where
+    V: Send + Sync + 'static,
+    T: PartialEq + Send + Sync + 'static,
+{
+    let (sender, answers) = mpsc::channel(ANSWERS);
+    tokio::spawn(async move {
+        loop {
+            let view = newest(&mut views);
+            let shown = match look(&view) {
+                Look::More(answer) => {
+                    let shown = still(&answer);
+                    if sender.send(Ok(answer)).await.is_err() {
                         return;
                     }
-                    Look::Gone => return,
-                };
-                tokio::time::sleep(PAUSE).await;
-                let changed = async {
-                    loop {
-                        let now = look(&views.borrow_and_update());
-                        let differs = match &now {
-                            Look::More(answer) => shown != still(answer),
-                            Look::Last(_) | Look::Gone => true,
-                        };
-                        if differs || views.changed().await.is_err() {
-                            return;
-                        }
-                    }
-                };
-                tokio::select! {
-                    // After the longest pause the same is sent with its new times.
-                    _ = timeout(KEEPALIVE, changed) => {}
-                    () = sender.closed() => return,
+                    shown
                 }
-                if views.has_changed().is_err() {
-                    // The engine has ended; clients connect again to whom comes after.
-                    let status = Status::unavailable("the coordinator is stopping");
-                    let _ = sender.send(Err(status)).await;
+                Look::Last(answer) => {
+                    // Who watched may be gone; either way this is the end.
+                    let _ = sender.send(Ok(answer)).await;
                     return;
                 }
+                Look::Gone => return,
+            };
+            let changed = async {
+                while views.changed().await.is_ok() {
+                    let differs = match look(&newest(&mut views)) {
+                        Look::More(answer) => shown != still(&answer),
+                        Look::Last(_) | Look::Gone => true,
+                    };
+                    if differs {
+                        return;
+                    }
+                    sleep(PAUSE).await;
+                }
+            };
+            sleep(PAUSE).await;
+            tokio::select! {
+                // After the longest pause the same is sent with its new times.
+                _ = timeout(KEEPALIVE, changed) => {}
+                () = sender.closed() => return,
             }
-        });
-        Box::pin(ReceiverStream::new(answers))
-    }
+            if let Err(status) = judge() {
+                let _ = sender.send(Err(status)).await;
+                return;
+            }
+            if views.has_changed().is_err() {
+                // The engine has ended; clients connect again to whom comes after.
+                let status = Status::unavailable("the coordinator is stopping");
+                let _ = sender.send(Err(status)).await;
+                return;
+            }
+        }
+    });
+    Box::pin(ReceiverStream::new(answers))
+}
+
+/// The newest picture; the channel is held only to take a share of it.
+fn newest<V>(views: &mut watch::Receiver<Arc<V>>) -> Arc<V> {
+    Arc::clone(&views.borrow_and_update())
 }
 
 /// A status without what changes by itself as time goes by.
@@ -185,5 +210,82 @@ fn still_instance(instance: &wire::InstanceStatus) -> wire::InstanceStatus {
         text: String::new(),
         report,
         ..instance.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+            mpsc,
+        },
+        thread,
+    };
+
+    use tokio::time::Instant;
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    /// No condition of these tests takes longer.
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_watches_never_holds_up_who_decides() {
+        let (views, seen) = watch::channel(Arc::new(0));
+        let (entered, is_in) = mpsc::channel();
+        let (leave, may_leave) = mpsc::channel::<()>();
+        let may_leave = Mutex::new(may_leave);
+        let look = move |view: &u64| {
+            if *view == 1 {
+                entered.send(()).unwrap();
+                // Both ends of the test let it go.
+                let _ = may_leave.lock().unwrap().recv_timeout(DEADLINE);
+            }
+            Look::More(*view)
+        };
+        let mut answers = follow(seen, || Ok(()), look, |view| *view);
+        assert_eq!(answers.next().await.unwrap().unwrap(), 0);
+        views.send_replace(Arc::new(1));
+        is_in.recv_timeout(DEADLINE).unwrap();
+        let (published, is_published) = mpsc::channel();
+        thread::spawn(move || {
+            views.send_replace(Arc::new(2));
+            published.send(views).unwrap();
+        });
+        let views = is_published.recv_timeout(Duration::from_secs(1));
+        drop(leave);
+        let _views = views.expect("the engine waited for a watcher");
+        while answers.next().await.unwrap().unwrap() != 2 {}
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn pictures_that_come_fast_are_looked_at_with_pauses() {
+        let (views, seen) = watch::channel(Arc::new(0));
+        let looks = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&looks);
+        let look = move |_: &u64| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Look::More(())
+        };
+        let mut answers = follow(seen, || Ok(()), look, |()| ());
+        let began = Instant::now();
+        answers.next().await.unwrap().unwrap();
+        let publish = async {
+            let mut number = 0;
+            loop {
+                number += 1;
+                views.send_replace(Arc::new(number));
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = publish => {}
+            answer = answers.next() => answer.unwrap().unwrap(),
+        }
+        let most = began.elapsed().as_millis() / PAUSE.as_millis() + 2;
+        assert!((looks.load(Ordering::SeqCst) as u128) <= most);
     }
 }

@@ -40,6 +40,7 @@ impl Probing {
         let target = |address, path: Option<&str>| ProbeTarget {
             address,
             http_path: path.map(str::to_owned),
+            timeout: Duration::from_millis(500),
         };
         let targets = targets
             .iter()
@@ -125,4 +126,66 @@ async fn what_is_no_longer_watched_has_no_result() {
     let gone: InstanceId = "web-a".parse().unwrap();
     assert!(!probing.port.results().contains_key(&gone));
     probing.until("web-b", true).await;
+}
+
+/// A port that is watched and not probed, and one look at it after the other, with what is recorded.
+struct Looking {
+    shared: Arc<Shared>,
+    port: ProbePort,
+    id: InstanceId,
+    targets: Arc<[ProbeTarget]>,
+}
+
+impl Looking {
+    fn start() -> Self {
+        let (mut port, Prober(shared)) = prober(Arc::new(|| ()));
+        let id: InstanceId = "web-a".parse().unwrap();
+        let target = ProbeTarget {
+            address: "127.0.0.1:1".parse().unwrap(),
+            http_path: None,
+            timeout: Duration::from_secs(1),
+        };
+        port.watch(&BTreeMap::from([(id.clone(), vec![target])]));
+        let targets = Arc::clone(&shared.table().instances[&id].targets);
+        Self {
+            shared,
+            port,
+            id,
+            targets,
+        }
+    }
+
+    /// Whether the instance passes after one more look.
+    fn after(&self, look: Attempt) -> Option<bool> {
+        record(&self.shared, &self.id, &self.targets, look);
+        Some(self.port.results().get(&self.id)?.passing)
+    }
+}
+
+#[tokio::test]
+async fn one_look_that_fails_is_no_fall_and_two_in_a_row_are() {
+    let looking = Looking::start();
+    assert_eq!(looking.after(Attempt::Failing), Some(false));
+    assert_eq!(looking.after(Attempt::Passing), Some(true));
+    assert_eq!(looking.after(Attempt::Failing), Some(true));
+    assert_eq!(looking.after(Attempt::Passing), Some(true));
+    assert_eq!(looking.after(Attempt::Failing), Some(true));
+    assert_eq!(looking.after(Attempt::Failing), Some(false));
+}
+
+#[tokio::test]
+async fn a_look_that_could_not_be_made_changes_nothing_and_lets_the_last_grow_old() {
+    let looking = Looking::start();
+    assert_eq!(looking.after(Attempt::Unknown), None);
+    assert_eq!(looking.after(Attempt::Passing), Some(true));
+    let last = || {
+        looking.shared.table().instances[&looking.id]
+            .seen
+            .map(|seen| seen.last)
+    };
+    let passed = last();
+    for _ in 0..3 {
+        assert_eq!(looking.after(Attempt::Unknown), Some(true));
+    }
+    assert_eq!(last(), passed);
 }

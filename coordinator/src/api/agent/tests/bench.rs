@@ -1,5 +1,7 @@
 //! A coordinator's agent service with a clock that the test moves, and agents that it plays.
 
+mod deaf;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -24,6 +26,7 @@ use calvin_proto::{
     },
     wire::{self, EnrolReply, EnrolRequest, RenewRequest, from_agent::Message},
 };
+use rustls::ClientConfig;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
@@ -36,7 +39,7 @@ use crate::{
     api::agent::{Agents, AgentsOptions, serve_agents},
     identity::{AuditEntry, Identity, IdentityOptions, Now, REASON_HEADER},
     images::{ImageRecord, ImageStore},
-    store::Database,
+    store::{Database, StoreFault},
 };
 
 /// No condition of these tests takes longer.
@@ -53,6 +56,8 @@ pub(super) struct Bench {
     image: Arc<ImageRecord>,
     names: watch::Sender<Option<Arc<NamesSnapshot>>>,
     pokes: Arc<AtomicUsize>,
+    /// What is wrong with the coordinator's disk.
+    pub(super) fault: Arc<StoreFault>,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<()>>,
 }
@@ -71,6 +76,15 @@ impl Key {
 pub(super) struct Agent {
     pub(super) ca_pem: String,
     own: Option<(String, String)>,
+}
+
+impl Agent {
+    fn config(&self) -> ClientConfig {
+        let trusted = Trusted::from_pem(&self.ca_pem).unwrap();
+        let own = self.own.as_ref();
+        let own = own.map(|(certificate, key)| (certificate.as_str(), key.as_str()));
+        client_config(&trusted, own).unwrap()
+    }
 }
 
 pub(super) fn id(instance: &str) -> InstanceId {
@@ -121,6 +135,7 @@ impl Bench {
     async fn open(days_ago: u64, change: impl FnOnce(&mut IdentityOptions)) -> Self {
         let data = tempfile::tempdir().unwrap();
         let database = Arc::new(Database::open(&data.path().join("store.redb")).unwrap());
+        let fault = Arc::clone(database.fault());
         let image = data.path().join("image");
         fs::create_dir(&image).unwrap();
         fs::write(image.join("image.toml"), IMAGE).unwrap();
@@ -175,6 +190,7 @@ impl Bench {
             image,
             names,
             pokes,
+            fault,
             stop: Some(stop),
             server: Some(server),
         }
@@ -299,10 +315,7 @@ impl Bench {
     }
 
     pub(super) async fn connect(&self, agent: &Agent) -> Result<Channel, ConnectError> {
-        let trusted = Trusted::from_pem(&agent.ca_pem).unwrap();
-        let own = agent.own.as_ref();
-        let own = own.map(|(certificate, key)| (certificate.as_str(), key.as_str()));
-        let config = Arc::new(client_config(&trusted, own).unwrap());
+        let config = Arc::new(agent.config());
         let name = coordinator_dns_name(&"test".parse().unwrap());
         connect(self.address, &name, config).await
     }
@@ -377,13 +390,7 @@ impl Bench {
         first: wire::FromAgent,
     ) -> Result<Session, Status> {
         let channel = self.connect(agent).await.unwrap();
-        let (send, receive) = mpsc::channel(8);
-        send.send(first).await.unwrap();
-        let inbound = services::session_client(channel)
-            .session(ReceiverStream::new(receive))
-            .await?
-            .into_inner();
-        Ok(Session { send, inbound })
+        Session::begin(channel, first).await
     }
 
     /// A session that has been told all that there is at its start.
@@ -419,6 +426,16 @@ pub(super) struct Session {
 }
 
 impl Session {
+    async fn begin(channel: Channel, first: wire::FromAgent) -> Result<Self, Status> {
+        let (send, receive) = mpsc::channel(8);
+        send.send(first).await.unwrap();
+        let inbound = services::session_client(channel)
+            .session(ReceiverStream::new(receive))
+            .await?
+            .into_inner();
+        Ok(Self { send, inbound })
+    }
+
     pub(super) async fn next(&mut self) -> Result<ToAgent, Status> {
         let message = tokio::time::timeout(DEADLINE, self.inbound.message())
             .await
