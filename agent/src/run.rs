@@ -4,6 +4,7 @@
 mod actor;
 mod assemble;
 mod events;
+mod names;
 mod tasks;
 #[cfg(test)]
 mod tests;

@@ -29,8 +29,10 @@ pub enum Input {
         /// What.
         wanted: Wanted,
     },
-    /// A names snapshot is stored on disk and served.
+    /// A names snapshot is served.
     Names(NamesVersion),
+    /// Why the names that are served could not be kept on disk so far; `None` once they are.
+    NamesUnsaved(Option<String>),
     /// The record of this revision is on disk.
     Committed {
         /// Which one.

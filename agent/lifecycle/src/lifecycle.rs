@@ -36,6 +36,7 @@ pub struct Lifecycle {
     pub(crate) session_changed: Duration,
     pub(crate) refused: Option<String>,
     pub(crate) names: Option<NamesVersion>,
+    pub(crate) names_unsaved: Option<Unsaved>,
     pub(crate) workload: Option<WorkloadState>,
     pub(crate) workload_changed: Duration,
     /// How it ended last, or why it could not be started.
@@ -69,6 +70,13 @@ pub(crate) struct Session {
     pub(crate) clock_offset_ms: i64,
 }
 
+/// The names that are served are not on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Unsaved {
+    pub(crate) reason: String,
+    pub(crate) since: Duration,
+}
+
 /// After so long a commit that was not confirmed is asked for again: long against a commit (some
 /// milliseconds), short against an operator's patience with a disk that was full.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
@@ -97,6 +105,7 @@ impl Lifecycle {
             session_changed: now,
             refused: None,
             names: None,
+            names_unsaved: None,
             workload: None,
             workload_changed: now,
             workload_trouble: None,
@@ -149,6 +158,7 @@ impl Lifecycle {
             Input::SessionDown => self.session_down(),
             Input::Wanted { epoch, wanted } => self.wanted(&epoch, wanted, outputs),
             Input::Names(version) => self.names = self.names.max(Some(version)),
+            Input::NamesUnsaved(reason) => self.names_are_unsaved(reason),
             Input::Committed { revision } => self.committed(revision),
             Input::Check { index, outcome } => self.check_ran(index, outcome),
             Input::Workload(state) => self.workload_is(state),
@@ -160,6 +170,14 @@ impl Lifecycle {
             Input::Connections(connections) => self.connections_are(connections),
             Input::Tick => {}
         }
+    }
+
+    fn names_are_unsaved(&mut self, reason: Option<String>) {
+        let since = self.names_unsaved.as_ref().map(|unsaved| unsaved.since);
+        self.names_unsaved = reason.map(|reason| Unsaved {
+            reason: bounded(reason),
+            since: since.unwrap_or(self.now),
+        });
     }
 
     /// When [`Input::Tick`] must come if nothing else happens; `None` if it need not.

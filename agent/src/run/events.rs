@@ -24,6 +24,7 @@ pub(super) struct Inbox {
     pub(super) requests: mpsc::Receiver<StatusRequest>,
     pub(super) runner: watch::Receiver<Option<RunnerState>>,
     pub(super) names: watch::Receiver<Option<NamesVersion>>,
+    pub(super) names_unsaved: watch::Receiver<Option<String>>,
     pub(super) identity: watch::Receiver<Option<Arc<Identity>>>,
     pub(super) connections: watch::Receiver<Option<Option<Connections>>>,
 }
@@ -84,6 +85,13 @@ impl Inbox {
             },
             changed = self.names.changed() => match changed {
                 Ok(()) => maybe(self.names.borrow_and_update().map(Input::Names)),
+                Err(_) => Event::Closed,
+            },
+            changed = self.names_unsaved.changed() => match changed {
+                Ok(()) => {
+                    let reason = self.names_unsaved.borrow_and_update().clone();
+                    Event::Input(Input::NamesUnsaved(reason))
+                }
                 Err(_) => Event::Closed,
             },
             changed = self.identity.changed() => match changed {

@@ -30,6 +30,15 @@ fn start(root: &Path) -> Agent {
     Agent { _tasks: tasks }
 }
 
+async fn until_exists(path: &Path) {
+    let wait = async {
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(DEADLINE, wait).await.unwrap();
+}
+
 fn healthy(report: &wire::Report) -> bool {
     report.health() == wire::Health::Healthy
 }
@@ -87,6 +96,8 @@ async fn a_killed_agent_comes_back_with_what_it_knew() {
     }))
     .await;
     let before = line.hear_report(|report| report.names_number == 3).await;
+    // Acknowledged at once, and on disk soon after.
+    until_exists(&dir.path().join("state/names.json")).await;
     drop(first);
     drop(line);
     std::fs::remove_file(dir.path().join("image/hook-ran")).unwrap();

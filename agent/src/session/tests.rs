@@ -119,6 +119,7 @@ fn report(sequence: u64) -> Report {
         failing: Vec::new(),
         connections: None,
         refused: None,
+        names_unsaved: None,
     }
 }
 
