@@ -190,7 +190,7 @@ impl Lifecycle {
         let others = [
             self.pending.as_ref().map(|pending| pending.again_at),
             self.report_due_at(),
-            self.transition.as_ref().and_then(Transition::due_at),
+            self.transition_due_at(),
             self.drain.as_ref().and_then(|drain| drain.due_at(self.now)),
         ];
         stale.chain(others.into_iter().flatten()).min()
