@@ -38,8 +38,11 @@ impl Lifecycle {
     }
 
     fn pulled_work_desire(&self, role: Option<Role>) -> Desire {
-        if self.leaving_for() == Some(Role::Standby) {
-            return Desire::Stop;
+        match self.leaving_for() {
+            Some(Role::Standby) => return Desire::Stop,
+            // Still active on disk; what was stopped on the way elsewhere must not start for it.
+            Some(Role::Draining) => return Desire::Leave,
+            Some(Role::Active | Role::Retired) | None => {}
         }
         match role {
             Some(Role::Active) => Desire::Run,

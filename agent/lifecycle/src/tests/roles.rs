@@ -127,6 +127,18 @@ fn a_hook_that_is_to_run_again_waits_for_a_commit_without_a_busy_loop() {
 }
 
 #[test]
+fn work_that_was_stopped_on_the_way_to_standby_is_not_started_to_drain() {
+    let mut machine = Machine::joined(&spec(&[PULLED_WORK, HOOKS]));
+    machine.want(1, Role::Active);
+    machine.end_hook(HookOutcome::Done);
+    machine.want(2, Role::Standby);
+    machine.want(3, Role::Draining);
+    machine.end_hook(hook_fails());
+    assert_eq!((machine.applied(), machine.runs), (3, false));
+    assert_eq!(machine.log, ["active", "start", "stop", "standby", "drain"]);
+}
+
+#[test]
 fn a_failing_retire_hook_does_not_keep_a_machine_for_ever() {
     let mut machine = Machine::joined(&spec(&[BOOT_WORK, HOOKS]));
     machine.want(1, Role::Retired);
