@@ -70,6 +70,9 @@ pub enum NamesError {
         /// The format found.
         found: u32,
     },
+    /// The task that ordered them for look-ups ended early.
+    #[error("the names could not be ordered")]
+    Build(#[source] io::Error),
     /// The task that wrote it ended early.
     #[error("the write of the names did not end")]
     Write(#[source] io::Error),
@@ -136,7 +139,10 @@ impl Names {
     ///
     /// # Errors
     /// Nothing changed: it is older, or of another domain.
-    pub fn admit(&self, snapshot: Arc<NamesSnapshot>) -> Result<Admitted, NamesError> {
+    pub async fn admit(
+        self: &Arc<Self>,
+        snapshot: Arc<NamesSnapshot>,
+    ) -> Result<Admitted, NamesError> {
         let version = snapshot.version;
         if let Some(served) = self.version() {
             if version < served {
@@ -149,7 +155,11 @@ impl Names {
                 return Ok(Admitted::Known(version));
             }
         }
-        self.serve(snapshot)?;
+        // Ordering the names of ten thousand instances takes many times what an answer may.
+        let names = self.clone();
+        let serve = tokio::task::spawn_blocking(move || names.serve(snapshot));
+        let served = serve.await;
+        served.map_err(|error| NamesError::Build(io::Error::other(error)))??;
         Ok(Admitted::New(version))
     }
 

@@ -1,21 +1,22 @@
 //! Gets the identity and keeps it good, for as long as the agent runs.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use calvin_model::Provision;
 use calvin_proto::{
     convert::Trust,
-    transport::{KeyError, TlsError, Trusted, new_key, signing_request},
+    transport::{KeyError, signing_request},
 };
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
 use super::{
-    AskError, Identity, IdentityError, Sealed, SealedStore,
+    AskError, Identity, IdentityError, Sealed,
     ask::{self, Granted},
+    kept::{Kept, KeptError},
     sealed::SealedError,
 };
-use crate::{clock::wall_ms, disk::DiskError, fault::chain, retry::Backoff};
+use crate::{clock::wall_ms, fault::chain, retry::Backoff};
 
 /// Pauses while no coordinator answers. The same as for sessions.
 const UNREACHABLE_PAUSES: (Duration, Duration) =
@@ -30,8 +31,6 @@ const RENEW_SPREAD: f64 = 0.1;
 const DUE_AT_ONCE_PAUSE: Duration = Duration::from_secs(60);
 /// Longest wait before a look at the wall clock: a machine that slept must see that it is late.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
-/// Renewals after a change of the CA are spread over this time.
-const CA_SPREAD: Duration = Duration::from_secs(20);
 
 /// What the keeper is about, for `status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,8 +45,7 @@ pub struct KeeperStatus {
 #[derive(Debug)]
 pub struct Keeper {
     provision: Arc<Provision>,
-    store: SealedStore,
-    identity: watch::Sender<Option<Arc<Identity>>>,
+    kept: Arc<Kept>,
     status: watch::Sender<KeeperStatus>,
     trust: watch::Receiver<Option<Trust>>,
 }
@@ -59,10 +57,8 @@ enum AttemptError {
     Ask(#[from] AskError),
     #[error("no key could be made")]
     Key(#[from] KeyError),
-    #[error("the answer could not be kept")]
-    Disk(#[from] DiskError),
-    #[error("what the coordinator gave is not this machine's")]
-    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Kept(#[from] KeptError),
 }
 
 /// Why the keeper cannot begin.
@@ -88,15 +84,9 @@ impl Keeper {
         state: &Path,
         trust: watch::Receiver<Option<Trust>>,
     ) -> Result<Self, KeeperError> {
-        let store = SealedStore::new(state);
-        let identity = match store.load()? {
-            Some(sealed) => Some(Arc::new(Identity::new(sealed, &provision)?)),
-            None => None,
-        };
         Ok(Self {
+            kept: Arc::new(Kept::open(provision.clone(), state)?),
             provision,
-            store,
-            identity: watch::Sender::new(identity),
             status: watch::Sender::new(KeeperStatus::default()),
             trust,
         })
@@ -105,7 +95,7 @@ impl Keeper {
     /// The identity, once there is one, and each that follows.
     #[must_use]
     pub fn identity(&self) -> watch::Receiver<Option<Arc<Identity>>> {
-        self.identity.subscribe()
+        self.kept.subscribe()
     }
 
     /// How it goes.
@@ -117,17 +107,23 @@ impl Keeper {
     /// Keeps the identity until it is dropped.
     pub async fn run(self) {
         let mut trust = self.trust.clone();
+        let mut newest = self.kept.subscribe();
         loop {
-            let current = self.identity.borrow().clone();
+            let current = newest.borrow_and_update().clone();
             match current {
                 None => self.until_granted(&mut trust).await,
-                Some(identity) => self.until_due(&identity, &mut trust).await,
+                Some(identity) => self.until_due(&identity, &mut trust, &mut newest).await,
             }
         }
     }
 
     /// Waits until the identity must be renewed, and renews it; or takes over what sessions say.
-    async fn until_due(&self, identity: &Identity, trust: &mut watch::Receiver<Option<Trust>>) {
+    async fn until_due(
+        &self,
+        identity: &Arc<Identity>,
+        trust: &mut watch::Receiver<Option<Trust>>,
+        newest: &mut watch::Receiver<Option<Arc<Identity>>>,
+    ) {
         let due = identity.due_in();
         if due.is_zero() {
             info!("the certificate is to be renewed");
@@ -142,6 +138,8 @@ impl Keeper {
                 }
             }
             () = self.other_trust(trust) => {}
+            // What was still being kept when its waiting was given up.
+            () = another(newest, identity) => {}
         }
     }
 
@@ -149,7 +147,10 @@ impl Keeper {
     async fn other_trust(&self, trust: &mut watch::Receiver<Option<Trust>>) {
         while trust.changed().await.is_ok() {
             let newest = trust.borrow_and_update().clone();
-            if newest.is_some_and(|trust| self.take_trust(trust)) {
+            let Some(newest) = newest else {
+                continue;
+            };
+            if self.kept.change(|kept| kept.take_trust(newest)).await {
                 return;
             }
         }
@@ -157,53 +158,13 @@ impl Keeper {
         std::future::pending().await
     }
 
-    /// Keeps what a coordinator says of CA and coordinators; whether it was anything new. A
-    /// changed CA means a certificate that the new one signed.
-    fn take_trust(&self, trust: Trust) -> bool {
-        let Some(identity) = self.identity.borrow().clone() else {
-            return false;
-        };
-        let mut sealed = identity.sealed.clone();
-        let ca_changed = match same_certificates(&sealed.ca_pem, &trust.ca_pem) {
-            Ok(same) => !same,
-            Err(error) => {
-                warn!(
-                    error = chain(&error),
-                    "refused what a session said of the CA"
-                );
-                return false;
-            }
-        };
-        sealed.coordinators = trust.coordinators;
-        if !ca_changed && sealed == identity.sealed {
-            return false;
-        }
-        if ca_changed {
-            sealed.ca_pem = trust.ca_pem;
-            // On disk, so that it is not forgotten by a restart: due at once.
-            let spread = CA_SPREAD.mul_f64(fastrand::f64());
-            let in_ms = u64::try_from(spread.as_millis()).unwrap_or(0);
-            sealed.renew_at_ms = sealed.renew_at_ms.min(wall_ms() + in_ms);
-        }
-        match self.adopt(sealed) {
-            Ok(()) => {
-                info!(ca_changed, "took over CA and coordinators");
-                true
-            }
-            Err(error) => {
-                warn!(error = chain(&error), "could not keep CA and coordinators");
-                false
-            }
-        }
-    }
-
     /// Asks until there is a certificate. What sessions say meanwhile of CA and coordinators may
     /// be what the asking waits for, so with it the asking begins anew.
     async fn until_granted(&self, trust: &mut watch::Receiver<Option<Trust>>) {
         loop {
-            let old = self.identity.borrow().clone();
+            let old = self.kept.identity();
             tokio::select! {
-                () = self.ask_in_turn(old.as_deref()) => return self.rest(trust).await,
+                () = self.ask_in_turn(old.as_ref()) => return self.rest(trust).await,
                 // An answer that is on its way is lost by this, and asked for again with its key.
                 () = self.other_trust(trust) => {}
             }
@@ -212,7 +173,7 @@ impl Keeper {
 
     /// Waits, if what was just given is to be renewed at once.
     async fn rest(&self, trust: &mut watch::Receiver<Option<Trust>>) {
-        let newest = self.identity.borrow().clone();
+        let newest = self.kept.identity();
         if newest.is_none_or(|identity| !identity.due_in().is_zero()) {
             return;
         }
@@ -224,7 +185,7 @@ impl Keeper {
     }
 
     /// Asks every coordinator in turn until one gives a certificate.
-    async fn ask_in_turn(&self, old: Option<&Identity>) {
+    async fn ask_in_turn(&self, old: Option<&Arc<Identity>>) {
         let mut unreachable = Backoff::new(UNREACHABLE_PAUSES.0, UNREACHABLE_PAUSES.1);
         let mut refused = Backoff::new(REFUSED_PAUSES.0, REFUSED_PAUSES.1);
         let coordinators = match old {
@@ -240,9 +201,7 @@ impl Keeper {
                 Err(error) => {
                     let refusal = match &error {
                         AttemptError::Ask(error) => error.is_refusal(),
-                        AttemptError::Key(_)
-                        | AttemptError::Disk(_)
-                        | AttemptError::Identity(_) => false,
+                        AttemptError::Key(_) | AttemptError::Kept(_) => false,
                     };
                     self.tell(chain(&error), refusal);
                     let backoff = if refusal {
@@ -274,54 +233,36 @@ impl Keeper {
 
     async fn attempt(
         &self,
-        old: Option<&Identity>,
+        old: Option<&Arc<Identity>>,
         address: SocketAddr,
         coordinators: &[SocketAddr],
     ) -> Result<(), AttemptError> {
-        let key_pem = self.key_to_ask_with(old)?;
+        let used = old.map(|identity| identity.sealed.key_pem.clone());
+        let key = move |kept: &Kept| kept.key_to_ask_with(used.as_deref());
+        let key_pem = self.kept.change(key).await?;
         let csr = signing_request(&key_pem)?;
         let granted = match old {
             Some(identity) => ask::renew(&self.provision, address, identity.tls(), csr).await?,
             None => ask::enrol(&self.provision, address, csr).await?,
         };
-        self.adopt(seal(granted, key_pem, coordinators))?;
+        let sealed = seal(granted, key_pem, coordinators);
+        let asked_as = old.cloned();
+        let adopt = move |kept: &Kept| kept.adopt(asked_as.as_ref(), sealed);
+        self.kept.change(adopt).await?;
         info!(%address, renewed = old.is_some(), "has an identity");
-        Ok(())
-    }
-
-    /// The key of a question whose answer was lost, or a new one; on disk in both cases.
-    fn key_to_ask_with(&self, old: Option<&Identity>) -> Result<String, AttemptError> {
-        if let Some(pending) = self.store.pending_key()?
-            && old.is_none_or(|identity| identity.sealed.key_pem != pending)
-            && signing_request(&pending).is_ok()
-        {
-            return Ok(pending);
-        }
-        let key_pem = new_key()?;
-        self.store.keep_pending_key(&key_pem)?;
-        Ok(key_pem)
-    }
-
-    /// Seals an identity that fits this machine, then uses it.
-    fn adopt(&self, sealed: Sealed) -> Result<(), AttemptError> {
-        let identity = Identity::new(sealed, &self.provision)?;
-        self.store.seal(&identity.sealed)?;
-        self.identity.send_replace(Some(Arc::new(identity)));
         Ok(())
     }
 }
 
-/// Whether two PEM texts hold the same certificates, in any order and layout.
-fn same_certificates(one: &str, other: &str) -> Result<bool, TlsError> {
-    let set = |pem: &str| -> Result<BTreeSet<Vec<u8>>, TlsError> {
-        let trusted = Trusted::from_pem(pem)?;
-        Ok(trusted
-            .certificates()
-            .iter()
-            .map(|der| der.to_vec())
-            .collect())
+/// Waits until there is another identity than `known`.
+async fn another(newest: &mut watch::Receiver<Option<Arc<Identity>>>, known: &Arc<Identity>) {
+    let is_other = |newest: &Option<Arc<Identity>>| {
+        newest
+            .as_ref()
+            .is_some_and(|newest| !Arc::ptr_eq(newest, known))
     };
-    Ok(set(one)? == set(other)?)
+    // It cannot end before the keeper.
+    drop(newest.wait_for(is_other).await);
 }
 
 fn seal(granted: Granted, key_pem: String, coordinators: &[SocketAddr]) -> Sealed {

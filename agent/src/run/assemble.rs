@@ -245,7 +245,8 @@ fn start_connections(machine: &Provisioned, tasks: &mut Tasks) -> ConnectionsEnd
     let pace = watch::Sender::new(Pace::Idle);
     let seen = watch::Sender::new(None);
     let ends = (pace.clone(), seen.subscribe());
-    let count = tasks::count_connections(counted, pace.subscribe(), seen);
+    let look = move || counted.look();
+    let count = tasks::count_connections(look, pace.subscribe(), seen);
     tasks::spawn(tasks, "connections", count);
     ends
 }

@@ -30,7 +30,7 @@ pub(super) async fn serve(
         let Some(snapshot) = newest.borrow_and_update().clone() else {
             continue;
         };
-        match names.admit(snapshot) {
+        match names.admit(snapshot).await {
             Ok(Admitted::New(version)) => drop(served.send_replace(Some(version))),
             Ok(Admitted::Known(_)) => {}
             Err(error) => warn!(error = chain(&error), "names are not served"),

@@ -31,7 +31,7 @@ async fn server(
 ) -> (Server, Arc<Names>, SocketAddr, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let names = Arc::new(Names::new(DOMAIN, dir.path().join("names.json")).unwrap());
-    names.admit(snapshot).unwrap();
+    names.admit(snapshot).await.unwrap();
     let (sockets, address) = sockets();
     (serve(names.clone(), sockets).unwrap(), names, address, dir)
 }
@@ -121,6 +121,6 @@ async fn a_new_snapshot_is_served_at_once() {
     let packet = query("web.service.prod.example", RecordType::A, None);
     let reply = over_udp(address, &packet).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
-    names.admit(mixed()).unwrap();
+    names.admit(mixed()).await.unwrap();
     assert_eq!(over_udp(address, &packet).await.answers.len(), 3);
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn names(dir: &std::path::Path) -> Names {
-    Names::new(DOMAIN, dir.join("names.json")).unwrap()
+fn names(dir: &std::path::Path) -> Arc<Names> {
+    Arc::new(Names::new(DOMAIN, dir.join("names.json")).unwrap())
 }
 
 #[tokio::test]
@@ -12,8 +12,11 @@ async fn a_snapshot_is_served_at_once_and_once_kept_is_found_at_the_next_start()
     let first = names(dir.path());
     assert_eq!(first.load().unwrap(), None);
     let version = mixed().version;
-    assert_eq!(first.admit(mixed()).unwrap(), Admitted::New(version));
-    assert_eq!(first.admit(mixed()).unwrap(), Admitted::Known(version));
+    assert_eq!(first.admit(mixed()).await.unwrap(), Admitted::New(version));
+    assert_eq!(
+        first.admit(mixed()).await.unwrap(),
+        Admitted::Known(version)
+    );
     assert_eq!(first.version(), Some(version));
     assert_eq!(first.keep().await.unwrap(), Some(version));
     let second = names(dir.path());
@@ -21,16 +24,16 @@ async fn a_snapshot_is_served_at_once_and_once_kept_is_found_at_the_next_start()
     assert_eq!(second.zone().unwrap().snapshot(), &*mixed());
 }
 
-#[test]
-fn an_older_snapshot_and_one_of_another_domain_change_nothing() {
+#[tokio::test]
+async fn an_older_snapshot_and_one_of_another_domain_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let names = names(dir.path());
-    names.admit(snapshot(8, Vec::new())).unwrap();
-    let older = names.admit(snapshot(7, Vec::new())).unwrap_err();
+    names.admit(snapshot(8, Vec::new())).await.unwrap();
+    let older = names.admit(snapshot(7, Vec::new())).await.unwrap_err();
     assert!(matches!(older, NamesError::Older { .. }), "{older}");
     let mut foreign = NamesSnapshot::clone(&snapshot(9, Vec::new()));
     foreign.domain = "test.example".into();
-    let foreign = names.admit(Arc::new(foreign)).unwrap_err();
+    let foreign = names.admit(Arc::new(foreign)).await.unwrap_err();
     assert!(
         matches!(foreign, NamesError::OtherDomain { .. }),
         "{foreign}"
@@ -43,7 +46,7 @@ fn an_older_snapshot_and_one_of_another_domain_change_nothing() {
         },
         ..NamesSnapshot::clone(&snapshot(1, Vec::new()))
     };
-    names.admit(Arc::new(newer_epoch)).unwrap();
+    names.admit(Arc::new(newer_epoch)).await.unwrap();
     assert_eq!(names.version().unwrap().epoch, 2);
 }
 
@@ -53,7 +56,7 @@ async fn what_cannot_be_stored_is_served_all_the_same_and_stored_when_it_can_be(
     let missing = dir.path().join("missing");
     let first = names(&missing);
     let version = mixed().version;
-    assert_eq!(first.admit(mixed()).unwrap(), Admitted::New(version));
+    assert_eq!(first.admit(mixed()).await.unwrap(), Admitted::New(version));
     assert!(matches!(first.keep().await, Err(NamesError::Disk(_))));
     assert_eq!(first.version(), Some(version), "from memory");
     std::fs::create_dir(&missing).unwrap();
