@@ -39,9 +39,12 @@ pub struct Lifecycle {
     pub(crate) names_unsaved: Option<Unsaved>,
     pub(crate) workload: Option<WorkloadState>,
     pub(crate) workload_changed: Duration,
+    pub(crate) workload_starts: Option<u64>,
     /// How it ended last, or why it could not be started.
     pub(crate) workload_trouble: Option<String>,
     pub(crate) ordered: Option<Ordered>,
+    /// It was told to stop, and nothing was heard of it since.
+    pub(crate) told_to_stop: bool,
     pub(crate) checks: Vec<Check>,
     /// Places of the checks that count now.
     pub(crate) counting: Vec<usize>,
@@ -108,8 +111,10 @@ impl Lifecycle {
             names_unsaved: None,
             workload: None,
             workload_changed: now,
+            workload_starts: None,
             workload_trouble: None,
             ordered: None,
+            told_to_stop: false,
             counting: Vec::new(),
             checks_told: ChecksTold::Never,
             connections: None,
@@ -161,6 +166,7 @@ impl Lifecycle {
             Input::NamesUnsaved(reason) => self.names_are_unsaved(reason),
             Input::Committed { revision } => self.committed(revision),
             Input::Check { index, outcome } => self.check_ran(index, outcome),
+            Input::WorkloadStarts(starts) => self.workload_was_started(starts),
             Input::Workload(state) => self.workload_is(state),
             Input::WorkloadTrouble(trouble) => self.workload_trouble = trouble.map(bounded),
             Input::HookEnded { run, outcome } => {

@@ -140,11 +140,12 @@ fn session_input(event: SessionEvent) -> Input {
 }
 
 /// What the runner's state says to the lifecycle, in order.
-pub(super) fn runner_inputs(state: RunnerState) -> [Input; 2] {
+pub(super) fn runner_inputs(state: RunnerState) -> [Input; 3] {
     let ended = || Some(format!("it ended by itself with {}", state.last_end?));
     let trouble = state.fault.clone().or_else(ended);
     [
         Input::WorkloadTrouble(trouble),
+        Input::WorkloadStarts(state.starts),
         Input::Workload(state.workload),
     ]
 }
