@@ -1,6 +1,10 @@
 //! Runs one command of an image to its end: an exec check or a hook. It gets a process group of
 //! its own, which is killed as a whole when it takes too long, when whoever waits for it stops
-//! waiting, and when it ended and left children behind: nothing outlives its run.
+//! waiting, and when it ended and left children behind: nothing of its group outlives its run.
+//!
+//! A child that leaves the group (`setsid`, a daemon) does: without a cgroup for each run, which
+//! needs rights that an agent may not have, it could be found only by a look at every process after
+//! every run. The runner finds it by [`COMMAND_VARIABLE`] and ends it, once the agent has ended.
 
 mod group;
 mod leftover;
