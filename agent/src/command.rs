@@ -1,8 +1,13 @@
 //! Runs one command of an image to its end: an exec check or a hook. It gets a process group of
 //! its own, which is killed as a whole when it takes too long, when whoever waits for it stops
-//! waiting, and when it ended and left children behind: nothing outlives its run.
+//! waiting, and when it ended and left children behind: nothing of its group outlives its run.
+//!
+//! A child that leaves the group (`setsid`, a daemon) does: without a cgroup for each run, which
+//! needs rights that an agent may not have, it could be found only by a look at every process after
+//! every run. The runner finds it by [`COMMAND_VARIABLE`] and ends it, once the agent has ended.
 
 mod group;
+mod leftover;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +19,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::unix::pipe, time::Instant};
+use tokio::{
+    net::unix::pipe,
+    time::{Instant, timeout},
+};
+use tracing::{info, warn};
 
-use self::group::Group;
+use self::{group::Group, leftover::Leftover};
 use crate::workload::{End, UnknownVariable, Variables};
 
 /// The newest output that is kept of one run: enough for a stack trace, and the reason for a
@@ -25,6 +34,9 @@ pub const OUTPUT_BYTES_MAX: usize = 8 * 1024;
 /// Environment variable of every command: the pid of the agent that runs it. By it the runner
 /// finds and ends what a killed agent left running.
 pub const COMMAND_VARIABLE: &str = "CALVIN_COMMAND_OF";
+/// Time for a killed command to be gone: the kernel takes milliseconds, unless the command waits in
+/// it for something that does not answer; then it may never be gone.
+const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,9 +99,18 @@ pub enum CommandEnd {
     /// By itself, or by a signal that was not ours.
     Ended(End),
     /// It took too long and was killed with all its children.
-    TimedOut,
+    TimedOut(Killed),
     /// It could not be started.
     NotStarted(io::Error),
+}
+
+/// What became of a command that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Killed {
+    /// It is gone.
+    Gone,
+    /// It is still there: it waits in the kernel, where no signal ends it.
+    WaitsInKernel,
 }
 
 impl CommandOutcome {
@@ -102,9 +123,21 @@ impl CommandOutcome {
 
 /// Runs a command, for at most `timeout`. Dropping the future kills it with all its children.
 pub async fn run_command(spec: &CommandSpec, timeout: Duration) -> CommandOutcome {
+    run_with(spec, timeout, |mut group| async move { group.reap().await }).await
+}
+
+/// With `reap` as what waits for the end of a group that was killed.
+async fn run_with<R>(
+    spec: &CommandSpec,
+    timeout: Duration,
+    reap: impl FnOnce(Group) -> R,
+) -> CommandOutcome
+where
+    R: Future<Output = io::Result<End>> + Send + 'static,
+{
     let started = Instant::now();
     let mut output = Tail::default();
-    let end = match run(spec, started + timeout, &mut output).await {
+    let end = match run(spec, started + timeout, &mut output, reap).await {
         Ok(end) => end,
         Err(error) => CommandEnd::NotStarted(error),
     };
@@ -116,11 +149,24 @@ pub async fn run_command(spec: &CommandSpec, timeout: Duration) -> CommandOutcom
     }
 }
 
-async fn run(spec: &CommandSpec, deadline: Instant, output: &mut Tail) -> io::Result<CommandEnd> {
+async fn run<R>(
+    spec: &CommandSpec,
+    deadline: Instant,
+    output: &mut Tail,
+    reap: impl FnOnce(Group) -> R,
+) -> io::Result<CommandEnd>
+where
+    R: Future<Output = io::Result<End>> + Send + 'static,
+{
+    let leftover = Leftover::of(spec);
+    if leftover.is_there() {
+        let problem = "an earlier run was killed and is not gone: it waits in the kernel";
+        return Err(io::Error::other(problem));
+    }
     // One pipe for both, so that the order of what was written is kept.
     let (reader, writer) = io::pipe()?;
     let reader = pipe::Receiver::from_owned_fd(reader.into())?;
-    let mut group = Group::spawn(spec, writer)?;
+    let group = Group::spawn(spec, writer)?;
     let ended = tokio::select! {
         ended = group.ended() => { ended?; true }
         never = output.read_all(&reader) => match never {},
@@ -128,15 +174,37 @@ async fn run(spec: &CommandSpec, deadline: Instant, output: &mut Tail) -> io::Re
     };
     // Before the leader is reaped: until then nobody else can get the group's number.
     group.kill();
-    let status = group.reap().await?;
+    let status = reaped(reap(group), leftover).await?;
     // What was written before the end is in the pipe. Its end may never come: a child that left
     // the group can hold it open.
     output.read_rest(&reader);
-    Ok(if ended {
-        CommandEnd::Ended(status)
-    } else {
-        CommandEnd::TimedOut
+    Ok(match status {
+        Some(status) if ended => CommandEnd::Ended(status),
+        Some(_) => CommandEnd::TimedOut(Killed::Gone),
+        None => CommandEnd::TimedOut(Killed::WaitsInKernel),
     })
+}
+
+/// Waits for the end of a group that was killed; `None` if it does not come soon. Then it is waited
+/// for on the side.
+async fn reaped(
+    reap: impl Future<Output = io::Result<End>> + Send + 'static,
+    leftover: Leftover,
+) -> io::Result<Option<End>> {
+    // A task of its own, which goes on when nobody waits for it any more.
+    let mut reaping = tokio::spawn(reap);
+    if let Ok(status) = timeout(REAP_TIMEOUT, &mut reaping).await {
+        return status.map_err(io::Error::other)?.map(Some);
+    }
+    warn!(?leftover, "was killed, and waits in the kernel");
+    leftover.note();
+    tokio::spawn(async move {
+        // However it ended, nothing is left of it.
+        drop(reaping.await);
+        info!(?leftover, "is gone after all");
+        leftover.forget();
+    });
+    Ok(None)
 }
 
 /// The newest bytes of a stream.

@@ -1,8 +1,13 @@
 //! Who is connected to the services' ports: read from the kernel's tables, because a workload
 //! need not tell. By this the coordinator sees when the last client of a replaced instance went.
+//!
+//! The agent's own checks are no clients: with a health page that takes long there would be one in
+//! most looks, and a drain would always run into its timeout. Those of a check's command are
+//! another process's and do count, as a coordinator's probes do; both are short.
 
 use std::{
-    fs::File,
+    collections::BTreeSet,
+    fs::{self, File},
     io::{self, BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
@@ -13,6 +18,8 @@ use calvin_model::Connections;
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// State `TCP_ESTABLISHED` (include/net/tcp_states.h).
 const ESTABLISHED: &str = "01";
+/// This process's open descriptors; a socket reads as `socket:[inode]` (proc(5)).
+const DESCRIPTORS: &str = "/proc/self/fd";
 /// Addresses of other ends in one report; the wire takes no more.
 const PEERS_MAX: usize = 16;
 
@@ -34,6 +41,8 @@ impl Counted {
     #[must_use]
     pub fn look(&self) -> Option<Connections> {
         let mut found = Found::default();
+        // Before and after the tables: a check may begin or end while they are read.
+        let mut own = own_sockets();
         // Without services nobody can be connected to one.
         if !self.ports.is_empty() {
             for table in TABLES {
@@ -45,55 +54,92 @@ impl Counted {
                 }
             }
         }
-        Some(found.into_connections())
+        own.append(&mut own_sockets());
+        Some(found.into_connections(&own))
     }
 
     fn count(&self, table: impl BufRead, found: &mut Found) -> io::Result<()> {
         for line in table.lines() {
-            if let Some((local, peer)) = parse_line(&line?)
-                && local.ip() == self.address
-                && self.ports.contains(&local.port())
-            {
-                found.add(peer);
+            let Some(socket) = parse_line(&line?) else {
+                continue;
+            };
+            if self.is_served(socket.local) {
+                found.served.push(socket.peer);
+            } else if self.is_served(socket.peer) {
+                found
+                    .clients
+                    .extend(socket.inode.map(|inode| (inode, socket.local)));
             }
         }
         Ok(())
     }
+
+    fn is_served(&self, end: SocketAddr) -> bool {
+        end.ip() == self.address && self.ports.contains(&end.port())
+    }
 }
 
+/// Inodes of this process's sockets; none where the kernel does not tell.
+fn own_sockets() -> BTreeSet<u64> {
+    let Ok(descriptors) = fs::read_dir(DESCRIPTORS) else {
+        return BTreeSet::new();
+    };
+    let inode = |descriptor: fs::DirEntry| {
+        let target = fs::read_link(descriptor.path()).ok()?;
+        let text = target.to_str()?.strip_prefix("socket:[")?;
+        text.strip_suffix(']')?.parse().ok()
+    };
+    descriptors.flatten().filter_map(inode).collect()
+}
+
+/// What the tables hold of the services.
 #[derive(Debug, Default)]
 struct Found {
-    count: u32,
-    /// The first in the order of address and port.
-    peers: Vec<SocketAddr>,
+    /// The other ends of the services' connections.
+    served: Vec<SocketAddr>,
+    /// The ends of clients on this machine, with their inodes.
+    clients: Vec<(u64, SocketAddr)>,
 }
 
 impl Found {
-    fn add(&mut self, peer: SocketAddr) {
-        self.count = self.count.saturating_add(1);
-        let at = self.peers.partition_point(|known| *known < peer);
-        if at < PEERS_MAX {
-            self.peers.insert(at, peer);
-            self.peers.truncate(PEERS_MAX);
-        }
-    }
-
-    fn into_connections(self) -> Connections {
-        Connections {
-            count: self.count,
-            peers: self.peers,
-        }
+    /// Without those whose client's end is one of the sockets `own`.
+    fn into_connections(self, own: &BTreeSet<u64>) -> Connections {
+        let ours: BTreeSet<SocketAddr> = self
+            .clients
+            .into_iter()
+            .filter(|(inode, _)| own.contains(inode))
+            .map(|(_, end)| end)
+            .collect();
+        let mut peers = self.served;
+        peers.retain(|peer| !ours.contains(peer));
+        let count = u32::try_from(peers.len()).unwrap_or(u32::MAX);
+        // The first in the order of address and port.
+        peers.sort_unstable();
+        peers.truncate(PEERS_MAX);
+        Connections { count, peers }
     }
 }
 
-/// `sl local_address rem_address st ...`; `None` for headings, other states and what is no line.
-fn parse_line(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+/// An established connection, seen from one of its ends.
+struct Socket {
+    local: SocketAddr,
+    peer: SocketAddr,
+    inode: Option<u64>,
+}
+
+/// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode ...`; `None` for
+/// headings, other states and what is no line.
+fn parse_line(line: &str) -> Option<Socket> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (local, peer, state) = (words.next()?, words.next()?, words.next()?);
     if state != ESTABLISHED {
         return None;
     }
-    Some((parse_end(local)?, parse_end(peer)?))
+    Some(Socket {
+        local: parse_end(local)?,
+        peer: parse_end(peer)?,
+        inode: words.nth(5).and_then(|inode| inode.parse().ok()),
+    })
 }
 
 /// `0100007F:1F90`: the address as 32-bit words in the machine's own order, the port as a number.
@@ -121,7 +167,10 @@ fn parse_end(text: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::{
+        net::{TcpListener, TcpStream},
+        process::{Command, Stdio},
+    };
 
     use proptest::prelude::*;
 
@@ -142,7 +191,7 @@ mod tests {
         let counted = Counted::new("127.0.0.1".parse().unwrap(), vec![8080]);
         let mut found = Found::default();
         counted.count(table.as_bytes(), &mut found).unwrap();
-        found.into_connections()
+        found.into_connections(&BTreeSet::new())
     }
 
     #[test]
@@ -170,16 +219,26 @@ mod tests {
     }
 
     #[test]
-    fn a_real_connection_is_seen_while_it_is_open() {
+    fn a_connection_of_another_process_is_seen_while_it_is_open_and_an_own_is_not() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let counted = Counted::new(address.ip(), vec![address.port()]);
         assert_eq!(counted.look().unwrap().count, 0);
-        let client = TcpStream::connect(address).unwrap();
+        let script = format!("exec 3<>/dev/tcp/{}/{}; read", address.ip(), address.port());
+        let mut client = Command::new("bash")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (_open, from) = listener.accept().unwrap();
+        let check = TcpStream::connect(address).unwrap();
         let served = listener.accept().unwrap();
         let seen = counted.look().unwrap();
-        assert_eq!(seen.peers, [client.local_addr().unwrap()]);
-        drop((client, served));
+        assert_eq!((seen.count, seen.peers), (1, vec![from]));
+        drop((check, served));
+        // The end of its input is the client's end.
+        drop(client.stdin.take());
+        client.wait().unwrap();
         assert_eq!(counted.look().unwrap().count, 0);
     }
 

@@ -7,6 +7,7 @@
 
 mod ask;
 mod keeper;
+mod kept;
 mod sealed;
 #[cfg(test)]
 mod tests;

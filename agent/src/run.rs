@@ -4,6 +4,7 @@
 mod actor;
 mod assemble;
 mod events;
+mod names;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -28,8 +29,10 @@ use crate::{
     workload::SpecError,
 };
 
-/// Threads for writes to disk and look-ups in the kernel's tables: two writers at most.
-const BLOCKING_THREADS: usize = 2;
+/// Threads for what would hold up the loop and the answers to names: the writers of record, names
+/// and identity, the building of names, and the look at the connections. Each does one thing at a
+/// time, so that a disk that hangs holds up none but its own.
+const BLOCKING_THREADS: usize = 5;
 /// Such a thread ends after this: on a quiet machine there is none.
 const BLOCKING_KEPT: Duration = Duration::from_secs(1);
 /// Time for tasks to end on shutdown; what is on disk is safe without it.

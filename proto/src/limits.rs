@@ -26,6 +26,8 @@ pub const FAILING_BYTES: usize = 256;
 pub const PEERS: usize = 16;
 /// Longest sentence about what an agent refused.
 pub const REFUSED_BYTES: usize = 256;
+/// Longest sentence about why names could not be kept on disk.
+pub const NAMES_UNSAVED_BYTES: usize = 256;
 /// Capabilities named by one side.
 pub const CAPABILITIES: usize = 32;
 /// Longest capability.
@@ -48,9 +50,9 @@ pub const TOKEN_BYTES: usize = 256;
 /// Longest duration that is accepted, 10 years: every sum of two stays far from overflow.
 pub const DURATION_MS: u64 = 10 * 365 * 86_400_000;
 
-/// One message from an agent. The largest report: 17 sentences of 256 + 3 bytes = 4,403, 16 peers
-/// of at most 60 = 960, and the rest below 200. The largest hello: 32 capabilities of 64 + 2 = 2,112, and the rest below 700.
-/// Twice the larger, as a power of two.
+/// One message from an agent. The largest report: 18 sentences of 256 + 4 bytes = 4,680, 16 peers
+/// of at most 60 = 960, and the rest below 200: 5,840. The largest hello: 32 capabilities of
+/// 64 + 2 = 2,112, and the rest below 700. The larger, as the next power of two.
 pub const FROM_AGENT_BYTES: usize = 8 * 1024;
 
 /// One message to an agent. The largest is a names snapshot. An entry takes 2 + 3 for itself, 51

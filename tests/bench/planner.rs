@@ -85,6 +85,7 @@ fn healthy(boot: &BootId) -> InstanceObserved {
                 failing: Vec::new(),
                 connections: None,
                 refused: None,
+                names_unsaved: None,
             },
         }),
         session: SessionObserved::Alive(Duration::from_secs(3_600)),

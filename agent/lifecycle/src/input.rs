@@ -29,8 +29,10 @@ pub enum Input {
         /// What.
         wanted: Wanted,
     },
-    /// A names snapshot is stored on disk and served.
+    /// A names snapshot is served.
     Names(NamesVersion),
+    /// Why the names that are served could not be kept on disk so far; `None` once they are.
+    NamesUnsaved(Option<String>),
     /// The record of this revision is on disk.
     Committed {
         /// Which one.
@@ -43,6 +45,9 @@ pub enum Input {
         /// How it ended.
         outcome: CheckOutcome,
     },
+    /// How often the runner has started the workload in this boot. Said before the state that comes
+    /// of it: by it a crash is seen whose own state was never looked at.
+    WorkloadStarts(u64),
     /// What the runner says of the workload: at each change, and whenever it is asked anew.
     Workload(WorkloadState),
     /// How the workload ended last, or why it could not be started, in a few words; `None` where

@@ -36,11 +36,15 @@ pub struct Lifecycle {
     pub(crate) session_changed: Duration,
     pub(crate) refused: Option<String>,
     pub(crate) names: Option<NamesVersion>,
+    pub(crate) names_unsaved: Option<Unsaved>,
     pub(crate) workload: Option<WorkloadState>,
     pub(crate) workload_changed: Duration,
+    pub(crate) workload_starts: Option<u64>,
     /// How it ended last, or why it could not be started.
     pub(crate) workload_trouble: Option<String>,
     pub(crate) ordered: Option<Ordered>,
+    /// It was told to stop, and nothing was heard of it since.
+    pub(crate) told_to_stop: bool,
     pub(crate) checks: Vec<Check>,
     /// Places of the checks that count now.
     pub(crate) counting: Vec<usize>,
@@ -67,6 +71,13 @@ pub(crate) struct Session {
     pub(crate) epoch: Epoch,
     pub(crate) report_interval: Duration,
     pub(crate) clock_offset_ms: i64,
+}
+
+/// The names that are served are not on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Unsaved {
+    pub(crate) reason: String,
+    pub(crate) since: Duration,
 }
 
 /// After so long a commit that was not confirmed is asked for again: long against a commit (some
@@ -97,10 +108,13 @@ impl Lifecycle {
             session_changed: now,
             refused: None,
             names: None,
+            names_unsaved: None,
             workload: None,
             workload_changed: now,
+            workload_starts: None,
             workload_trouble: None,
             ordered: None,
+            told_to_stop: false,
             counting: Vec::new(),
             checks_told: ChecksTold::Never,
             connections: None,
@@ -149,8 +163,10 @@ impl Lifecycle {
             Input::SessionDown => self.session_down(),
             Input::Wanted { epoch, wanted } => self.wanted(&epoch, wanted, outputs),
             Input::Names(version) => self.names = self.names.max(Some(version)),
+            Input::NamesUnsaved(reason) => self.names_are_unsaved(reason),
             Input::Committed { revision } => self.committed(revision),
             Input::Check { index, outcome } => self.check_ran(index, outcome),
+            Input::WorkloadStarts(starts) => self.workload_was_started(starts),
             Input::Workload(state) => self.workload_is(state),
             Input::WorkloadTrouble(trouble) => self.workload_trouble = trouble.map(bounded),
             Input::HookEnded { run, outcome } => {
@@ -160,6 +176,14 @@ impl Lifecycle {
             Input::Connections(connections) => self.connections_are(connections),
             Input::Tick => {}
         }
+    }
+
+    fn names_are_unsaved(&mut self, reason: Option<String>) {
+        let since = self.names_unsaved.as_ref().map(|unsaved| unsaved.since);
+        self.names_unsaved = reason.map(|reason| Unsaved {
+            reason: bounded(reason),
+            since: since.unwrap_or(self.now),
+        });
     }
 
     /// When [`Input::Tick`] must come if nothing else happens; `None` if it need not.
@@ -172,7 +196,7 @@ impl Lifecycle {
         let others = [
             self.pending.as_ref().map(|pending| pending.again_at),
             self.report_due_at(),
-            self.transition.as_ref().and_then(Transition::due_at),
+            self.transition_due_at(),
             self.drain.as_ref().and_then(|drain| drain.due_at(self.now)),
         ];
         stale.chain(others.into_iter().flatten()).min()

@@ -224,6 +224,10 @@ impl Lifecycle {
             failing: self.failing(),
             connections: self.connections.clone(),
             refused: self.refused.as_deref().map(|text| bounded(text.to_owned())),
+            names_unsaved: self
+                .names_unsaved
+                .as_ref()
+                .map(|unsaved| unsaved.reason.clone()),
         }
     }
 

@@ -65,7 +65,7 @@ impl Transition {
         }
     }
 
-    pub(crate) fn due_at(&self) -> Option<Duration> {
+    fn due_at(&self) -> Option<Duration> {
         match self.hook {
             HookStep::Pause { until } => Some(until),
             HookStep::Before | HookStep::Running(_) | HookStep::Over => None,
@@ -98,8 +98,20 @@ impl Lifecycle {
         })
     }
 
+    /// No step of a role is taken before what was told is on disk.
+    fn role_may_move(&self) -> bool {
+        self.pending.is_none() && self.enrolled
+    }
+
+    /// When the next step is due. While none may be taken there is none: a pause that ended would
+    /// be due again and again, and the commit brings its own deadline.
+    pub(crate) fn transition_due_at(&self) -> Option<Duration> {
+        let transition = self.transition.as_ref()?;
+        transition.due_at().filter(|_| self.role_may_move())
+    }
+
     pub(crate) fn drive_role(&mut self, outputs: &mut Vec<Output>) {
-        if self.pending.is_some() || !self.enrolled {
+        if !self.role_may_move() {
             return;
         }
         let Some(wanted) = self.record.wanted else {

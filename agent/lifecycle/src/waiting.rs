@@ -28,6 +28,11 @@ pub enum WaitingFor {
     FirstOrder,
     /// The disk: what was told is not committed yet.
     Disk,
+    /// The disk: the names that are served could not be kept on it yet.
+    NamesOnDisk {
+        /// Why.
+        reason: String,
+    },
     /// A hook that runs.
     Hook {
         /// Which.
@@ -91,6 +96,10 @@ impl Lifecycle {
             wait(WaitingFor::Disk, pending.since);
         } else if self.record.wanted.is_none() && self.session.is_some() {
             wait(WaitingFor::FirstOrder, self.session_changed);
+        }
+        if let Some(unsaved) = &self.names_unsaved {
+            let reason = unsaved.reason.clone();
+            wait(WaitingFor::NamesOnDisk { reason }, unsaved.since);
         }
         self.wait_for_role(&mut wait);
         self.wait_for_drain(&mut wait);

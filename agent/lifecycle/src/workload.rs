@@ -38,8 +38,11 @@ impl Lifecycle {
     }
 
     fn pulled_work_desire(&self, role: Option<Role>) -> Desire {
-        if self.leaving_for() == Some(Role::Standby) {
-            return Desire::Stop;
+        match self.leaving_for() {
+            Some(Role::Standby) => return Desire::Stop,
+            // Still active on disk; what was stopped on the way elsewhere must not start for it.
+            Some(Role::Draining) => return Desire::Leave,
+            Some(Role::Active | Role::Retired) | None => {}
         }
         match role {
             Some(Role::Active) => Desire::Run,
@@ -54,7 +57,18 @@ impl Lifecycle {
         self.spec.work.is_none() || self.workload.is_some_and(is_gone)
     }
 
+    /// A workload that runs, was not told to stop, and was started once more ended in between: the
+    /// runner's states are looked at one at a time, and the one of its end gave way to a newer.
+    pub(crate) fn workload_was_started(&mut self, starts: u64) {
+        let before = self.workload_starts.replace(starts);
+        let more = before.is_some_and(|before| starts > before);
+        if more && self.workload == Some(WorkloadState::Running) && !self.told_to_stop {
+            self.workload_is(WorkloadState::Backoff);
+        }
+    }
+
     pub(crate) fn workload_is(&mut self, state: WorkloadState) {
+        self.told_to_stop = false;
         if self.workload == Some(state) {
             return;
         }
@@ -92,6 +106,7 @@ impl Lifecycle {
         };
         if self.ordered != Some(order) {
             self.ordered = Some(order);
+            self.told_to_stop |= order == Ordered::Stop;
             outputs.push(output);
         }
     }

@@ -89,6 +89,9 @@ fn status_text(view: &StatusView) -> String {
             (None, None) => "none yet".to_owned(),
         },
     );
+    if let Some(unsaved) = &report.names_unsaved {
+        row("", format!("not on disk: {unsaved}"));
+    }
     if let Some(refused) = &report.refused {
         row("refused", refused.clone());
     }

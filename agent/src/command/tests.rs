@@ -57,8 +57,47 @@ async fn a_hung_command_is_killed_with_its_children() {
         Duration::from_millis(200),
     )
     .await;
-    assert!(matches!(outcome.end, CommandEnd::TimedOut), "{outcome:?}");
+    assert!(
+        matches!(outcome.end, CommandEnd::TimedOut(Killed::Gone)),
+        "{outcome:?}"
+    );
     gone(outcome.output.trim().parse().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_killed_holds_nothing_up_and_is_not_started_twice() {
+    let hung = shell("sleep 600; : waits in the kernel");
+    let (gone, release) = tokio::sync::oneshot::channel::<()>();
+    let limit = Duration::from_millis(100);
+    let outcome = run_with(&hung, limit, |mut group| async move {
+        let end = group.reap().await;
+        // As if it had not been: state D cannot be made here.
+        let _ = release.await;
+        end
+    });
+    let outcome = tokio::time::timeout(LONG, outcome).await.unwrap();
+    assert!(
+        matches!(outcome.end, CommandEnd::TimedOut(Killed::WaitsInKernel)),
+        "{outcome:?}"
+    );
+    let words = crate::health::why(&outcome);
+    assert!(words.contains("it waits in the kernel"), "{words}");
+    let again = run_command(&hung, limit).await;
+    assert!(
+        matches!(again.end, CommandEnd::NotStarted(_)),
+        "it would hang too: {again:?}"
+    );
+    assert!(run_command(&shell("exit 0"), LONG).await.passed());
+    drop(gone);
+    let until_it_runs = async {
+        while !matches!(
+            run_command(&hung, limit).await.end,
+            CommandEnd::TimedOut(Killed::Gone)
+        ) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, until_it_runs).await.unwrap();
 }
 
 #[tokio::test]

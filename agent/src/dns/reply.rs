@@ -51,7 +51,7 @@ pub fn reply(
         (Transport::Udp, None) => UDP_BYTES_PLAIN,
         (Transport::Udp, Some(edns)) => edns.max_payload().clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX),
     };
-    encode(respond(apex, zone, &query, turn), limit)
+    encode(respond(apex, zone, &query, turn), limit, transport)
 }
 
 fn respond(apex: &Name, zone: Option<&Zone>, query: &Message, turn: usize) -> Message {
@@ -125,12 +125,16 @@ fn refusal(packet: &[u8], code: ResponseCode) -> Option<Vec<u8>> {
     let id = u16::from_be_bytes([*packet.first()?, *packet.get(1)?]);
     let mut response = Message::new(id, MessageType::Response, OpCode::Query);
     response.metadata.response_code = code;
-    encode(response, UDP_BYTES_PLAIN)
+    // No answers: nothing is ever cut of it.
+    encode(response, UDP_BYTES_PLAIN, Transport::Udp)
 }
 
 /// Writes a reply within `limit`. Additional records are left out first: without them the reply
-/// is still whole. Answers go last, and then the reply says that it is cut (RFC 2181 section 9).
-fn encode(mut response: Message, limit: u16) -> Option<Vec<u8>> {
+/// is still whole. Answers go last. A datagram then says that it is cut, so that the client asks over
+/// a stream (RFC 2181 section 9). Over a stream that would leave nothing to do but fail, and
+/// systemd-resolved fails; the answers that fit are as good as all of them, and which those are
+/// changes with each query.
+fn encode(mut response: Message, limit: u16, transport: Transport) -> Option<Vec<u8>> {
     let whole = write(&response, u16::MAX)?;
     if fits(&whole, &response, limit) {
         return Some(whole);
@@ -142,7 +146,7 @@ fn encode(mut response: Message, limit: u16) -> Option<Vec<u8>> {
         let cut = write(&response, limit)?;
         let fitted = Counts::read(&cut)?.answers;
         response.answers.truncate(usize::from(fitted));
-        response.metadata.truncation = true;
+        response.metadata.truncation = transport == Transport::Udp;
         written = write(&response, u16::MAX)?;
     }
     while !fits(&written, &response, limit) {

@@ -1,4 +1,7 @@
-//! The newest snapshot: stored on disk first, then served. An older one changes nothing.
+//! The newest snapshot: served as soon as it comes, then kept on disk. An older one changes nothing.
+//!
+//! In this order, because a full disk must not make a machine resolve to instances that are gone:
+//! in memory the newest is always there, on disk it is for the next start.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -58,7 +61,7 @@ pub enum NamesError {
         #[source]
         source: ZoneError,
     },
-    /// It could not be stored or loaded.
+    /// It could not be kept or loaded.
     #[error("could not keep the names on disk")]
     Disk(#[from] DiskError),
     /// It was stored by a version that knows more.
@@ -67,6 +70,9 @@ pub enum NamesError {
         /// The format found.
         found: u32,
     },
+    /// The task that ordered them for look-ups ended early.
+    #[error("the names could not be ordered")]
+    Build(#[source] io::Error),
     /// The task that wrote it ended early.
     #[error("the write of the names did not end")]
     Write(#[source] io::Error),
@@ -75,7 +81,7 @@ pub enum NamesError {
 /// What became of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admitted {
-    /// It is stored and served.
+    /// It is served from now on.
     New(NamesVersion),
     /// It was served already.
     Known(NamesVersion),
@@ -104,7 +110,8 @@ impl Names {
         })
     }
 
-    /// Serves what was stored by an earlier run, if there is anything.
+    /// Serves what was kept by an earlier run, if there is anything. Before the first
+    /// [`Names::admit`]: what comes from a coordinator beats what lies on disk.
     ///
     /// # Errors
     /// Where it cannot be read or understood.
@@ -127,11 +134,15 @@ impl Names {
         Ok(Some(version))
     }
 
-    /// Stores a snapshot and serves it from then on. One caller at a time.
+    /// Serves a snapshot from now on; [`Names::keep`] is what puts it on disk. One caller at a
+    /// time.
     ///
     /// # Errors
-    /// Nothing changed: it is older, of another domain, or could not be stored.
-    pub async fn admit(&self, snapshot: Arc<NamesSnapshot>) -> Result<Admitted, NamesError> {
+    /// Nothing changed: it is older, or of another domain.
+    pub async fn admit(
+        self: &Arc<Self>,
+        snapshot: Arc<NamesSnapshot>,
+    ) -> Result<Admitted, NamesError> {
         let version = snapshot.version;
         if let Some(served) = self.version() {
             if version < served {
@@ -144,24 +155,41 @@ impl Names {
                 return Ok(Admitted::Known(version));
             }
         }
-        let zone = self.zone_of(snapshot)?;
+        // Ordering the names of ten thousand instances takes many times what an answer may.
+        let names = self.clone();
+        let serve = tokio::task::spawn_blocking(move || names.serve(snapshot));
+        let served = serve.await;
+        served.map_err(|error| NamesError::Build(io::Error::other(error)))??;
+        Ok(Admitted::New(version))
+    }
+
+    /// Puts on disk what is served now, and says which version that was. One caller at a time, so
+    /// that an older one never replaces a newer.
+    ///
+    /// # Errors
+    /// It is not on disk, and a restart would serve what was kept before; to try again is harmless.
+    pub async fn keep(&self) -> Result<Option<NamesVersion>, NamesError> {
+        let Some(zone) = self.zone() else {
+            return Ok(None);
+        };
         let path = self.path.clone();
-        let zone = tokio::task::spawn_blocking(move || -> Result<Zone, DiskError> {
+        let write = tokio::task::spawn_blocking(move || -> Result<NamesVersion, DiskError> {
+            let snapshot = zone.snapshot();
             let written = Written {
                 format: FORMAT,
-                snapshot: zone.snapshot(),
+                snapshot,
             };
             let content = serde_json::to_vec(&written).map_err(|source| DiskError::Content {
                 path: path.clone(),
                 source,
             })?;
             disk::write_private(&path, &content)?;
-            Ok(zone)
-        })
-        .await
-        .map_err(|error| NamesError::Write(io::Error::other(error)))??;
-        self.zone.store(Some(Arc::new(zone)));
-        Ok(Admitted::New(version))
+            Ok(snapshot.version)
+        });
+        let version = write
+            .await
+            .map_err(|error| NamesError::Write(io::Error::other(error)))??;
+        Ok(Some(version))
     }
 
     fn serve(&self, snapshot: Arc<NamesSnapshot>) -> Result<(), NamesError> {

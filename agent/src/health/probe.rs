@@ -12,7 +12,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::CheckContext;
 use crate::{
-    command::{CommandEnd, CommandOutcome, CommandSpec, run_command},
+    command::{CommandEnd, CommandOutcome, CommandSpec, Killed, run_command},
     fault::chain,
 };
 
@@ -117,7 +117,12 @@ async fn exec(command: &[String], limit: Duration, context: &CheckContext) -> Re
 pub(crate) fn why(outcome: &CommandOutcome) -> String {
     let mut reason = match &outcome.end {
         CommandEnd::Ended(end) => format!("ended with {end}"),
-        CommandEnd::TimedOut => format!("killed after {:.1?}", outcome.took),
+        CommandEnd::TimedOut(Killed::Gone) => format!("killed after {:.1?}", outcome.took),
+        CommandEnd::TimedOut(Killed::WaitsInKernel) => format!(
+            "killed after {:.1?}, and cannot end: it waits in the kernel, for a disk or a file \
+             server that does not answer",
+            outcome.took
+        ),
         CommandEnd::NotStarted(error) => format!("could not be started: {error}"),
     };
     let last = outcome

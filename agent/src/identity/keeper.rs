@@ -1,27 +1,22 @@
 //! Gets the identity and keeps it good, for as long as the agent runs.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use calvin_model::Provision;
 use calvin_proto::{
     convert::Trust,
-    transport::{KeyError, TlsError, Trusted, new_key, signing_request},
+    transport::{KeyError, signing_request},
 };
-use tokio::{sync::watch, task::JoinError, time::sleep};
+use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
 use super::{
-    AskError, Identity, IdentityError, Sealed, SealedStore,
+    AskError, Identity, IdentityError, Sealed,
     ask::{self, Granted},
+    kept::{Kept, KeptError},
     sealed::SealedError,
 };
-use crate::{clock::wall_ms, disk::DiskError, fault::chain, retry::Backoff};
+use crate::{clock::wall_ms, fault::chain, retry::Backoff};
 
 /// Pauses while no coordinator answers. The same as for sessions.
 const UNREACHABLE_PAUSES: (Duration, Duration) =
@@ -36,8 +31,6 @@ const RENEW_SPREAD: f64 = 0.1;
 const DUE_AT_ONCE_PAUSE: Duration = Duration::from_secs(60);
 /// Longest wait before a look at the wall clock: a machine that slept must see that it is late.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
-/// Renewals after a change of the CA are spread over this time.
-const CA_SPREAD: Duration = Duration::from_secs(20);
 
 /// What the keeper is about, for `status`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,9 +45,7 @@ pub struct KeeperStatus {
 #[derive(Debug)]
 pub struct Keeper {
     provision: Arc<Provision>,
-    /// One thing at a time: what was given up meanwhile still goes on to its end.
-    store: Arc<Mutex<SealedStore>>,
-    identity: watch::Sender<Option<Arc<Identity>>>,
+    kept: Arc<Kept>,
     status: watch::Sender<KeeperStatus>,
     trust: watch::Receiver<Option<Trust>>,
 }
@@ -66,12 +57,8 @@ enum AttemptError {
     Ask(#[from] AskError),
     #[error("no key could be made")]
     Key(#[from] KeyError),
-    #[error("the answer could not be kept")]
-    Disk(#[from] DiskError),
-    #[error("keeping the answer failed in an unexpected way")]
-    Lost(#[from] JoinError),
-    #[error("what the coordinator gave is not this machine's")]
-    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Kept(#[from] KeptError),
 }
 
 /// Why the keeper cannot begin.
@@ -97,15 +84,9 @@ impl Keeper {
         state: &Path,
         trust: watch::Receiver<Option<Trust>>,
     ) -> Result<Self, KeeperError> {
-        let store = SealedStore::new(state);
-        let identity = match store.load()? {
-            Some(sealed) => Some(Arc::new(Identity::new(sealed, &provision)?)),
-            None => None,
-        };
         Ok(Self {
+            kept: Arc::new(Kept::open(provision.clone(), state)?),
             provision,
-            store: Arc::new(Mutex::new(store)),
-            identity: watch::Sender::new(identity),
             status: watch::Sender::new(KeeperStatus::default()),
             trust,
         })
@@ -114,7 +95,7 @@ impl Keeper {
     /// The identity, once there is one, and each that follows.
     #[must_use]
     pub fn identity(&self) -> watch::Receiver<Option<Arc<Identity>>> {
-        self.identity.subscribe()
+        self.kept.subscribe()
     }
 
     /// How it goes.
@@ -126,17 +107,23 @@ impl Keeper {
     /// Keeps the identity until it is dropped.
     pub async fn run(self) {
         let mut trust = self.trust.clone();
+        let mut newest = self.kept.subscribe();
         loop {
-            let current = self.identity.borrow().clone();
+            let current = newest.borrow_and_update().clone();
             match current {
                 None => self.until_granted(&mut trust).await,
-                Some(identity) => self.until_due(&identity, &mut trust).await,
+                Some(identity) => self.until_due(&identity, &mut trust, &mut newest).await,
             }
         }
     }
 
     /// Waits until the identity must be renewed, and renews it; or takes over what sessions say.
-    async fn until_due(&self, identity: &Identity, trust: &mut watch::Receiver<Option<Trust>>) {
+    async fn until_due(
+        &self,
+        identity: &Arc<Identity>,
+        trust: &mut watch::Receiver<Option<Trust>>,
+        newest: &mut watch::Receiver<Option<Arc<Identity>>>,
+    ) {
         let due = identity.due_in();
         if due.is_zero() {
             info!("the certificate is to be renewed");
@@ -150,93 +137,55 @@ impl Keeper {
                     self.until_granted(trust).await;
                 }
             }
-            said = said(trust) => {
-                self.take_trust(said).await;
-            }
+            () = self.other_trust(trust) => {}
+            // What was still being kept when its waiting was given up.
+            () = another(newest, identity) => {}
         }
     }
 
-    /// Keeps what a coordinator says of CA and coordinators; whether it was anything new. A
-    /// changed CA means a certificate that the new one signed.
-    async fn take_trust(&self, trust: Trust) -> bool {
-        let Some(identity) = self.identity.borrow().clone() else {
-            return false;
-        };
-        let mut sealed = identity.sealed.clone();
-        let ca_changed = match same_certificates(&sealed.ca_pem, &trust.ca_pem) {
-            Ok(same) => !same,
-            Err(error) => {
-                warn!(
-                    error = chain(&error),
-                    "refused what a session said of the CA"
-                );
-                return false;
-            }
-        };
-        sealed.coordinators = trust.coordinators;
-        if !ca_changed && sealed == identity.sealed {
-            return false;
-        }
-        if ca_changed {
-            sealed.ca_pem = trust.ca_pem;
-            // On disk, so that it is not forgotten by a restart: due at once.
-            let spread = CA_SPREAD.mul_f64(fastrand::f64());
-            let in_ms = u64::try_from(spread.as_millis()).unwrap_or(0);
-            sealed.renew_at_ms = sealed.renew_at_ms.min(wall_ms() + in_ms);
-        }
-        match self.adopt(sealed).await {
-            Ok(()) => {
-                info!(ca_changed, "took over CA and coordinators");
-                true
-            }
-            Err(error) => {
-                warn!(error = chain(&error), "could not keep CA and coordinators");
-                false
+    /// Waits until sessions have said something new of CA and coordinators, and it is kept.
+    async fn other_trust(&self, trust: &mut watch::Receiver<Option<Trust>>) {
+        while trust.changed().await.is_ok() {
+            let newest = trust.borrow_and_update().clone();
+            let Some(newest) = newest else {
+                continue;
+            };
+            if self.kept.change(|kept| kept.take_trust(newest)).await {
+                return;
             }
         }
+        // The sessions ended: so does the agent.
+        std::future::pending().await
     }
 
     /// Asks until there is a certificate. What sessions say meanwhile of CA and coordinators may
     /// be what the asking waits for, so with it the asking begins anew.
     async fn until_granted(&self, trust: &mut watch::Receiver<Option<Trust>>) {
         loop {
-            let old = self.identity.borrow().clone();
-            let asking = self.ask_in_turn(old.as_deref());
-            tokio::pin!(asking);
-            loop {
-                tokio::select! {
-                    () = &mut asking => return self.rest(trust).await,
-                    // An answer that is on its way is lost by this, and asked for again with its
-                    // key. What was said before does not disturb it.
-                    said = said(trust) => if self.take_trust(said).await {
-                        break;
-                    }
-                }
+            let old = self.kept.identity();
+            tokio::select! {
+                () = self.ask_in_turn(old.as_ref()) => return self.rest(trust).await,
+                // An answer that is on its way is lost by this, and asked for again with its key.
+                () = self.other_trust(trust) => {}
             }
         }
     }
 
     /// Waits, if what was just given is to be renewed at once.
     async fn rest(&self, trust: &mut watch::Receiver<Option<Trust>>) {
-        let newest = self.identity.borrow().clone();
+        let newest = self.kept.identity();
         if newest.is_none_or(|identity| !identity.due_in().is_zero()) {
             return;
         }
         warn!("the new certificate has ended or is to be renewed at once: is the clock right?");
-        let pause = sleep(DUE_AT_ONCE_PAUSE);
-        tokio::pin!(pause);
-        loop {
-            tokio::select! {
-                () = &mut pause => return,
-                said = said(trust) => if self.take_trust(said).await {
-                    return;
-                }
-            }
+        tokio::select! {
+            () = sleep(DUE_AT_ONCE_PAUSE) => {}
+            () = self.other_trust(trust) => {}
         }
     }
 
     /// Asks every coordinator in turn until one gives a certificate.
-    async fn ask_in_turn(&self, old: Option<&Identity>) {
+    async fn ask_in_turn(&self, old: Option<&Arc<Identity>>) {
         let mut unreachable = Backoff::new(UNREACHABLE_PAUSES.0, UNREACHABLE_PAUSES.1);
         let mut refused = Backoff::new(REFUSED_PAUSES.0, REFUSED_PAUSES.1);
         let coordinators = match old {
@@ -252,10 +201,7 @@ impl Keeper {
                 Err(error) => {
                     let refusal = match &error {
                         AttemptError::Ask(error) => error.is_refusal(),
-                        AttemptError::Key(_)
-                        | AttemptError::Disk(_)
-                        | AttemptError::Lost(_)
-                        | AttemptError::Identity(_) => false,
+                        AttemptError::Key(_) | AttemptError::Kept(_) => false,
                     };
                     self.tell(chain(&error), refusal);
                     let backoff = if refusal {
@@ -287,84 +233,36 @@ impl Keeper {
 
     async fn attempt(
         &self,
-        old: Option<&Identity>,
+        old: Option<&Arc<Identity>>,
         address: SocketAddr,
         coordinators: &[SocketAddr],
     ) -> Result<(), AttemptError> {
-        let key_pem = self.key_to_ask_with(old).await?;
+        let used = old.map(|identity| identity.sealed.key_pem.clone());
+        let key = move |kept: &Kept| kept.key_to_ask_with(used.as_deref());
+        let key_pem = self.kept.change(key).await?;
         let csr = signing_request(&key_pem)?;
         let granted = match old {
             Some(identity) => ask::renew(&self.provision, address, identity.tls(), csr).await?,
             None => ask::enrol(&self.provision, address, csr).await?,
         };
-        self.adopt(seal(granted, key_pem, coordinators)).await?;
+        let sealed = seal(granted, key_pem, coordinators);
+        let asked_as = old.cloned();
+        let adopt = move |kept: &Kept| kept.adopt(asked_as.as_ref(), sealed);
+        self.kept.change(adopt).await?;
         info!(%address, renewed = old.is_some(), "has an identity");
         Ok(())
     }
-
-    /// The key of a question whose answer was lost, or a new one; on disk in both cases.
-    async fn key_to_ask_with(&self, old: Option<&Identity>) -> Result<String, AttemptError> {
-        let used = old.map(|identity| identity.sealed.key_pem.clone());
-        self.on_disk(move |store| {
-            if let Some(pending) = store.pending_key()?
-                && used.as_ref() != Some(&pending)
-                && signing_request(&pending).is_ok()
-            {
-                return Ok(pending);
-            }
-            let key_pem = new_key()?;
-            store.keep_pending_key(&key_pem)?;
-            Ok(key_pem)
-        })
-        .await
-    }
-
-    /// Seals an identity that fits this machine, then uses it.
-    async fn adopt(&self, sealed: Sealed) -> Result<(), AttemptError> {
-        let identity = Identity::new(sealed, &self.provision)?;
-        let sealed = identity.sealed.clone();
-        self.on_disk(move |store| Ok(store.seal(&sealed)?)).await?;
-        self.identity.send_replace(Some(Arc::new(identity)));
-        Ok(())
-    }
-
-    /// Works with the disk on a thread that may wait for it: a disk may hang, and all that the
-    /// agent does besides, names and health, shares one thread.
-    async fn on_disk<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&SealedStore) -> Result<T, AttemptError> + Send + 'static,
-    ) -> Result<T, AttemptError> {
-        let store = Arc::clone(&self.store);
-        tokio::task::spawn_blocking(move || {
-            // It holds two paths; there is nothing to be left half changed.
-            work(&store.lock().unwrap_or_else(PoisonError::into_inner))
-        })
-        .await?
-    }
 }
 
-/// The next that sessions say of CA and coordinators.
-async fn said(trust: &mut watch::Receiver<Option<Trust>>) -> Trust {
-    while trust.changed().await.is_ok() {
-        if let Some(said) = trust.borrow_and_update().clone() {
-            return said;
-        }
-    }
-    // The sessions ended: so does the agent.
-    std::future::pending().await
-}
-
-/// Whether two PEM texts hold the same certificates, in any order and layout.
-fn same_certificates(one: &str, other: &str) -> Result<bool, TlsError> {
-    let set = |pem: &str| -> Result<BTreeSet<Vec<u8>>, TlsError> {
-        let trusted = Trusted::from_pem(pem)?;
-        Ok(trusted
-            .certificates()
-            .iter()
-            .map(|der| der.to_vec())
-            .collect())
+/// Waits until there is another identity than `known`.
+async fn another(newest: &mut watch::Receiver<Option<Arc<Identity>>>, known: &Arc<Identity>) {
+    let is_other = |newest: &Option<Arc<Identity>>| {
+        newest
+            .as_ref()
+            .is_some_and(|newest| !Arc::ptr_eq(newest, known))
     };
-    Ok(set(one)? == set(other)?)
+    // It cannot end before the keeper.
+    drop(newest.wait_for(is_other).await);
 }
 
 fn seal(granted: Granted, key_pem: String, coordinators: &[SocketAddr]) -> Sealed {

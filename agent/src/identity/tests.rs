@@ -108,6 +108,30 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_key_also_after_a_restart
 }
 
 #[tokio::test]
+async fn a_disk_that_hangs_holds_up_nothing_else() {
+    let coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("pending-key.pem");
+    // Opening it for reading waits until somebody opens it for writing.
+    nix::unistd::mkfifo(&key, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut running = keep(&coordinator, dir.path());
+    // On another thread, so that a keeper that waits on this one fails and does not hang.
+    let (waiting, released) = std::sync::mpsc::channel();
+    let release = std::thread::spawn(move || {
+        let in_time = released.recv_timeout(Duration::from_secs(2)).is_ok();
+        std::fs::write(key, "").unwrap();
+        in_time
+    });
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(running.identity.borrow().is_none());
+    waiting.send(()).unwrap();
+    running.identity().await;
+    assert!(release.join().unwrap(), "the keeper held everything up");
+}
+
+#[tokio::test]
 async fn a_refused_identity_says_why_and_does_not_flood() {
     let mut coordinator = Coordinator::start(&[Reply::Refuse("the token was used")]).await;
     let dir = tempfile::tempdir().unwrap();
@@ -205,28 +229,6 @@ async fn an_identity_on_disk_without_coordinators_is_renewed_where_the_first_boo
     let old = running.identity().await;
     running.another_than(&old).await;
     assert!(coordinator.asked().await.renewal);
-}
-
-#[test]
-fn a_disk_that_hangs_holds_up_nothing_else() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
-        let dir = tempfile::tempdir().unwrap();
-        // Opened for reading, it waits until somebody writes.
-        let pending = dir.path().join("pending-key.pem");
-        let made = std::process::Command::new("mkfifo").arg(&pending).status();
-        assert!(made.unwrap().success());
-        let mut running = keep(&coordinator, dir.path());
-        // The thread that all share is free all the same, and ends the waiting.
-        let opened = running.identity.changed();
-        assert!(timeout(Duration::from_millis(100), opened).await.is_err());
-        tokio::task::spawn_blocking(move || std::fs::write(pending, "no key").unwrap());
-        running.identity().await;
-    });
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use super::{
     RunError,
     actor::{Actor, Outbox},
     events::Inbox,
-    system,
+    names, system,
     tasks::{self, Pace, WorkloadOrder},
 };
 use crate::{
@@ -93,6 +93,7 @@ pub(super) fn assemble(
         requests,
         runner,
         names: names.served,
+        names_unsaved: names.unsaved,
         identity: keeper.identity(),
         connections,
     };
@@ -164,6 +165,7 @@ fn hooks(machine: &Provisioned, ends: mpsc::Sender<crate::hooks::HookEnd>) -> Ho
 struct NamesEnds {
     incoming: watch::Sender<Option<Arc<NamesSnapshot>>>,
     served: watch::Receiver<Option<NamesVersion>>,
+    unsaved: watch::Receiver<Option<String>>,
     fault: watch::Receiver<Option<String>>,
 }
 
@@ -173,25 +175,29 @@ fn start_names(
     tasks: &mut Tasks,
 ) -> Result<NamesEnds, RunError> {
     let path = machine.files.state().join("names.json");
-    let names = Arc::new(Names::new(&machine.provision.domain, path)?);
-    match names.load() {
+    let known = Arc::new(Names::new(&machine.provision.domain, path)?);
+    match known.load() {
         Ok(Some(version)) => info!(%version, "names on disk"),
         Ok(None) => {}
         // They come again; a machine without names is better than one without an agent.
         Err(error) => warn!(error = chain(&error), "could not use the names on disk"),
     }
     let incoming = watch::Sender::new(None);
-    let served = watch::Sender::new(names.version());
+    let served = watch::Sender::new(known.version());
+    let unsaved = watch::Sender::new(None);
     let fault = watch::Sender::new(None);
     let ends = NamesEnds {
         served: served.subscribe(),
+        unsaved: unsaved.subscribe(),
         fault: fault.subscribe(),
         incoming: incoming.clone(),
     };
-    let answer = tasks::answer_names(names.clone(), sockets, machine.dns(), fault);
+    let answer = tasks::answer_names(known.clone(), sockets, machine.dns(), fault);
     tasks::spawn(tasks, "dns", answer);
-    let keep = tasks::keep_names(names, incoming.subscribe(), served);
-    tasks::spawn(tasks, "names", keep);
+    let keep = names::keep(known.clone(), served.subscribe(), unsaved);
+    tasks::spawn(tasks, "names on disk", keep);
+    let serve = names::serve(known, incoming.subscribe(), served);
+    tasks::spawn(tasks, "names", serve);
     Ok(ends)
 }
 
@@ -239,7 +245,8 @@ fn start_connections(machine: &Provisioned, tasks: &mut Tasks) -> ConnectionsEnd
     let pace = watch::Sender::new(Pace::Idle);
     let seen = watch::Sender::new(None);
     let ends = (pace.clone(), seen.subscribe());
-    let count = tasks::count_connections(counted, pace.subscribe(), seen);
+    let look = move || counted.look();
+    let count = tasks::count_connections(look, pace.subscribe(), seen);
     tasks::spawn(tasks, "connections", count);
     ends
 }

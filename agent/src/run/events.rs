@@ -24,6 +24,7 @@ pub(super) struct Inbox {
     pub(super) requests: mpsc::Receiver<StatusRequest>,
     pub(super) runner: watch::Receiver<Option<RunnerState>>,
     pub(super) names: watch::Receiver<Option<NamesVersion>>,
+    pub(super) names_unsaved: watch::Receiver<Option<String>>,
     pub(super) identity: watch::Receiver<Option<Arc<Identity>>>,
     pub(super) connections: watch::Receiver<Option<Option<Connections>>>,
 }
@@ -86,6 +87,13 @@ impl Inbox {
                 Ok(()) => maybe(self.names.borrow_and_update().map(Input::Names)),
                 Err(_) => Event::Closed,
             },
+            changed = self.names_unsaved.changed() => match changed {
+                Ok(()) => {
+                    let reason = self.names_unsaved.borrow_and_update().clone();
+                    Event::Input(Input::NamesUnsaved(reason))
+                }
+                Err(_) => Event::Closed,
+            },
             changed = self.identity.changed() => match changed {
                 Ok(()) => {
                     let enrolled = self.identity.borrow_and_update().is_some();
@@ -132,11 +140,12 @@ fn session_input(event: SessionEvent) -> Input {
 }
 
 /// What the runner's state says to the lifecycle, in order.
-pub(super) fn runner_inputs(state: RunnerState) -> [Input; 2] {
+pub(super) fn runner_inputs(state: RunnerState) -> [Input; 3] {
     let ended = || Some(format!("it ended by itself with {}", state.last_end?));
     let trouble = state.fault.clone().or_else(ended);
     [
         Input::WorkloadTrouble(trouble),
+        Input::WorkloadStarts(state.starts),
         Input::Workload(state.workload),
     ]
 }

@@ -1,6 +1,13 @@
 //! A whole agent in this process, with a coordinator on the real wire.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use calvin_proto::wire::{self, to_agent::Message};
 use tokio::{task::JoinSet, time::timeout};
@@ -9,6 +16,8 @@ use super::*;
 use crate::testing::{Coordinator, Reply, Validity, machine, wanted};
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Long against an answer to a name, also on a busy machine.
+const LONG_LOOK: Duration = Duration::from_secs(3);
 const IMAGE: &str = "name = \"web\"\nversion = \"1.0\"\n[[check]]\nname = \"up\"\nexec = \
                      [\"test\", \"!\", \"-e\", \"down\"]\ninterval = \"50ms\"\n[hooks]\nactive = \
                      [\"touch\", \"hook-ran\"]\n";
@@ -28,6 +37,15 @@ fn start(root: &Path) -> Agent {
         actor.run(inbox).await.unwrap();
     });
     Agent { _tasks: tasks }
+}
+
+async fn until_exists(path: &Path) {
+    let wait = async {
+        while !path.exists() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(DEADLINE, wait).await.unwrap();
 }
 
 fn healthy(report: &wire::Report) -> bool {
@@ -87,6 +105,8 @@ async fn a_killed_agent_comes_back_with_what_it_knew() {
     }))
     .await;
     let before = line.hear_report(|report| report.names_number == 3).await;
+    // Acknowledged at once, and on disk soon after.
+    until_exists(&dir.path().join("state/names.json")).await;
     drop(first);
     drop(line);
     std::fs::remove_file(dir.path().join("image/hook-ran")).unwrap();
@@ -104,6 +124,56 @@ async fn a_killed_agent_comes_back_with_what_it_knew() {
         !dir.path().join("image/hook-ran").exists(),
         "its role was applied already"
     );
+}
+
+#[tokio::test]
+async fn a_long_look_at_the_connections_does_not_hold_up_answers_to_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("names.json");
+    let names = Arc::new(crate::dns::Names::new("prod.example", path).unwrap());
+    let (sockets, address) = dns_sockets();
+    let _server = crate::dns::serve(names, sockets).unwrap();
+    let looks = Arc::new(AtomicU32::new(0));
+    let counter = looks.clone();
+    // A look that takes long: until it is released, or for so long that an answer is late.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let look = move || {
+        counter.fetch_add(1, SeqCst);
+        let _ = released.lock().unwrap().recv_timeout(LONG_LOOK);
+        Some(calvin_model::Connections::default())
+    };
+    let pace = tokio::sync::watch::Sender::new(tasks::Pace::Draining);
+    let seen = tokio::sync::watch::Sender::new(None);
+    let mut task = JoinSet::new();
+    let mut counted = seen.subscribe();
+    task.spawn(tasks::count_connections(look, pace.subscribe(), seen));
+    while looks.load(SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // A header with one question, for the root.
+    let query = [0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1];
+    client.send_to(&query, address).await.unwrap();
+    let mut answer = [0; 512];
+    let answered = timeout(LONG_LOOK, client.recv(&mut answer)).await;
+    assert!(answered.unwrap().unwrap() > 0);
+    let still_looks = counted.borrow_and_update().is_none();
+    assert!(still_looks, "the answer waited for the look");
+    release.send(()).unwrap();
+    timeout(DEADLINE, counted.changed()).await.unwrap().unwrap();
+}
+
+/// Both on one port, that was free for UDP and may be taken for TCP.
+fn dns_sockets() -> (DnsSockets, std::net::SocketAddr) {
+    loop {
+        let probe = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = probe.local_addr().unwrap();
+        drop(probe);
+        if let Ok(sockets) = DnsSockets::bind(address) {
+            return (sockets, address);
+        }
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, net::SocketAddr, sync::Arc, time::Duration};
 
-use calvin_model::Report;
+use calvin_model::{Epoch, Report};
 use calvin_proto::{
     convert::{ConvertError, FromAgent, Hello, ToAgent, Welcome},
     limits,
@@ -18,7 +18,7 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 use tracing::info;
 
-use super::{Renewed, Session, SessionEvent};
+use super::{Renewed, Seen, Session, SessionEvent};
 use crate::{clock::wall_ms, identity::Identity};
 
 /// Time for the coordinator's welcome: a round trip, and its queue when a whole environment
@@ -100,17 +100,40 @@ impl Session {
             .map_err(|_| SessionError::NoWelcome)??;
         let welcome = welcome_of(first)?;
         let clock_offset_ms = clock_offset(said.0, &welcome);
-        info!(%address, epoch = %welcome.epoch, clock_offset_ms, "has a session");
-        self.status.send_modify(|status| {
-            status.coordinator = Some(address);
-            status.fault = None;
-        });
+        let epoch = welcome.epoch.clone();
         self.bring(SessionEvent::Up {
             welcome,
             clock_offset_ms,
         })
         .await?;
+        self.until_accepted(&epoch).await?;
+        info!(%address, %epoch, clock_offset_ms, "has a session");
+        self.status.send_modify(|status| {
+            status.coordinator = Some(address);
+            status.fault = None;
+        });
         self.listen(&mut inbound, identity).await
+    }
+
+    /// Waits until the lifecycle has judged who speaks. Names and CA do not pass through it, so
+    /// that nothing may be read of a coordinator that was replaced. It is waited for also when the
+    /// connection breaks meanwhile: what was seen is then up to date for the next session.
+    async fn until_accepted(&mut self, epoch: &Epoch) -> Result<(), SessionError> {
+        let listens = |seen: &Seen| seen.epoch.as_ref() == Some(epoch);
+        tokio::select! {
+            seen = self.seen.wait_for(listens) => {
+                return seen.map(drop).map_err(|_| SessionError::Ending);
+            }
+            refused = self.refuse.changed() => refused.map_err(|_| SessionError::Ending)?,
+        }
+        Err(self.refused())
+    }
+
+    fn refused(&mut self) -> SessionError {
+        let reason = self.refuse.borrow_and_update().clone();
+        SessionError::Refused {
+            reason: reason.unwrap_or_default(),
+        }
     }
 
     async fn listen(
@@ -123,8 +146,7 @@ impl Session {
                 message = next(inbound) => self.take(message?).await?,
                 refused = self.refuse.changed() => {
                     refused.map_err(|_| SessionError::Ending)?;
-                    let reason = self.refuse.borrow_and_update().clone();
-                    return Err(SessionError::Refused { reason: reason.unwrap_or_default() });
+                    return Err(self.refused());
                 }
                 renewed = another(&mut self.identity, identity) => return renewed,
             }

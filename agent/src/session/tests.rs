@@ -20,7 +20,7 @@ struct Agent {
     names: watch::Receiver<Option<Arc<NamesSnapshot>>>,
     trust: watch::Receiver<Option<Trust>>,
     status: watch::Receiver<SessionStatus>,
-    _seen: watch::Sender<Seen>,
+    seen: watch::Sender<Seen>,
     _task: JoinSet<()>,
 }
 
@@ -80,7 +80,7 @@ fn agent(coordinator: &Coordinator) -> Agent {
         names,
         trust,
         status,
-        _seen: seen,
+        seen,
         _task: task,
     }
 }
@@ -95,7 +95,16 @@ impl Agent {
 
     async fn up(&mut self) {
         let event = self.event().await;
-        assert!(matches!(event, SessionEvent::Up { .. }), "{event:?}");
+        self.accept(&event);
+    }
+
+    /// Does as the lifecycle does for a coordinator that it listens to.
+    fn accept(&self, event: &SessionEvent) {
+        let SessionEvent::Up { welcome, .. } = event else {
+            panic!("not up: {event:?}");
+        };
+        let epoch = Some(welcome.epoch.clone());
+        self.seen.send_modify(|seen| seen.epoch = epoch);
     }
 
     async fn down(&mut self) {
@@ -119,6 +128,7 @@ fn report(sequence: u64) -> Report {
         failing: Vec::new(),
         connections: None,
         refused: None,
+        names_unsaved: None,
     }
 }
 
@@ -143,10 +153,12 @@ async fn a_session_says_hello_and_brings_everything_to_its_place() {
         (hello.generation_seen, hello.build_id.as_str()),
         (41, "b-7")
     );
+    let event = agent.event().await;
+    agent.accept(&event);
     let SessionEvent::Up {
         welcome,
         clock_offset_ms,
-    } = agent.event().await
+    } = event
     else {
         panic!("not up");
     };
@@ -315,6 +327,33 @@ async fn a_refused_coordinator_loses_its_session() {
     let told = agent.status.wait_for(|status| status.fault.is_some());
     let status = timeout(DEADLINE, told).await.unwrap().unwrap().clone();
     assert!(status.fault.unwrap().contains("older than epoch 6"));
+}
+
+#[tokio::test]
+async fn nothing_is_taken_from_a_coordinator_before_the_lifecycle_listens_to_it() {
+    let mut coordinator = Coordinator::start(&[Reply::Lose]).await;
+    let mut agent = agent(&coordinator);
+    let mut line = coordinator.line().await;
+    line.begin(5).await;
+    let trust = wire::Trust {
+        ca_pem: "x".into(),
+        coordinators: vec!["127.0.0.1:1".into()],
+    };
+    line.say(Message::Names(names())).await;
+    line.say(Message::Trust(trust)).await;
+    let up = agent.event().await;
+    assert!(matches!(up, SessionEvent::Up { .. }), "{up:?}");
+    // Time for what came to be taken, if it were.
+    let taken = timeout(Duration::from_millis(300), agent.trust.changed()).await;
+    assert!(taken.is_err(), "the lifecycle has not judged its epoch");
+    agent
+        .refuse
+        .send_replace(Some("epoch 5 is older than epoch 6".into()));
+    agent.down().await;
+    line.closed().await;
+    assert!(agent.names.borrow().is_none() && agent.trust.borrow().is_none());
+    let status = agent.status.borrow().clone();
+    assert!(status.coordinator.is_none(), "{status:?}");
 }
 
 #[tokio::test]

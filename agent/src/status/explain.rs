@@ -31,6 +31,10 @@ pub(super) fn sentence(what: &WaitingFor, sources: &Sources<'_>) -> String {
              it before; look at the space and the rights of the state directory"
                 .to_owned()
         }
+        WaitingFor::NamesOnDisk { reason } => format!(
+            "the disk to keep the newest names, which are served all the same; until then a \
+             restart of the agent brings back older ones: {reason}"
+        ),
         WaitingFor::Hook { kind, role } => format!("hook {kind} to end, to become {role}"),
         WaitingFor::HookAgain {
             kind,

@@ -105,16 +105,22 @@ pub(crate) fn resolve(program: &str, image: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use calvin_model::{ImageManifest, Provision, parse_toml};
+    use calvin_model::{ImageManifest, Provision};
 
     use super::*;
 
-    fn spec(command: &str) -> Result<WorkloadSpec, SpecError> {
+    fn manifest(command: &str) -> ImageManifest {
         let text = format!(
             "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = {command}\nenv = {{ A = \"b\" }}\n"
         );
-        // By its types alone: its own rules refuse an unknown variable already.
-        let manifest: ImageManifest = parse_toml("image.toml", &text).unwrap();
+        ImageManifest::parse("image.toml", &text).unwrap()
+    }
+
+    fn spec(command: &str) -> WorkloadSpec {
+        spec_of(manifest(command)).unwrap()
+    }
+
+    fn spec_of(manifest: ImageManifest) -> Result<WorkloadSpec, SpecError> {
         let provision = "environment = \"build\"\ninstance = \"web-a\"\nfleet = \"web\"\n\
             coordinators = [\"127.0.0.1:1\"]\ndomain = \"d\"\naddress = \"127.9.0.1\"\n\
             join_token = \"\"\nca_pem = \"\"\n[image]\ntag = \"web@1.0\"\ndigest = \"sha256:";
@@ -130,23 +136,26 @@ mod tests {
 
     #[test]
     fn a_program_with_a_slash_comes_from_the_image_and_one_without_from_the_path() {
-        let spec_of = |command: &str| spec(command).unwrap().program;
-        assert_eq!(spec_of(r#"["bin/web"]"#), Path::new("/m/image/bin/web"));
-        assert_eq!(spec_of(r#"["/bin/web"]"#), Path::new("/bin/web"));
-        assert_eq!(spec_of(r#"["web"]"#), Path::new("web"));
+        let program = |command: &str| spec(command).program;
+        assert_eq!(program(r#"["bin/web"]"#), Path::new("/m/image/bin/web"));
+        assert_eq!(program(r#"["/bin/web"]"#), Path::new("/bin/web"));
+        assert_eq!(program(r#"["web"]"#), Path::new("web"));
     }
 
     #[test]
     fn arguments_are_filled_in_and_the_images_variables_are_added() {
-        let spec = spec(r#"["web", "${CALVIN_ADDRESS}:80"]"#).unwrap();
+        let spec = spec(r#"["web", "${CALVIN_ADDRESS}:80"]"#);
         assert_eq!(spec.arguments, ["127.9.0.1:80"]);
         assert_eq!(spec.env["A"], "b");
         assert_eq!(spec.env["CALVIN_MACHINE"], "/m");
     }
 
     #[test]
-    fn an_unknown_variable_is_refused() {
-        let error = spec(r#"["web", "${CALVIN_PORT}"]"#).unwrap_err();
+    fn an_unknown_variable_is_refused_also_where_the_image_let_it_pass() {
+        let mut manifest = manifest(r#"["web"]"#);
+        let words = manifest.workload.as_mut().unwrap();
+        words.command.push("${CALVIN_PORT}".into());
+        let error = spec_of(manifest).unwrap_err();
         assert!(matches!(error, SpecError::Variable(_)), "{error}");
     }
 }

@@ -28,7 +28,7 @@ pub struct Report {
     pub clock_offset_ms: Option<i64>,
     /// The workload's process.
     pub workload: WorkloadState,
-    /// The newest names snapshot that the agent stored and serves.
+    /// The newest names snapshot that the agent serves.
     pub names: Option<NamesVersion>,
     /// How draining goes, while and after it drains.
     pub drain: Option<DrainProgress>,
@@ -41,6 +41,10 @@ pub struct Report {
     /// sentence of at most 256 bytes.
     #[serde(default)]
     pub refused: Option<String>,
+    /// Why the names that are served could not be kept on disk so far; one sentence of at most 256
+    /// bytes. Until then a restart of the agent brings back older ones.
+    #[serde(default)]
+    pub names_unsaved: Option<String>,
 }
 
 /// Established connections to the services' ports on the instance's address.

@@ -91,7 +91,12 @@ impl TryFrom<wire::Report> for Report {
             drain: report.drain.map(drain_progress).transpose()?,
             failing: report.failing,
             connections: report.connections.map(connections).transpose()?,
-            refused: refused(report.refused)?,
+            refused: sentence("report.refused", report.refused, limits::REFUSED_BYTES)?,
+            names_unsaved: sentence(
+                "report.names_unsaved",
+                report.names_unsaved,
+                limits::NAMES_UNSAVED_BYTES,
+            )?,
         })
     }
 }
@@ -109,8 +114,9 @@ fn connections(connections: wire::Connections) -> Result<Connections, ConvertErr
     })
 }
 
-fn refused(text: String) -> Result<Option<String>, ConvertError> {
-    let text = bounded_text("report.refused", text, limits::REFUSED_BYTES)?;
+/// A sentence that is empty where there is nothing to say.
+fn sentence(field: &'static str, text: String, max: usize) -> Result<Option<String>, ConvertError> {
+    let text = bounded_text(field, text, max)?;
     Ok((!text.is_empty()).then_some(text))
 }
 
@@ -155,6 +161,11 @@ impl From<&Report> for wire::Report {
                 .refused
                 .as_deref()
                 .map_or("", |text| cut(text, limits::REFUSED_BYTES))
+                .to_owned(),
+            names_unsaved: report
+                .names_unsaved
+                .as_deref()
+                .map_or("", |text| cut(text, limits::NAMES_UNSAVED_BYTES))
                 .to_owned(),
         }
     }

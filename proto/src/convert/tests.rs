@@ -118,6 +118,7 @@ fn reports() -> impl Strategy<Value = Report> {
         vec("[ -~]{0,256}", 0..=limits::FAILING),
         option::of((any::<u32>(), vec(socket_addresses(), 0..=limits::PEERS))),
         option::of("[ -~]{1,256}"),
+        option::of("[ -~]{1,256}"),
     );
     (states, rest).prop_map(|((health, workload, applied, names, drain), rest)| Report {
         boot: rest.0,
@@ -138,6 +139,7 @@ fn reports() -> impl Strategy<Value = Report> {
         failing: rest.5,
         connections: rest.6.map(|(count, peers)| Connections { count, peers }),
         refused: rest.7,
+        names_unsaved: rest.8,
     })
 }
 

@@ -187,3 +187,35 @@ fn sentences_of_failure_are_bounded() {
     let failing = machine.report().failing;
     assert!(failing[0].len() <= 256, "{}", failing[0].len());
 }
+
+#[test]
+fn a_crash_between_two_looks_at_the_runner_is_a_flap() {
+    let mut machine = Machine::joined(&spec(&[BOOT_WORK, CHECK]));
+    machine.put(Input::WorkloadStarts(1));
+    machine.check(0, "+");
+    assert_eq!(machine.report().health, Health::Healthy);
+    machine.put(Input::WorkloadStarts(1));
+    machine.put(Input::Workload(WorkloadState::Running));
+    assert_eq!(machine.report().flaps, 0, "the same start");
+    machine.wait(1);
+    machine.put(Input::WorkloadStarts(2));
+    machine.put(Input::Workload(WorkloadState::Running));
+    let report = machine.report();
+    assert_eq!((report.flaps, report.health), (1, Health::Unknown));
+    assert_eq!(report.health_for, Duration::ZERO);
+    machine.check(0, "+");
+    assert_eq!(machine.report().health, Health::Healthy);
+}
+
+#[test]
+fn a_workload_that_was_told_to_stop_and_start_between_two_looks_did_not_crash() {
+    let mut machine = Machine::joined(&spec(&[PULLED_WORK]));
+    machine.want(1, Role::Active);
+    machine.put(Input::WorkloadStarts(1));
+    machine.obeys = false;
+    machine.want(2, Role::Standby);
+    machine.want(3, Role::Active);
+    machine.put(Input::WorkloadStarts(2));
+    machine.put(Input::Workload(WorkloadState::Running));
+    assert_eq!(machine.report().flaps, 0);
+}

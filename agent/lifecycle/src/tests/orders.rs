@@ -1,7 +1,9 @@
 //! What a coordinator may say, and what changes nothing.
 
+use calvin_model::NamesVersion;
+
 use super::*;
-use crate::Refusal;
+use crate::{Refusal, WaitingFor};
 
 fn refusals(outputs: &[Output]) -> Vec<&Refusal> {
     outputs
@@ -175,4 +177,27 @@ fn a_record_of_a_newer_version_is_refused() {
     let mut record = AgentRecord::new("b1".parse().unwrap());
     record.format += 1;
     assert!(record.check().is_err());
+}
+
+#[test]
+fn names_that_are_served_and_not_on_disk_are_told_until_they_are() {
+    let mut machine = Machine::joined(&spec(&[]));
+    let version = NamesVersion {
+        epoch: 5,
+        number: 3,
+    };
+    machine.put(Input::Names(version));
+    machine.put(Input::NamesUnsaved(Some("full".repeat(100))));
+    machine.wait(1);
+    let told = machine.reports.last().unwrap();
+    assert_eq!(told.names, Some(version), "acknowledged all the same");
+    assert_eq!(told.names_unsaved.as_ref().unwrap().len(), 256);
+    machine.put(Input::NamesUnsaved(Some("no room".into())));
+    let waiting = machine.lifecycle.waiting();
+    let on_disk = waiting
+        .iter()
+        .find(|waiting| matches!(&waiting.what, WaitingFor::NamesOnDisk { reason } if reason == "no room"));
+    assert_eq!(on_disk.unwrap().since, Duration::from_secs(1));
+    machine.put(Input::NamesUnsaved(None));
+    assert_eq!(machine.reports.last().unwrap().names_unsaved, None);
 }

@@ -1,7 +1,11 @@
 //! What holds whatever happens, in any order.
 
 use calvin_model::Health;
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    strategy::ValueTree as _,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 
 use super::*;
 
@@ -9,7 +13,7 @@ use super::*;
 enum Step {
     Session(u64, bool),
     SessionDown,
-    Want(u64, u64, Role),
+    Want(Speaker, u64, Role),
     Check(usize, bool),
     Workload(WorkloadState),
     HookEnds(bool),
@@ -17,6 +21,26 @@ enum Step {
     Disk(bool),
     RestartAgent,
     RestartMachine,
+}
+
+/// Whose word a wanted state is.
+#[derive(Debug, Clone, Copy)]
+enum Speaker {
+    /// The live session's coordinator; without a session the one before.
+    Session,
+    /// The coordinator of this epoch, over whichever session.
+    Epoch(u64),
+}
+
+/// Around the epoch of [`Machine::joined`]: most are newer than it, so that sessions and orders
+/// come about; one is older.
+const EPOCHS: std::ops::Range<u64> = 4..9;
+
+fn speaker() -> impl Strategy<Value = Speaker> {
+    prop_oneof![
+        9 => Just(Speaker::Session),
+        1 => EPOCHS.prop_map(Speaker::Epoch),
+    ]
 }
 
 fn role() -> impl Strategy<Value = Role> {
@@ -35,9 +59,9 @@ fn step() -> impl Strategy<Value = Step> {
         WorkloadState::Starting,
     ];
     prop_oneof![
-        2 => (1..4u64, any::<bool>()).prop_map(|(number, ours)| Step::Session(number, ours)),
+        2 => (EPOCHS, any::<bool>()).prop_map(|(number, ours)| Step::Session(number, ours)),
         1 => Just(Step::SessionDown),
-        6 => (1..4u64, 0..12u64, role()).prop_map(|(e, g, r)| Step::Want(e, g, r)),
+        6 => (speaker(), 0..24u64, role()).prop_map(|(s, g, r)| Step::Want(s, g, r)),
         6 => (0..2usize, any::<bool>()).prop_map(|(i, p)| Step::Check(i, p)),
         1 => prop::sample::select(states).prop_map(Step::Workload),
         4 => any::<bool>().prop_map(Step::HookEnds),
@@ -70,9 +94,15 @@ impl Machine {
             Step::SessionDown => {
                 self.put(Input::SessionDown);
             }
-            Step::Want(number, generation, role) => {
+            Step::Want(speaker, generation, role) => {
+                let known = || self.lifecycle.seen().0.cloned();
+                let session = self.lifecycle.session.as_ref();
+                let spoken = match speaker {
+                    Speaker::Session => session.map(|session| session.epoch.clone()).or_else(known),
+                    Speaker::Epoch(number) => Some(epoch(*number, "aa")),
+                };
                 self.put(Input::Wanted {
-                    epoch: epoch(*number, "aa"),
+                    epoch: spoken.unwrap_or_else(|| epoch(5, "aa")),
                     wanted: wanted(*generation, *role),
                 });
             }
@@ -229,4 +259,65 @@ proptest! {
         prop_assert_eq!(machine.applied(), 100);
         prop_assert_eq!(machine.report().role_applied, Some(role));
     }
+}
+
+/// What a run of steps came through.
+#[derive(Debug, Default)]
+struct Seen {
+    applied: u32,
+    hooks_failed: u32,
+    drains: u32,
+    commits_pending: u32,
+    pulled_work_ran: u32,
+    sessions_refused: u32,
+}
+
+impl Seen {
+    fn note(&mut self, machine: &Machine, spec: &Spec) {
+        let lifecycle = &machine.lifecycle;
+        let transition = lifecycle.transition.as_ref();
+        self.applied += u32::from(machine.applied() > 0);
+        self.hooks_failed += u32::from(transition.is_some_and(|under_way| under_way.failures > 0));
+        self.drains += u32::from(lifecycle.drain.is_some());
+        self.commits_pending += u32::from(lifecycle.pending.is_some());
+        let pulls = spec.work == Some(calvin_model::image::Work::OnActive);
+        self.pulled_work_ran += u32::from(pulls && machine.runs);
+        let refused = lifecycle.refused.as_deref().unwrap_or_default();
+        self.sessions_refused += u32::from(refused.contains("older than epoch"));
+    }
+}
+
+/// Properties of steps that change nothing say nothing: this is what the steps must reach.
+#[test]
+fn the_steps_reach_what_the_properties_are_about() {
+    let steps = (images(), prop::collection::vec(step(), 1..80));
+    let mut seen = Seen::default();
+    for seed in 0..64 {
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+        let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
+        let (spec, steps) = steps.new_tree(&mut runner).unwrap().current();
+        let mut machine = Machine::joined(&spec);
+        let mut boots = 1;
+        for step in &steps {
+            machine.step(&spec, step, &mut boots);
+            seen.note(&machine, &spec);
+        }
+    }
+    let Seen {
+        applied,
+        hooks_failed,
+        drains,
+        commits_pending,
+        pulled_work_ran,
+        sessions_refused,
+    } = seen;
+    let reached = [
+        applied,
+        hooks_failed,
+        drains,
+        commits_pending,
+        pulled_work_ran,
+        sessions_refused,
+    ];
+    assert!(reached.iter().all(|steps| *steps >= 20), "{seen:?}");
 }

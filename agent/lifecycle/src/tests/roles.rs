@@ -110,6 +110,35 @@ fn a_failing_active_hook_keeps_it_from_being_active_and_runs_again() {
 }
 
 #[test]
+fn a_hook_that_is_to_run_again_waits_for_a_commit_without_a_busy_loop() {
+    let mut machine = Machine::joined(&spec(&[HOOKS]));
+    machine.want(1, Role::Active);
+    machine.end_hook(hook_fails());
+    machine.disk_works = false;
+    machine.want(2, Role::Active);
+    // The hook's pause is over, and it cannot run before the newer order is on disk.
+    machine.wait(2);
+    assert!(machine.hooks.is_empty());
+    let deadline = machine.lifecycle.deadline().unwrap();
+    assert!(deadline > machine.now, "{deadline:?}");
+    machine.disk_works = true;
+    machine.wait(1);
+    assert_eq!(machine.hooks.len(), 1);
+}
+
+#[test]
+fn work_that_was_stopped_on_the_way_to_standby_is_not_started_to_drain() {
+    let mut machine = Machine::joined(&spec(&[PULLED_WORK, HOOKS]));
+    machine.want(1, Role::Active);
+    machine.end_hook(HookOutcome::Done);
+    machine.want(2, Role::Standby);
+    machine.want(3, Role::Draining);
+    machine.end_hook(hook_fails());
+    assert_eq!((machine.applied(), machine.runs), (3, false));
+    assert_eq!(machine.log, ["active", "start", "stop", "standby", "drain"]);
+}
+
+#[test]
 fn a_failing_retire_hook_does_not_keep_a_machine_for_ever() {
     let mut machine = Machine::joined(&spec(&[BOOT_WORK, HOOKS]));
     machine.want(1, Role::Retired);

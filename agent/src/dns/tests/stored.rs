@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn names(dir: &std::path::Path) -> Names {
-    Names::new(DOMAIN, dir.join("names.json")).unwrap()
+fn names(dir: &std::path::Path) -> Arc<Names> {
+    Arc::new(Names::new(DOMAIN, dir.join("names.json")).unwrap())
 }
 
 #[tokio::test]
-async fn a_snapshot_is_on_disk_before_it_is_served_and_is_found_at_the_next_start() {
+async fn a_snapshot_is_served_at_once_and_once_kept_is_found_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let first = names(dir.path());
     assert_eq!(first.load().unwrap(), None);
@@ -17,6 +17,8 @@ async fn a_snapshot_is_on_disk_before_it_is_served_and_is_found_at_the_next_star
         first.admit(mixed()).await.unwrap(),
         Admitted::Known(version)
     );
+    assert_eq!(first.version(), Some(version));
+    assert_eq!(first.keep().await.unwrap(), Some(version));
     let second = names(dir.path());
     assert_eq!(second.load().unwrap(), Some(version));
     assert_eq!(second.zone().unwrap().snapshot(), &*mixed());
@@ -49,14 +51,17 @@ async fn an_older_snapshot_and_one_of_another_domain_change_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_is_not_served() {
+async fn what_cannot_be_stored_is_served_all_the_same_and_stored_when_it_can_be() {
     let dir = tempfile::tempdir().unwrap();
-    let names = Names::new(DOMAIN, dir.path().join("missing/names.json")).unwrap();
-    assert!(matches!(
-        names.admit(mixed()).await,
-        Err(NamesError::Disk(_))
-    ));
-    assert_eq!(names.version(), None);
+    let missing = dir.path().join("missing");
+    let first = names(&missing);
+    let version = mixed().version;
+    assert_eq!(first.admit(mixed()).await.unwrap(), Admitted::New(version));
+    assert!(matches!(first.keep().await, Err(NamesError::Disk(_))));
+    assert_eq!(first.version(), Some(version), "from memory");
+    std::fs::create_dir(&missing).unwrap();
+    assert_eq!(first.keep().await.unwrap(), Some(version));
+    assert_eq!(names(&missing).load().unwrap(), Some(version));
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn said(health: Health, age_s: u64, generation: u64) -> AgentObserved {
             failing: Vec::new(),
             connections: None,
             refused: None,
+            names_unsaved: None,
         },
     }
 }

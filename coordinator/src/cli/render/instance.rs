@@ -184,6 +184,10 @@ fn report_lines(
         report.names_number, report.names_epoch
     );
     text.push_str(&line("names", Tone::Dim, &names));
+    if let Some(unsaved) = &report.names_unsaved {
+        let said = format!("served, not on disk: {unsaved}");
+        text.push_str(&line("names", Tone::Warn, &said));
+    }
     if let Some(connections) = &report.connections {
         let mut said = connections.count.to_string();
         if !connections.peers.is_empty() {

@@ -50,6 +50,7 @@ pub(crate) fn report() -> ReportView {
         failing: vec!["http: GET /health answers 503 Service Unavailable".to_owned()],
         connections: None,
         refused: None,
+        names_unsaved: None,
     }
 }
 

@@ -117,6 +117,7 @@ pub(crate) struct ReportView {
     pub(crate) failing: Vec<String>,
     pub(crate) connections: Option<ConnectionsView>,
     pub(crate) refused: Option<String>,
+    pub(crate) names_unsaved: Option<String>,
 }
 
 /// `Connections`.
@@ -267,6 +268,7 @@ impl From<wire::Report> for ReportView {
                 peers: connections.peers,
             }),
             refused: some(report.refused),
+            names_unsaved: some(report.names_unsaved),
         }
     }
 }

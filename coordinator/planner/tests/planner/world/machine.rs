@@ -60,6 +60,7 @@ impl Machine {
             failing: Vec::new(),
             connections: Default::default(),
             refused: Default::default(),
+            names_unsaved: Default::default(),
         };
         Self {
             state: MachineState::Running,

@@ -1,0 +1,144 @@
+//! The two tasks of the names. What comes is served and acknowledged at once; keeping it on disk
+//! is another task's, so that a disk that refuses or hangs holds nothing up.
+
+use std::{sync::Arc, time::Duration};
+
+use calvin_model::{NamesSnapshot, NamesVersion};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+use super::tasks::{AGAIN, wait_for_newer};
+use crate::{
+    dns::{Admitted, Names, NamesError},
+    fault::chain,
+};
+
+/// A write that takes longer than this is told like one that failed: a snapshot is some megabytes
+/// at most, and a disk that works takes below a second for it.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// Serves the newest names, and says which are served.
+pub(super) async fn serve(
+    names: Arc<Names>,
+    mut newest: watch::Receiver<Option<Arc<NamesSnapshot>>>,
+    served: watch::Sender<Option<NamesVersion>>,
+) {
+    while newest.changed().await.is_ok() {
+        let Some(snapshot) = newest.borrow_and_update().clone() else {
+            continue;
+        };
+        match names.admit(snapshot).await {
+            Ok(Admitted::New(version)) => drop(served.send_replace(Some(version))),
+            Ok(Admitted::Known(_)) => {}
+            Err(error) => warn!(error = chain(&error), "names are not served"),
+        }
+    }
+}
+
+/// Keeps on disk what is served, and says why it could not be. What is served at the start came
+/// from there.
+pub(super) async fn keep(
+    names: Arc<Names>,
+    mut served: watch::Receiver<Option<NamesVersion>>,
+    unsaved: watch::Sender<Option<String>>,
+) {
+    while served.changed().await.is_ok() {
+        // One that comes during the write brings the next round.
+        served.mark_unchanged();
+        match kept(&names, &unsaved).await {
+            Ok(_) => {
+                if unsaved.send_if_modified(|known| known.take().is_some()) {
+                    info!("the names are on disk again");
+                }
+            }
+            Err(error) => {
+                tell(&unsaved, chain(&error));
+                // A newer snapshot may be shorter, or the disk may have got room.
+                if let Ok(Err(_)) = timeout(AGAIN, wait_for_newer(&mut served)).await {
+                    return;
+                }
+                served.mark_changed();
+            }
+        }
+    }
+}
+
+/// One write. While it takes long, that is told: nothing else would ever say so of a disk that
+/// hangs.
+async fn kept(
+    names: &Names,
+    unsaved: &watch::Sender<Option<String>>,
+) -> Result<Option<NamesVersion>, NamesError> {
+    let write = names.keep();
+    tokio::pin!(write);
+    tokio::select! {
+        done = &mut write => return done,
+        () = sleep(SLOW) => tell(unsaved, format!("the disk has not answered for {SLOW:?}")),
+    }
+    write.await
+}
+
+fn tell(unsaved: &watch::Sender<Option<String>>, reason: String) {
+    unsaved.send_if_modified(|known| {
+        // The same again and again is one line in the log.
+        let new = known.as_ref() != Some(&reason);
+        if new {
+            warn!(reason, "the names that are served are not on disk");
+            *known = Some(reason);
+        }
+        new
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    const DOMAIN: &str = "prod.example";
+
+    fn snapshot(number: u64) -> Arc<NamesSnapshot> {
+        Arc::new(NamesSnapshot {
+            version: NamesVersion { epoch: 1, number },
+            domain: DOMAIN.into(),
+            ttl: Duration::from_secs(5),
+            entries: Vec::new(),
+        })
+    }
+
+    async fn until<T: Clone>(watched: &mut watch::Receiver<T>, good: impl FnMut(&T) -> bool) -> T {
+        let found = timeout(DEADLINE, watched.wait_for(good)).await;
+        found.unwrap().unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn names_are_acknowledged_while_the_disk_refuses_and_that_is_said_until_it_takes_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        let path = missing.join("names.json");
+        let names = Arc::new(Names::new(DOMAIN, path.clone()).unwrap());
+        let newest = watch::Sender::new(None);
+        let (served, mut acknowledged) = watch::channel(None);
+        let (unsaved, mut said) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep(names.clone(), served.subscribe(), unsaved));
+        tasks.spawn(serve(names.clone(), newest.subscribe(), served));
+        for number in 1..3 {
+            newest.send_replace(Some(snapshot(number)));
+            let version = Some(NamesVersion { epoch: 1, number });
+            until(&mut acknowledged, |served| *served == version).await;
+            assert_eq!(names.version(), version);
+        }
+        let reason = until(&mut said, Option::is_some).await.unwrap();
+        assert!(reason.contains("No such file"), "{reason}");
+        std::fs::create_dir(&missing).unwrap();
+        until(&mut said, Option::is_none).await;
+        let again = Names::new(DOMAIN, path).unwrap();
+        assert_eq!(again.load().unwrap(), names.version());
+    }
+}
