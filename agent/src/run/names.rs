@@ -20,6 +20,11 @@ use crate::{
 /// at most, and a disk that works takes below a second for it.
 const SLOW: Duration = Duration::from_secs(10);
 
+/// Least time between two writes that succeed. While a large fleet comes up, names change several
+/// times a second; what is on disk is only for a start without a coordinator, and machines that
+/// share a disk (the process provider's do) would keep it busy with nothing else.
+const REST: Duration = Duration::from_secs(5);
+
 /// Serves the newest names, and says which are served.
 pub(super) async fn serve(
     names: Arc<Names>,
@@ -53,6 +58,7 @@ pub(super) async fn keep(
                 if unsaved.send_if_modified(|known| known.take().is_some()) {
                     info!("the names are on disk again");
                 }
+                sleep(REST).await;
             }
             Err(error) => {
                 tell(&unsaved, chain(&error));
@@ -140,5 +146,30 @@ mod tests {
         until(&mut said, Option::is_none).await;
         let again = Names::new(DOMAIN, path).unwrap();
         assert_eq!(again.load().unwrap(), names.version());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_change_all_the_time_are_written_now_and_then_and_the_last_of_them_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names.json");
+        let names = Arc::new(Names::new(DOMAIN, path.clone()).unwrap());
+        let (served, _) = watch::channel(None);
+        let (unsaved, _said) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep(names.clone(), served.subscribe(), unsaved));
+        let on_disk = || {
+            let kept = Names::new(DOMAIN, path.clone()).unwrap();
+            kept.load().unwrap().map(|version| version.number)
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 1..=40 {
+            names.admit(snapshot(number)).await.unwrap();
+            served.send_replace(names.version());
+            sleep(Duration::from_millis(250)).await;
+            seen.extend(on_disk());
+        }
+        assert!((2..=4).contains(&seen.len()), "{seen:?} in 10 s");
+        sleep(REST * 2).await;
+        assert_eq!(on_disk(), Some(40));
     }
 }

@@ -136,7 +136,7 @@ pub(super) async fn wait_for_newer<T>(
     Ok(())
 }
 
-/// Looks at the connections, more often while somebody waits for the last to go. A look reads
+/// Looks at the connections, more often while somebody waits for the last to go. A look may read
 /// every socket of the machine, which takes 50 ms for 28,000: on a thread of its own.
 pub(super) async fn count_connections(
     look: impl Fn() -> Option<Connections> + Clone + Send + 'static,
