@@ -30,6 +30,7 @@ use redb::{
     TransactionError, WriteTransaction,
 };
 
+use super::directory::DirectoryLock;
 #[cfg(test)]
 use super::fault::StoreFault;
 
@@ -43,7 +44,7 @@ pub struct Database {
     path: PathBuf,
     open: Mutex<Instance>,
     /// The lock on the data directory, given up by the last who could write.
-    _lock: Option<Arc<File>>,
+    _lock: Option<Arc<DirectoryLock>>,
     #[cfg(test)]
     fault: Arc<StoreFault>,
 }
@@ -65,11 +66,14 @@ impl Database {
     }
 
     /// As `open`, in a data directory that stays locked for as long as the database is open.
-    pub(super) fn open_locked(path: &Path, lock: Arc<File>) -> Result<Self, DatabaseError> {
+    pub(super) fn open_locked(
+        path: &Path,
+        lock: Arc<DirectoryLock>,
+    ) -> Result<Self, DatabaseError> {
         Self::open_with(path, Some(lock))
     }
 
-    fn open_with(path: &Path, lock: Option<Arc<File>>) -> Result<Self, DatabaseError> {
+    fn open_with(path: &Path, lock: Option<Arc<DirectoryLock>>) -> Result<Self, DatabaseError> {
         #[cfg(test)]
         let fault = Arc::<StoreFault>::default();
         let open = Instance::open(

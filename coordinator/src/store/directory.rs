@@ -37,7 +37,7 @@ const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-i
 pub struct DataDirectory {
     path: PathBuf,
     /// Holds the lock, together with the database.
-    pub(super) lock: Arc<File>,
+    pub(super) lock: Arc<DirectoryLock>,
 }
 
 /// Why a data directory could not be taken.
@@ -182,18 +182,22 @@ impl DataDirectory {
         }
         let taken = Self {
             path: path.to_owned(),
-            lock: Arc::new(lock),
+            lock: Arc::new(DirectoryLock(lock)),
         };
         make_directory(&taken.run())?;
         Ok(taken)
     }
 }
 
-impl Drop for DataDirectory {
+/// The lock on a data directory, given up by the last who has a share of it.
+#[derive(Debug)]
+pub(super) struct DirectoryLock(pub(super) File);
+
+impl Drop for DirectoryLock {
     fn drop(&mut self) {
         // Closing the file is not enough: a child that another thread starts just now has it open
         // too, until it runs its program. It is given up with this process in any case.
-        let _ = flock(&self.lock, FlockOperation::Unlock);
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 

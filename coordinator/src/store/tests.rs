@@ -88,7 +88,7 @@ fn a_directory_is_free_when_it_is_given_up_also_while_a_child_begins() {
     let dir = tempfile::tempdir().unwrap();
     let (directory, database, store) = opened(dir.path());
     // What a child has between fork and exec, started by another thread at this very moment.
-    let childs = directory.lock.try_clone().unwrap();
+    let childs = directory.lock.0.try_clone().unwrap();
     drop((store, database, directory));
     opened(dir.path());
     drop(childs);

@@ -70,13 +70,18 @@ fn forget_oldest(gone: &Path) -> io::Result<()> {
     let mut logs: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(gone)? {
         let entry = entry?;
-        logs.push((entry.metadata()?.modified()?, entry.path()));
+        let metadata = match entry.metadata() {
+            Ok(metadata) => metadata,
+            // Another worker was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        logs.push((metadata.modified()?, entry.path()));
     }
     logs.sort();
     let excess = logs.len().saturating_sub(KEPT_MAX);
     for (_, log) in logs.into_iter().take(excess) {
         match fs::remove_file(log) {
-            // Another worker was faster.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
@@ -89,6 +94,23 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+
+    #[test]
+    fn workers_that_forget_at_the_same_time_do_not_disturb_each_other() {
+        let root = tempfile::tempdir().unwrap();
+        for number in 0..KEPT_MAX * 3 {
+            File::create(root.path().join(format!("{number}.log"))).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| forget_oldest(root.path())))
+                .collect();
+            for worker in workers {
+                worker.join().unwrap().unwrap();
+            }
+        });
+        assert!(fs::read_dir(root.path()).unwrap().count() <= KEPT_MAX);
+    }
 
     #[test]
     fn only_the_newest_logs_are_kept() {
