@@ -42,6 +42,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) waiting: Vec<Waiting>,
     /// What is held back.
     pub(crate) blocked: Vec<(InvariantId, Blocked)>,
+    /// Entries that clients are not to find.
+    pub(crate) hidden: Vec<InstanceId>,
     /// Whether the provider's list is believed where it lacks a machine.
     pub(crate) list: ListTrust,
     visible: BTreeSet<&'a InstanceId>,
@@ -77,6 +79,7 @@ impl<'a> Pass<'a> {
             events: Vec::new(),
             waiting: Vec::new(),
             blocked: Vec::new(),
+            hidden: Vec::new(),
             list: answering.list,
             visible: catalogue.visible.iter().collect(),
             judged,
@@ -120,7 +123,7 @@ impl<'a> Pass<'a> {
     /// Whether an instance is known to fail, or was and nothing better is known since.
     pub(crate) fn fails(&self, id: &InstanceId) -> bool {
         let judgement = self.judged(id);
-        judgement.failing() || self.state().hidden.contains(id) && !judgement.serves()
+        judgement.failing() || self.state().failed.contains(id) && !judgement.serves()
     }
 
     /// What is seen of an instance.

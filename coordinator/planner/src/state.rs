@@ -47,12 +47,13 @@ pub struct FleetState {
     /// when it ended, once each.
     #[serde(default)]
     pub holding: BTreeSet<InvariantId>,
-    /// Entries that clients are not to find: what failed stays so until it is known to serve again,
-    /// also for the next run of the coordinator, which has heard of nobody yet.
+    /// What is known to fail: until it is known to serve again, also for the next run of the
+    /// coordinator, which has heard of nobody yet. Clients do not find it, unless most would go.
     #[serde(default)]
-    pub hidden: BTreeSet<InstanceId>,
-    /// Instances made outside of rollouts that never became healthy, since one last did. Each makes
-    /// the next wait longer.
+    pub failed: BTreeSet<InstanceId>,
+    /// How often in a row instances that were made outside of rollouts were given up, because they
+    /// never became healthy. Each time makes the next wait longer; when nobody waits any more, it
+    /// begins anew.
     #[serde(default)]
     pub given_up_in_a_row: u32,
     /// Every instance that may have a machine, an identity or an entry anywhere.
@@ -178,7 +179,7 @@ impl FleetState {
             rollouts: 0,
             deleting: false,
             holding: BTreeSet::new(),
-            hidden: BTreeSet::new(),
+            failed: BTreeSet::new(),
             given_up_in_a_row: 0,
             instances: BTreeMap::new(),
         }

@@ -52,7 +52,6 @@ pub(crate) fn plan_fleet(
     hide::step(&mut pass);
     orders::step(&mut pass);
     let report = summary::step(&mut pass);
-    let hidden = pass.state().hidden.iter().cloned().collect();
 
     let next = if pass.state().deleting && pass.state().instances.is_empty() {
         Next::Remove
@@ -63,7 +62,7 @@ pub(crate) fn plan_fleet(
         next,
         actions: pass.actions,
         events: pass.events,
-        hidden,
+        hidden: pass.hidden,
         report,
     }
 }

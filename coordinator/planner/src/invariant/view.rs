@@ -64,7 +64,7 @@ impl<'a> View<'a> {
     /// Whether an instance is known to fail, or was and nothing better is known since.
     pub(super) fn fails(&self, id: &InstanceId) -> bool {
         let judgement = self.judged(id);
-        judgement.failing() || self.before.hidden.contains(id) && !judgement.serves()
+        judgement.failing() || self.before.failed.contains(id) && !judgement.serves()
     }
 
     /// Whether all that speaks against an instance's machine is that a list lacks it that is not

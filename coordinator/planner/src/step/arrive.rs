@@ -3,6 +3,7 @@
 
 use calvin_model::{CatalogueRole, InstanceId};
 
+use super::repair::some_unproven;
 use crate::{
     pass::Pass,
     phase::Phase,
@@ -34,6 +35,10 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             prove(pass, &id);
         }
     }
+    // Those that still wait were made in the same trouble, and keep the time that they were given.
+    if pass.state().given_up_in_a_row > 0 && !some_unproven(pass) {
+        pass.change().given_up_in_a_row = 0;
+    }
 }
 
 fn prove(pass: &mut Pass<'_>, id: &InstanceId) {
@@ -46,7 +51,6 @@ fn prove(pass: &mut Pass<'_>, id: &InstanceId) {
     );
     pass.event(Some(id), EventKind::InstanceProven, text);
     let state = pass.change();
-    state.given_up_in_a_row = 0;
     let Some(instance) = state.instances.get_mut(id) else {
         return;
     };

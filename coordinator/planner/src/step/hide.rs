@@ -12,8 +12,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut active = 0;
     let mut failing_active: Vec<InstanceId> = Vec::new();
     let mut failing_others: Vec<InstanceId> = Vec::new();
+    let mut failed: BTreeSet<InstanceId> = BTreeSet::new();
     for (id, instance) in &pass.state().instances {
         let failing = pass.fails(id);
+        if failing {
+            failed.insert(id.clone());
+        }
         match instance.catalogue {
             CatalogueRole::Absent => {}
             CatalogueRole::Active => {
@@ -29,6 +33,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             }
         }
     }
+    if failed != pass.state().failed {
+        pass.change().failed = failed;
+    }
     let limit = hidden_limit(active);
     if failing_active.len() > limit {
         let what = format!("failing instances stay visible: more than {limit} of {active}");
@@ -36,8 +43,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         pass.hold(InvariantId::HealthNeverHidesMost, what, fact);
         failing_active.clear();
     }
-    let hidden: BTreeSet<InstanceId> = failing_active.into_iter().chain(failing_others).collect();
-    if hidden != pass.state().hidden {
-        pass.change().hidden = hidden;
-    }
+    pass.hidden.extend(failing_active);
+    pass.hidden.extend(failing_others);
+    pass.hidden.sort();
 }

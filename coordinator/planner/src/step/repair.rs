@@ -1,7 +1,7 @@
 //! Repairs: what is lost by two sources goes at once and is made again; what is only silent, gone
 //! unmanaged or ordered away is made again first, and leaves when its replacement serves.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{CatalogueRole, DrainReason, InstanceId};
 
@@ -16,9 +16,11 @@ use crate::{
     state::{Instance, Life, Purpose},
 };
 
-/// How often the deadline of instances that never become healthy doubles at most: of 5 min, to
-/// 5 h 20 min.
+/// How often the deadline of instances that never become healthy doubles at most.
 const GIVEN_UP_DOUBLINGS: u32 = 6;
+/// The longest that such a deadline becomes. A join token lives for an hour, and a machine that has
+/// not enrolled by then never will.
+const GIVEN_UP_LONGEST: Duration = Duration::from_secs(45 * 60);
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -105,8 +107,8 @@ pub(super) fn mark(pass: &mut Pass<'_>, id: &InstanceId, basis: Option<DeleteBas
 
 /// An instance that was made outside of a wave and does not become healthy is made again. That
 /// its deadline passes first keeps a broken image from making machines in a loop, and that the
-/// deadline doubles with each of them keeps what is broken for all (a server that every workload
-/// needs) from making many.
+/// deadline doubles each time keeps what is broken for all (a server that every workload needs)
+/// from making many.
 fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let late = select(pass, |id, instance| {
         !instance.proven
@@ -115,14 +117,25 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             && healthy_by(pass, instance).reached(pass.now)
             && !pass.judged(id).serves()
     });
+    if late.is_empty() {
+        return;
+    }
+    // However many are late together, it is one attempt that failed.
+    let state = pass.change();
+    state.given_up_in_a_row = state.given_up_in_a_row.saturating_add(1);
     for id in late {
         let why = "not healthy within healthy_deadline";
         pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
-        let state = pass.change();
-        state.given_up_in_a_row = state.given_up_in_a_row.saturating_add(1);
         repair(pass, &id, why);
     }
+}
+
+/// Whether instances that were made outside of a wave are still to become healthy.
+pub(super) fn some_unproven(pass: &Pass<'_>) -> bool {
+    let idle = pass.state().not_to_serve();
+    let mut instances = pass.state().instances.iter();
+    instances.any(|(id, one)| !one.proven && !one.leaving() && !idle.contains(id))
 }
 
 /// When an instance that was made outside of a wave is given up, unless it becomes healthy.
@@ -130,9 +143,9 @@ pub(super) fn healthy_by(pass: &Pass<'_>, instance: &Instance) -> Moment {
     let state = pass.state();
     let doublings = state.given_up_in_a_row.min(GIVEN_UP_DOUBLINGS);
     let deadline = state.spec.replace.healthy_deadline.0;
-    instance
-        .created
-        .after(deadline.saturating_mul(1 << doublings))
+    let longest = GIVEN_UP_LONGEST.max(deadline);
+    let doubled = deadline.saturating_mul(1 << doublings);
+    instance.created.after(doubled.min(longest))
 }
 
 /// Makes an instance in the place of another. While a rollout runs, of the same build: the rollout

@@ -449,3 +449,28 @@ fn a_green_whose_agent_is_not_let_in_says_why_it_was_given_up() {
         world.story()
     );
 }
+
+#[test]
+fn a_green_that_flaps_unseen_again_and_again_does_not_bake_for_ever() {
+    let mut world = served(
+        "count = 2\n[replace]\nbake = \"20s\"\nhealthy_deadline = \"60s\"\nprogress_deadline = \"60s\"",
+    );
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let green = greens(&world)[0].clone();
+    for _ in 0..20 {
+        world.run_for(seconds(8));
+        if world.phase() != Some(Phase::Baking) {
+            break;
+        }
+        // Over before anybody could see it; its agent's count tells.
+        world.agent(&green).flap();
+    }
+    assert!(
+        world.tells("does not stay healthy for 20s"),
+        "{}",
+        world.story()
+    );
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.active("1.0").len(), 2);
+}

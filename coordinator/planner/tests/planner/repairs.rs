@@ -216,3 +216,81 @@ fn what_was_hidden_stays_so_until_it_is_known_to_serve_again() {
     assert!(world.hidden.is_empty());
     assert!(world.is_quiet(), "{}", world.story());
 }
+
+#[test]
+fn what_failed_is_hidden_again_once_no_more_than_half_fail() {
+    let mut world = served("count = 2");
+    let both = ids(&world);
+    world.agent(&both[0]).forced = Some(Health::Unhealthy);
+    world.run_for(Duration::from_secs(2));
+    world.cut_path(&both[0]);
+    world.machines.get_mut(&both[0]).unwrap().workload_answers = false;
+    world.run_for(Duration::from_secs(10));
+    assert!(world.hidden.contains(&both[0]));
+    // For a moment both fail, so both are shown.
+    world.agent(&both[1]).forced = Some(Health::Unhealthy);
+    world.tick();
+    assert!(world.hidden.is_empty(), "{}", world.story());
+    world.agent(&both[1]).forced = None;
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.hidden.iter().collect::<Vec<_>>(), [&both[0]]);
+}
+
+#[test]
+fn those_that_waited_together_are_given_their_time_when_the_first_recovers() {
+    let mut world = served("count = 8\n[replace]\nhealthy_deadline = \"20s\"");
+    let before = ids(&world);
+    world.behaviour.insert("1.0".to_owned(), Behaviour::Broken);
+    for id in &before {
+        world.agent(id).forced = Some(Health::Healthy);
+    }
+    for id in &before[..3] {
+        world.kill_machine(id);
+    }
+    // Doubled five times, the deadline is more than ten minutes: long after the old one.
+    world.run_until(3_600, |world| {
+        let state = world.web();
+        let mut unproven = state
+            .instances
+            .values()
+            .filter(|one| !one.proven && !one.leaving());
+        let old = Duration::from_secs(60);
+        state.given_up_in_a_row == 5 && unproven.all(|one| world.now().since(one.created) > old)
+    });
+    let unproven = |world: &World| -> Vec<InstanceId> {
+        let staying = world.staying().into_iter();
+        let unproven = staying.filter(|(_, one)| !one.proven);
+        unproven.map(|(id, _)| id.clone()).collect()
+    };
+    let waiting = unproven(&world);
+    assert_eq!(waiting.len(), 3, "{}", world.story());
+    world.agent(&waiting[0]).forced = Some(Health::Healthy);
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(unproven(&world), waiting[1..], "{}", world.story());
+    world.behaviour.clear();
+    world.run_until(60, |world| world.active("1.0").len() == 8);
+    assert!(waiting.iter().all(|id| ids(&world).contains(id)));
+    assert_eq!(world.web().given_up_in_a_row, 0);
+}
+
+#[test]
+fn a_machine_is_not_forgotten_because_a_short_list_lacks_it() {
+    let mut world = served("count = 3");
+    let before = ids(&world);
+    // One is on its way out when the list falls short of all.
+    let instance = before[0].clone();
+    let reason = "it is slow".to_owned();
+    world
+        .order(&Command::ReplaceInstance { instance, reason })
+        .unwrap();
+    world.run_until(200, |world| {
+        let leaving = &world.web().instances[&before[0]];
+        matches!(leaving.life, calvin_planner::Life::Retiring(_))
+    });
+    for machine in world.machines.values_mut() {
+        machine.state = MachineState::Absent;
+    }
+    world.keep_machines = true;
+    world.run_for(Duration::from_secs(120));
+    assert!(ids(&world).contains(&before[0]), "{}", world.story());
+}

@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) unconfirmed: Vec<InstanceId>,
     /// What a person must look at, of every instance.
     pub(crate) alarm: Option<String>,
+    /// What is deleted stays, as with a provider that answers for another account.
+    pub(crate) keep_machines: bool,
     /// Nothing was read back from the catalogue in this run.
     pub(crate) catalogue_unread: bool,
     pub(crate) revoked: BTreeSet<InstanceId>,
@@ -64,6 +66,7 @@ impl World {
             hidden: BTreeSet::new(),
             unconfirmed: Vec::new(),
             alarm: None,
+            keep_machines: false,
             catalogue_unread: false,
             revoked: BTreeSet::new(),
             behaviour: BTreeMap::new(),
@@ -302,7 +305,9 @@ impl World {
                 }
             }
             Action::DeleteMachine { instance, .. } => {
-                self.machines.remove(instance);
+                if !self.keep_machines {
+                    self.machines.remove(instance);
+                }
             }
         }
     }

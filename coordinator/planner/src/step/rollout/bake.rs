@@ -48,7 +48,14 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     }
     if let Some((id, healthy_for)) = flapped(pass, &greens) {
-        let bake = pass.state().spec.replace.bake;
+        let policy = &pass.state().spec.replace;
+        let (bake, progress) = (policy.bake, policy.progress_deadline);
+        // Time for one whole count more, and no end of them.
+        if baked.after(bake.0).after(progress.0).reached(pass.now) {
+            let why = format!("{id} does not stay healthy for {bake} while it bakes");
+            pass.go_back(&why);
+            return;
+        }
         let what = format!("{id} to be healthy for {bake} without a break");
         let until = pass.now.after(bake.0.saturating_sub(healthy_for));
         pass.wait(

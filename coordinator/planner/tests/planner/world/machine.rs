@@ -112,6 +112,12 @@ impl Agent {
         self.report.drain = None;
     }
 
+    /// Begins its count anew, as after a fault that was over before the next report.
+    pub(crate) fn flap(&mut self) {
+        self.healthy_since += u64::try_from(self.report.health_for.as_millis()).unwrap();
+        self.report.flaps += 1;
+    }
+
     fn say(&mut self, health: Health, ms: u64) {
         if self.report.health != health {
             self.healthy_since = ms;
