@@ -87,14 +87,19 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
     pass.wait(what, waited, None);
 }
 
-/// Whether a complete list that is younger than the order, and is believed, does not have the
-/// machine.
+/// Whether a complete list that is younger than the order does not have the machine. One that is
+/// not believed is no reason to leave the order to delete it out, so it counts only after
+/// [`RETIRE_GRACE`] of such orders.
 fn absent(pass: &Pass<'_>, id: &InstanceId, ordered_for: Duration) -> bool {
     let provider = &pass.state().spec.provider;
     let list = pass.observed.provider_lists.get(provider).copied();
     let machine = pass.seen(id).and_then(|seen| seen.machine);
     let age = match machine.map(|machine| (machine.state, machine.age)) {
-        Some((MachineState::Absent, _)) if matches!(pass.list, ListTrust::Doubted { .. }) => None,
+        Some((MachineState::Absent, _))
+            if matches!(pass.list, ListTrust::Doubted { .. }) && ordered_for < RETIRE_GRACE =>
+        {
+            None
+        }
         Some((MachineState::Absent, age)) => Some(age),
         Some((
             MachineState::Creating

@@ -35,8 +35,6 @@ pub(crate) struct World {
     pub(crate) unconfirmed: Vec<InstanceId>,
     /// What a person must look at, of every instance.
     pub(crate) alarm: Option<String>,
-    /// What is deleted stays, as with a provider that answers for another account.
-    pub(crate) keep_machines: bool,
     /// Nothing was read back from the catalogue in this run.
     pub(crate) catalogue_unread: bool,
     pub(crate) revoked: BTreeSet<InstanceId>,
@@ -66,7 +64,6 @@ impl World {
             hidden: BTreeSet::new(),
             unconfirmed: Vec::new(),
             alarm: None,
-            keep_machines: false,
             catalogue_unread: false,
             revoked: BTreeSet::new(),
             behaviour: BTreeMap::new(),
@@ -305,9 +302,7 @@ impl World {
                 }
             }
             Action::DeleteMachine { instance, .. } => {
-                if !self.keep_machines {
-                    self.machines.remove(instance);
-                }
+                self.machines.remove(instance);
             }
         }
     }
@@ -333,7 +328,7 @@ impl World {
     }
 
     /// Lets time pass until `done`; at most for `limit` seconds.
-    pub(crate) fn run_until(&mut self, limit: u32, done: impl Fn(&Self) -> bool) {
+    pub(crate) fn run_until(&mut self, limit: u32, mut done: impl FnMut(&Self) -> bool) {
         for _ in 0..limit {
             if done(self) {
                 return;
