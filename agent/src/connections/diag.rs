@@ -21,9 +21,7 @@ const DATAGRAM: usize = 32 * 1024;
 /// Gives every established connection with one of these ports at either end to `take`; one whose
 /// ends are both on this machine comes twice, once from each.
 pub(super) fn each_of(ports: &[u16], take: &mut dyn FnMut(Socket)) -> io::Result<()> {
-    let mut netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
-    netlink.bind_auto()?;
-    netlink.connect(&NetlinkAddr::new(0, 0))?;
+    let netlink = connect()?;
     let mut room = vec![0; DATAGRAM];
     for port in ports {
         for (family, any) in [
@@ -40,7 +38,7 @@ pub(super) fn each_of(ports: &[u16], take: &mut dyn FnMut(Socket)) -> io::Result
                 ..any
             };
             for which in [served, clients] {
-                ask(&netlink, family, which)?;
+                ask(&netlink, family, IPPROTO_TCP, which)?;
                 receive(&netlink, &mut room, take)?;
             }
         }
@@ -48,12 +46,19 @@ pub(super) fn each_of(ports: &[u16], take: &mut dyn FnMut(Socket)) -> io::Result
     Ok(())
 }
 
-fn ask(netlink: &Netlink, family: u8, socket_id: SocketId) -> io::Result<()> {
+fn connect() -> io::Result<Netlink> {
+    let mut netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
+    netlink.bind_auto()?;
+    netlink.connect(&NetlinkAddr::new(0, 0))?;
+    Ok(netlink)
+}
+
+fn ask(netlink: &Netlink, family: u8, protocol: u8, socket_id: SocketId) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let request = SockDiagMessage::InetRequest(InetRequest {
         family,
-        protocol: IPPROTO_TCP,
+        protocol,
         extensions: ExtensionFlags::empty(),
         states: StateFlags::ESTABLISHED,
         socket_id,
@@ -76,6 +81,10 @@ fn receive(netlink: &Netlink, room: &mut [u8], take: &mut dyn FnMut(Socket)) -> 
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
             match message.payload {
+                // A dump that fails ends like one that is complete, but for its code.
+                NetlinkPayload::Done(done) if done.code < 0 => {
+                    return Err(io::Error::from_raw_os_error(done.code.saturating_neg()));
+                }
                 NetlinkPayload::Done(_) => return Ok(()),
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 NetlinkPayload::Overrun(_) => {
@@ -102,5 +111,20 @@ fn socket(found: &InetResponse) -> Socket {
         local: SocketAddr::new(id.source_address.to_canonical(), id.source_port),
         peer: SocketAddr::new(id.destination_address.to_canonical(), id.destination_port),
         inode: Some(u64::from(found.header.inode)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_the_kernel_cannot_answer_is_an_error_and_not_an_empty_answer() {
+        let netlink = connect().unwrap();
+        // No protocol has this number.
+        ask(&netlink, AF_INET, 250, SocketId::new_v4()).unwrap();
+        let mut room = vec![0; DATAGRAM];
+        let error = receive(&netlink, &mut room, &mut |_| {}).unwrap_err();
+        assert!(error.raw_os_error().is_some(), "{error}");
     }
 }
