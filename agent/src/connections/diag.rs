@@ -18,32 +18,45 @@ use super::Socket;
 /// Room for one datagram: the kernel fills at most this many bytes at a time (netlink(7)).
 const DATAGRAM: usize = 32 * 1024;
 
-/// Gives every established connection with one of these ports at either end to `take`; one whose
-/// ends are both on this machine comes twice, once from each.
+/// Each port takes two questions per family, and for each the kernel walks all of its sockets. With
+/// more ports than this, all sockets are had for less.
+const PORTS_ASKED_MAX: usize = 4;
+
+/// Gives every established connection with one of these ports at either end to `take`, some of them
+/// twice, and with many ports others too. One whose ends are both on this machine comes from each.
 pub(super) fn each_of(ports: &[u16], take: &mut dyn FnMut(Socket)) -> io::Result<()> {
     let netlink = connect()?;
     let mut room = vec![0; DATAGRAM];
-    for port in ports {
-        for (family, any) in [
-            (AF_INET, SocketId::new_v4()),
-            // A workload that listens on both families has its IPv4 clients here.
-            (AF_INET6, SocketId::new_v6()),
-        ] {
-            let served = SocketId {
-                source_port: *port,
-                ..any.clone()
-            };
-            let clients = SocketId {
-                destination_port: *port,
-                ..any
-            };
-            for which in [served, clients] {
-                ask(&netlink, family, IPPROTO_TCP, which)?;
-                receive(&netlink, &mut room, take)?;
-            }
+    for (family, any) in [
+        (AF_INET, SocketId::new_v4()),
+        // A workload that listens on both families has its IPv4 clients here.
+        (AF_INET6, SocketId::new_v6()),
+    ] {
+        for which in questions(ports, any) {
+            ask(&netlink, family, IPPROTO_TCP, which)?;
+            receive(&netlink, &mut room, take)?;
         }
     }
     Ok(())
+}
+
+/// Which sockets to ask for, where `any` stands for all of a family.
+fn questions(ports: &[u16], any: SocketId) -> Vec<SocketId> {
+    if ports.len() > PORTS_ASKED_MAX {
+        return vec![any];
+    }
+    let both = |port: &u16| {
+        let served = SocketId {
+            source_port: *port,
+            ..any.clone()
+        };
+        let clients = SocketId {
+            destination_port: *port,
+            ..any.clone()
+        };
+        [served, clients]
+    };
+    ports.iter().flat_map(both).collect()
 }
 
 fn connect() -> io::Result<Netlink> {
