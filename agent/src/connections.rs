@@ -1,4 +1,5 @@
-//! Who is connected to the services' ports: asked of the kernel, because a workload need not tell. By this the coordinator sees when the last client of a replaced instance went.
+//! Who is connected to the services' ports: asked of the kernel, because a workload need not tell.
+//! By this the coordinator sees when the last client of a replaced instance went.
 //!
 //! The agent's own checks are no clients: with a health page that takes long there would be one in
 //! most looks, and a drain would always run into its timeout. Those of a check's command are
