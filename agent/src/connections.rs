@@ -1,4 +1,5 @@
-//! Who is connected to the services' ports: asked of the kernel, because a workload need not tell. By this the coordinator sees when the last client of a replaced instance went.
+//! Who is connected to the services' ports: asked of the kernel, because a workload need not tell.
+//! By this the coordinator sees when the last client of a replaced instance went.
 //!
 //! The agent's own checks are no clients: with a health page that takes long there would be one in
 //! most looks, and a drain would always run into its timeout. Those of a check's command are
@@ -66,11 +67,13 @@ impl Counted {
 
     fn take(&self, socket: Socket, found: &mut Found) {
         if self.is_served(socket.local) {
-            found.served.push(socket.peer);
+            found.served.insert((socket.peer, socket.local));
         } else if self.is_served(socket.peer) {
-            found
-                .clients
-                .extend(socket.inode.map(|inode| (inode, socket.local)));
+            found.clients.extend(
+                socket
+                    .inode
+                    .map(|inode| (inode, (socket.local, socket.peer))),
+            );
         }
     }
 
@@ -95,26 +98,26 @@ fn own_sockets() -> BTreeSet<u64> {
 /// What there is of the services.
 #[derive(Debug, Default)]
 struct Found {
-    /// The other ends of the services' connections.
-    served: Vec<SocketAddr>,
-    /// The ends of clients on this machine, with their inodes.
-    clients: Vec<(u64, SocketAddr)>,
+    /// The services' connections, the other end first. A set: with services' ports at both ends one
+    /// comes as the answer to two questions.
+    served: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// The same of clients on this machine, with the inodes of their ends.
+    clients: BTreeSet<(u64, (SocketAddr, SocketAddr))>,
 }
 
 impl Found {
     /// Without those whose client's end is one of the sockets `own`.
     fn into_connections(self, own: &BTreeSet<u64>) -> Connections {
-        let ours: BTreeSet<SocketAddr> = self
+        let ours: BTreeSet<(SocketAddr, SocketAddr)> = self
             .clients
             .into_iter()
             .filter(|(inode, _)| own.contains(inode))
-            .map(|(_, end)| end)
+            .map(|(_, ends)| ends)
             .collect();
-        let mut peers = self.served;
-        peers.retain(|peer| !ours.contains(peer));
+        // In the order of the other end's address and port.
+        let others = self.served.difference(&ours);
+        let mut peers: Vec<SocketAddr> = others.map(|(peer, _)| *peer).collect();
         let count = u32::try_from(peers.len()).unwrap_or(u32::MAX);
-        // The first in the order of address and port.
-        peers.sort_unstable();
         peers.truncate(PEERS_MAX);
         Connections { count, peers }
     }

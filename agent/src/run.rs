@@ -35,7 +35,9 @@ use crate::{
 const BLOCKING_THREADS: usize = 5;
 /// Such a thread ends after this: on a quiet machine there is none.
 const BLOCKING_KEPT: Duration = Duration::from_secs(1);
-/// Time for tasks to end on shutdown; what is on disk is safe without it.
+/// Time for the names to get on disk on shutdown, and once more for a write that has begun: together
+/// a fifth of what the runner gives. Names that do not get there are older after the start; all else
+/// is on disk before it counts.
 const SHUTDOWN: Duration = Duration::from_millis(500);
 
 /// Why an agent does not run.
@@ -131,15 +133,12 @@ async fn live(
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for SIGINT"))?;
-    let (mut actor, inbox, mut tasks) = assemble::assemble(machine, sockets)?;
-    tokio::select! {
+    let (mut actor, inbox, mut parts) = assemble::assemble(machine, sockets)?;
+    let result = tokio::select! {
         result = actor.run(inbox) => result,
-        ended = tasks.join_next() => Err(RunError::Ended {
-            name: match ended {
-                Some(Ok(name)) => name,
-                // It panicked; the message is in the log.
-                Some(Err(_)) | None => "of a subsystem",
-            },
+        ended = parts.one_ended() => Err(RunError::Ended {
+            // Without a name it panicked; the message is in the log.
+            name: ended.unwrap_or("of a subsystem"),
         }),
         _ = terminate.recv() => {
             info!("ends on SIGTERM; the workload goes on");
@@ -149,5 +148,7 @@ async fn live(
             info!("ends on SIGINT; the workload goes on");
             Ok(())
         }
-    }
+    };
+    parts.end(SHUTDOWN).await;
+    result
 }

@@ -43,7 +43,7 @@ pub struct Lifecycle {
     /// How it ended last, or why it could not be started.
     pub(crate) workload_trouble: Option<String>,
     pub(crate) ordered: Option<Ordered>,
-    /// It was told to stop, and nothing was heard of it since.
+    /// It was told to stop, and since then neither was it seen not to run nor was it started.
     pub(crate) told_to_stop: bool,
     pub(crate) checks: Vec<Check>,
     /// Places of the checks that count now.

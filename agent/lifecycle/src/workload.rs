@@ -65,10 +65,17 @@ impl Lifecycle {
         if more && self.workload == Some(WorkloadState::Running) && !self.told_to_stop {
             self.workload_is(WorkloadState::Backoff);
         }
+        if more {
+            // That start was what came of the stop; the next one is not.
+            self.told_to_stop = false;
+        }
     }
 
     pub(crate) fn workload_is(&mut self, state: WorkloadState) {
-        self.told_to_stop = false;
+        // While it runs the stop may be still to come.
+        if state != WorkloadState::Running {
+            self.told_to_stop = false;
+        }
         if self.workload == Some(state) {
             return;
         }

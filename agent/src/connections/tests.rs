@@ -6,6 +6,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use tokio::net::TcpSocket;
 
 use super::{tables::parse_line, *};
 
@@ -54,19 +55,31 @@ fn the_list_of_peers_is_bounded_and_keeps_the_first() {
     assert_eq!(ports, (0..16).collect::<Vec<u16>>());
 }
 
+fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+fn by_tables(counted: &Counted) -> Found {
+    let mut found = Found::default();
+    counted.list(tables::each_of, &mut found).unwrap();
+    found
+}
+
+fn by_diag(counted: &Counted) -> Found {
+    let mut found = Found::default();
+    counted.list(diag::each_of, &mut found).unwrap();
+    found
+}
+
 #[test]
 fn a_connection_of_another_process_is_seen_while_it_is_open_and_an_own_is_not() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listen();
     let address = listener.local_addr().unwrap();
     let counted = Counted::new(address.ip(), vec![address.port()]);
     // Both ways to know say the same.
     let looks = |counted: &Counted| {
-        let mut found = Found::default();
-        counted.list(tables::each_of, &mut found).unwrap();
-        let by_tables = found.into_connections(&own_sockets());
-        let mut found = Found::default();
-        counted.list(diag::each_of, &mut found).unwrap();
-        let by_diag = found.into_connections(&own_sockets());
+        let by_tables = by_tables(counted).into_connections(&own_sockets());
+        let by_diag = by_diag(counted).into_connections(&own_sockets());
         assert_eq!(by_tables, by_diag);
         assert_eq!(counted.look(), Some(by_diag.clone()));
         by_diag
@@ -88,6 +101,29 @@ fn a_connection_of_another_process_is_seen_while_it_is_open_and_an_own_is_not() 
     drop(client.stdin.take());
     client.wait().unwrap();
     assert_eq!(looks(&counted).count, 0);
+}
+
+#[tokio::test]
+async fn a_connection_with_services_ports_at_both_ends_counts_once() {
+    let (one, other) = (listen(), listen());
+    let (to, taken) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+    let client = TcpSocket::new_v4().unwrap();
+    // Another machine's end with the number of the second service's port.
+    let from = SocketAddr::new("127.0.0.2".parse().unwrap(), taken.port());
+    client.bind(from).unwrap();
+    let _client = client.connect(to).await.unwrap();
+    let _served = one.accept().unwrap();
+    let mut ports = vec![to.port(), taken.port()];
+    // First few ports, then too many to ask for each.
+    for _ in 0..2 {
+        let counted = Counted::new(to.ip(), ports.clone());
+        let seen = [by_tables(&counted), by_diag(&counted)]
+            .map(|found| found.into_connections(&BTreeSet::new()));
+        for seen in seen {
+            assert_eq!((seen.count, seen.peers), (1, vec![from]));
+        }
+        ports.extend(1..=16);
+    }
 }
 
 #[test]

@@ -146,11 +146,14 @@ impl Keeper {
     /// Waits until sessions have said something new of CA and coordinators, and it is kept.
     async fn other_trust(&self, trust: &mut watch::Receiver<Option<Trust>>) {
         while trust.changed().await.is_ok() {
-            let newest = trust.borrow_and_update().clone();
-            let Some(newest) = newest else {
+            // Not taken before its turn: this may be given up while it waits for that.
+            trust.mark_changed();
+            let turn = self.kept.turn().await;
+            let Some(newest) = trust.borrow_and_update().clone() else {
                 continue;
             };
-            if self.kept.change(|kept| kept.take_trust(newest)).await {
+            let take = |kept: &Kept| kept.take_trust(newest);
+            if self.kept.change_in(turn, take).await {
                 return;
             }
         }

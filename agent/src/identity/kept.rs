@@ -1,22 +1,18 @@
 //! The identity in memory and on disk: both change together, one change at a time.
 //!
-//! A change writes to a disk that may be slow, so it runs on a thread of its own, and to its end also
-//! when whoever wanted it waits no more: an answer that is half kept would be another identity in
-//! memory than on disk.
+//! A change writes to a disk that may be slow, so it runs on a thread of its own, and once begun to
+//! its end also when whoever wanted it waits no more: an answer that is half kept would be another
+//! identity in memory than on disk. Those that wait for their turn take no thread: there are few, and
+//! with a disk that hangs all would wait for it.
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use calvin_model::Provision;
 use calvin_proto::{
     convert::Trust,
     transport::{KeyError, TlsError, Trusted, new_key, signing_request},
 };
-use tokio::sync::watch;
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tracing::{info, warn};
 
 use super::{Identity, IdentityError, KeeperError, Sealed, SealedStore};
@@ -31,7 +27,13 @@ pub(super) struct Kept {
     provision: Arc<Provision>,
     store: SealedStore,
     identity: watch::Sender<Option<Arc<Identity>>>,
-    changing: Mutex<()>,
+    changing: Arc<Mutex<()>>,
+}
+
+/// Nobody else makes a change while one has this.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _alone: OwnedMutexGuard<()>,
 }
 
 /// Why a change was not made.
@@ -58,7 +60,7 @@ impl Kept {
             provision,
             store,
             identity: watch::Sender::new(identity),
-            changing: Mutex::new(()),
+            changing: Arc::default(),
         })
     }
 
@@ -70,15 +72,32 @@ impl Kept {
         self.identity.subscribe()
     }
 
-    /// Makes a change, after those that were begun before.
+    /// Waits for those that wanted to make a change before.
+    pub(super) async fn turn(&self) -> Turn {
+        Turn {
+            _alone: self.changing.clone().lock_owned().await,
+        }
+    }
+
+    /// Makes a change when its turn has come. One that is given up before is not made.
     pub(super) async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         change: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> T {
+        let turn = self.turn().await;
+        self.change_in(turn, change).await
+    }
+
+    /// Makes a change; it has begun before this waits for the first time.
+    pub(super) async fn change_in<T: Send + 'static>(
+        self: &Arc<Self>,
+        turn: Turn,
+        change: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
         let kept = self.clone();
         let changed = tokio::task::spawn_blocking(move || {
-            // It guards no value that a panic could have left half changed.
-            let _alone = kept.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            // To the end of the change, whoever waits for it.
+            let _turn = turn;
             change(&kept)
         });
         match changed
@@ -179,4 +198,59 @@ fn same_certificates(one: &str, other: &str) -> Result<bool, TlsError> {
             .collect())
     };
     Ok(set(one)? == set(other)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        atomic::{AtomicU32, Ordering::SeqCst},
+        mpsc,
+    };
+
+    use tokio::{task::JoinSet, time::timeout};
+
+    use super::*;
+    use crate::testing::{Ca, provision};
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    const WAITING: u32 = 3;
+
+    #[test]
+    fn changes_that_wait_for_one_that_hangs_take_no_threads() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            // One for what hangs, and one for others than the identity.
+            .max_blocking_threads(2)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let provision = provision(&Ca::new(), "127.0.0.1:1".parse().unwrap());
+            let kept = Arc::new(Kept::open(provision, dir.path()).unwrap());
+            let (release, released) = mpsc::channel::<()>();
+            let (begun, mut hangs) = watch::channel(false);
+            let hang = kept.change(move |_| {
+                begun.send_replace(true);
+                let _ = released.recv();
+            });
+            // Whoever wanted it waits no more.
+            tokio::select! {
+                () = hang => unreachable!("it hangs"),
+                begun = hangs.wait_for(|begun| *begun) => drop(begun),
+            }
+            let made = Arc::new(AtomicU32::new(0));
+            let mut waiting = JoinSet::new();
+            for _ in 0..WAITING {
+                let (kept, made) = (kept.clone(), made.clone());
+                waiting.spawn(async move { kept.change(move |_| made.fetch_add(1, SeqCst)).await });
+            }
+            tokio::task::yield_now().await;
+            let other = tokio::task::spawn_blocking(|| ());
+            timeout(DEADLINE, other).await.unwrap().unwrap();
+            assert_eq!(made.load(SeqCst), 0, "one at a time");
+            release.send(()).unwrap();
+            let all = timeout(DEADLINE, waiting.join_all()).await.unwrap();
+            assert_eq!(all, [0, 1, 2]);
+        });
+    }
 }

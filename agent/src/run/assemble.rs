@@ -1,13 +1,14 @@
 //! Makes every part of the agent, connects them and starts their tasks: the only place that does.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use calvin_lifecycle::{AgentRecord, Lifecycle, Spec};
 use calvin_model::{BootId, Connections, NamesSnapshot, NamesVersion, Provision};
 use calvin_proto::machine::BOOT_VARIABLE;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
+    time::timeout,
 };
 use tracing::{info, warn};
 
@@ -40,13 +41,45 @@ const QUEUE: usize = 64;
 /// Largest record of the lifecycle: a few numbers and ids.
 const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
-pub(super) type Tasks = JoinSet<&'static str>;
+/// The task that keeps the names.
+const NAMES_ON_DISK: &str = "names on disk";
+
+type Tasks = JoinSet<&'static str>;
+
+/// The tasks beside the loop. Dropping them is as sudden as a kill.
+pub(super) struct Parts {
+    tasks: Tasks,
+    session: AbortHandle,
+}
+
+impl Parts {
+    /// Waits for one that ends by itself, and says its name where it did not panic.
+    pub(super) async fn one_ended(&mut self) -> Option<&'static str> {
+        self.tasks.join_next().await?.ok()
+    }
+
+    /// Ends them with what is served on disk, if the disk takes it in `limit`. Without a session no
+    /// names come, then none are served, and then the last are kept.
+    pub(super) async fn end(mut self, limit: Duration) {
+        self.session.abort();
+        let kept = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if matches!(ended, Ok(NAMES_ON_DISK)) {
+                    return;
+                }
+            }
+        };
+        if timeout(limit, kept).await.is_err() {
+            warn!("the names could not be put on disk before the end");
+        }
+    }
+}
 
 /// Makes an agent: what decides, what it hears, and every task beside it.
 pub(super) fn assemble(
     machine: Provisioned,
     sockets: io::Result<Option<DnsSockets>>,
-) -> Result<(Actor, Inbox, Tasks), RunError> {
+) -> Result<(Actor, Inbox, Parts), RunError> {
     let boot = boot_id()?;
     let clock = Clock::start();
     let spec = Arc::new(Spec::of(&machine.manifest));
@@ -110,8 +143,8 @@ pub(super) fn assemble(
         machine,
     };
     tasks::spawn(&mut tasks, "identity", keeper.run());
-    tasks::spawn(&mut tasks, "session", session.run());
-    Ok((actor, inbox, tasks))
+    let session = tasks::spawn(&mut tasks, "session", session.run());
+    Ok((actor, inbox, Parts { tasks, session }))
 }
 
 /// The boot that the runner names; else the host's.
@@ -195,7 +228,7 @@ fn start_names(
     let answer = tasks::answer_names(known.clone(), sockets, machine.dns(), fault);
     tasks::spawn(tasks, "dns", answer);
     let keep = names::keep(known.clone(), served.subscribe(), unsaved);
-    tasks::spawn(tasks, "names on disk", keep);
+    tasks::spawn(tasks, NAMES_ON_DISK, keep);
     let serve = names::serve(known, incoming.subscribe(), served);
     tasks::spawn(tasks, "names", serve);
     Ok(ends)

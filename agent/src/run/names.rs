@@ -44,7 +44,7 @@ pub(super) async fn serve(
 }
 
 /// Keeps on disk what is served, and says why it could not be. What is served at the start came
-/// from there.
+/// from there. Once nothing more can come it tries what is left at once, and ends.
 pub(super) async fn keep(
     names: Arc<Names>,
     mut served: watch::Receiver<Option<NamesVersion>>,
@@ -58,18 +58,24 @@ pub(super) async fn keep(
                 if unsaved.send_if_modified(|known| known.take().is_some()) {
                     info!("the names are on disk again");
                 }
-                sleep(REST).await;
+                drop(timeout(REST, closed(served.clone())).await);
             }
             Err(error) => {
                 tell(&unsaved, chain(&error));
                 // A newer snapshot may be shorter, or the disk may have got room.
                 if let Ok(Err(_)) = timeout(AGAIN, wait_for_newer(&mut served)).await {
+                    drop(kept(&names, &unsaved).await);
                     return;
                 }
                 served.mark_changed();
             }
         }
     }
+}
+
+/// Waits until nothing more can come.
+async fn closed<T>(mut watched: watch::Receiver<T>) {
+    while watched.changed().await.is_ok() {}
 }
 
 /// One write. While it takes long, that is told: nothing else would ever say so of a disk that
@@ -146,6 +152,36 @@ mod tests {
         until(&mut said, Option::is_none).await;
         let again = Names::new(DOMAIN, path).unwrap();
         assert_eq!(again.load().unwrap(), names.version());
+    }
+
+    #[tokio::test]
+    async fn what_came_within_the_rest_is_on_disk_at_the_end_of_the_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names.json");
+        let names = Arc::new(Names::new(DOMAIN, path.clone()).unwrap());
+        let newest = watch::Sender::new(None);
+        let (served, mut acknowledged) = watch::channel(None);
+        let (unsaved, _said) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep(names.clone(), served.subscribe(), unsaved));
+        tasks.spawn(serve(names, newest.subscribe(), served));
+        let on_disk = || {
+            let kept = Names::new(DOMAIN, path.clone()).unwrap();
+            kept.load().unwrap().map(|version| version.number)
+        };
+        for number in 1..3 {
+            newest.send_replace(Some(snapshot(number)));
+            let version = Some(NamesVersion { epoch: 1, number });
+            until(&mut acknowledged, |served| *served == version).await;
+            while on_disk().is_none() {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(on_disk(), Some(1), "it rests");
+        drop(newest);
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        timeout(REST / 2, ended).await.unwrap();
+        assert_eq!(on_disk(), Some(2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use calvin_model::Connections;
 use calvin_proto::machine::MachineFiles;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
 use tracing::{Instrument as _, error, info_span, warn};
@@ -51,12 +51,12 @@ pub(super) fn spawn(
     tasks: &mut JoinSet<&'static str>,
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
-) {
+) -> AbortHandle {
     let named = async move {
         task.await;
         name
     };
-    tasks.spawn(named.instrument(info_span!("task", name)));
+    tasks.spawn(named.instrument(info_span!("task", name)))
 }
 
 /// Where the lifecycle's record lies.

@@ -96,14 +96,7 @@ async fn a_killed_agent_comes_back_with_what_it_knew() {
     line.say(wanted(5, 7, wire::Role::Active)).await;
     line.hear_report(|report| report.generation_applied == 7)
         .await;
-    line.say(Message::Names(wire::Names {
-        epoch: 5,
-        number: 3,
-        domain: "build.example".into(),
-        ttl_ms: 1000,
-        entries: Vec::new(),
-    }))
-    .await;
+    line.say(names(3)).await;
     let before = line.hear_report(|report| report.names_number == 3).await;
     // Acknowledged at once, and on disk soon after.
     until_exists(&dir.path().join("state/names.json")).await;
@@ -124,6 +117,43 @@ async fn a_killed_agent_comes_back_with_what_it_knew() {
         !dir.path().join("image/hook-ran").exists(),
         "its role was applied already"
     );
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_in_order_has_its_newest_names_on_disk() {
+    let mut coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    machine(dir.path(), &coordinator.ca, coordinator.address, IMAGE);
+    let provisioned = Provisioned::load(dir.path()).unwrap();
+    disk::make_private_dir(&provisioned.files.state()).unwrap();
+    let (mut actor, inbox, parts) = assemble::assemble(provisioned, Ok(None)).unwrap();
+    let _line = tokio::select! {
+        _ = actor.run(inbox) => unreachable!("it runs until it is dropped"),
+        line = async {
+            let mut line = coordinator.line().await;
+            line.begin(5).await;
+            for number in 1..3 {
+                line.say(names(number)).await;
+                line.hear_report(|report| report.names_number == number).await;
+                until_exists(&dir.path().join("state/names.json")).await;
+            }
+            line
+        } => line,
+    };
+    parts.end(DEADLINE).await;
+    let path = dir.path().join("state/names.json");
+    let kept = crate::dns::Names::new("build.example", path).unwrap();
+    assert_eq!(kept.load().unwrap().unwrap().number, 2);
+}
+
+fn names(number: u64) -> Message {
+    Message::Names(wire::Names {
+        epoch: 5,
+        number,
+        domain: "build.example".into(),
+        ttl_ms: 1000,
+        entries: Vec::new(),
+    })
 }
 
 #[tokio::test]

@@ -55,8 +55,8 @@ impl fmt::Display for NamesVersion {
     }
 }
 
-/// All names of an environment at one moment. An agent stores it on disk before it serves it and
-/// goes on serving it for as long as no newer one comes.
+/// All names of an environment at one moment. An agent serves it as soon as it comes, and
+/// for as long as no newer one does; up to five seconds later it is on disk for the next start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamesSnapshot {
     /// Which one.

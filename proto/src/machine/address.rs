@@ -22,7 +22,8 @@ const SHARED: &str = "/run/calvin/addresses";
 /// Everybody may add files, nobody may remove another's.
 const SHARED_MODE: u32 = 0o1777;
 
-/// A claimed address; given up when it is dropped and no other process has the file open.
+/// A claimed address; given up when it is dropped, whoever else has the file open. One that was
+/// handed on by [`AddressLock::into_file`] is given up when the last copy of the file is closed.
 #[derive(Debug)]
 pub struct AddressLock {
     /// `None` once it is handed on.

@@ -26,19 +26,34 @@ pub fn raise_limit() -> io::Result<(Option<u64>, Option<u64>)> {
     Ok((before.current, raised.current))
 }
 
-/// Gives this process the limits again that it was started with, if it has raised them. It
-/// allocates nothing and takes no lock, so that it may be called between fork and exec.
+/// Gives this process the soft limit again that it was started with, if it has raised it. The hard
+/// one stays: if somebody lowered it meanwhile (prlimit(1)), to raise it again is a privilege, and the
+/// soft one may not be above it. It allocates nothing and takes no lock, so that it may be called
+/// between fork and exec.
 ///
 /// # Errors
 /// Where the kernel refuses.
 pub fn restore_limit() -> io::Result<()> {
-    match STARTED_WITH.get() {
-        Some(limits) => Ok(setrlimit(Resource::Nofile, *limits)?),
-        None => Ok(()),
+    let Some(started) = STARTED_WITH.get() else {
+        return Ok(());
+    };
+    let now = getrlimit(Resource::Nofile);
+    let restored = Rlimit {
+        current: lower_of(started.current, now.maximum),
+        maximum: now.maximum,
+    };
+    Ok(setrlimit(Resource::Nofile, restored)?)
+}
+
+/// `None` stands for no limit.
+fn lower_of(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (limit, None) | (None, limit) => limit,
     }
 }
 
-/// Has a program started with the limits that this process was started with.
+/// Has a program started with the soft limit that this process was started with.
 #[allow(
     unsafe_code,
     reason = "between fork and exec is the only place where a child's limit can be set in time"
@@ -46,7 +61,7 @@ pub fn restore_limit() -> io::Result<()> {
 pub fn start_with_own_limit(command: &mut Command) {
     // SAFETY: what may be called between fork and exec is limited because another thread may have
     // held a lock when this one forked. `restore_limit` reads what was initialised before and
-    // makes one system call.
+    // makes two system calls.
     unsafe {
         command.pre_exec(restore_limit);
     }
@@ -55,6 +70,20 @@ pub fn start_with_own_limit(command: &mut Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[allow(
+        unsafe_code,
+        reason = "the test stands in for somebody with prlimit(1)"
+    )]
+    fn lower_first(
+        command: &mut Command,
+        lower: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+    ) {
+        // SAFETY: it makes one system call.
+        unsafe {
+            command.pre_exec(lower);
+        }
+    }
 
     #[test]
     fn a_process_may_have_more_and_what_it_starts_as_many_as_before() {
@@ -73,5 +102,22 @@ mod tests {
         start_with_own_limit(&mut command);
         let said = command.output().unwrap().stdout;
         assert_eq!(String::from_utf8(said).unwrap(), "128\n");
+
+        // Somebody lowers the hard limit meanwhile: in a process of its own, it cannot be undone.
+        for (hard, soft) in [(512, "128\n"), (64, "64\n")] {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "ulimit -Sn"]);
+            let lower = move || {
+                let lowered = Rlimit {
+                    current: Some(hard),
+                    maximum: Some(hard),
+                };
+                Ok(setrlimit(Resource::Nofile, lowered)?)
+            };
+            lower_first(&mut command, lower);
+            start_with_own_limit(&mut command);
+            let said = command.output().unwrap().stdout;
+            assert_eq!(String::from_utf8(said).unwrap(), soft);
+        }
     }
 }

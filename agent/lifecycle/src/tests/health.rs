@@ -214,8 +214,14 @@ fn a_workload_that_was_told_to_stop_and_start_between_two_looks_did_not_crash() 
     machine.put(Input::WorkloadStarts(1));
     machine.obeys = false;
     machine.want(2, Role::Standby);
+    // A look before the runner did anything.
+    machine.put(Input::WorkloadStarts(1));
+    machine.put(Input::Workload(WorkloadState::Running));
     machine.want(3, Role::Active);
     machine.put(Input::WorkloadStarts(2));
     machine.put(Input::Workload(WorkloadState::Running));
     assert_eq!(machine.report().flaps, 0);
+    machine.put(Input::WorkloadStarts(3));
+    machine.put(Input::Workload(WorkloadState::Running));
+    assert_eq!(machine.report().flaps, 1, "nobody told it to");
 }
