@@ -9,7 +9,7 @@ use calvin_planner::{Action, Instance, Plan};
 use crate::{
     decide::Decide,
     engine::Engine,
-    entries::{NoEntries, admitted, catalogue_entries, probe_targets},
+    entries::{NoEntries, admitted, catalogue_entries, left_out_by_mistake, probe_targets},
     permit::permit,
     ports::{CreateOrder, Ports},
     view::Notice,
@@ -189,6 +189,11 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let Some(fleet) = self.fleets.get(name) else {
             return Done::NotYet;
         };
+        let left_out = left_out_by_mistake(fleet, &self.fleets, &self.observed, &self.addresses);
+        if let Some(instance) = left_out {
+            tracing::debug!(fleet = %name, %instance, "entries wait for a list that is not short");
+            return Done::NotYet;
+        }
         let entries = catalogue_entries(
             name,
             fleet,

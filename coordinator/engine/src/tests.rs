@@ -328,6 +328,48 @@ fn nothing_is_published_before_every_fleet_could_be_set() {
 }
 
 #[test]
+fn nothing_is_published_from_a_first_list_that_lacks_most_machines() {
+    let mut world = Fake::new(fleets(&[Life::Up, Life::Up, Life::Up]));
+    // Complete by its own word, and empty: the provider answers before it has read its disk.
+    world.list(&[]);
+    let set = plan_of(Next::Same, vec![roles(&[0, 1, 2])]);
+    let script = Script::of([set.clone(), set.clone(), set]);
+    let mut engine = start(&mut world, script);
+    engine.pass();
+    let one = (&id(0), MachineState::Running, Some(address(1)));
+    engine.ports_mut().list(&[one]);
+    engine.pass();
+    assert_eq!(engine.ports_mut().published, 0);
+    assert!(engine.ports_mut().entries.is_empty());
+    let other = (&id(1), MachineState::Running, Some(address(2)));
+    let third = (&id(2), MachineState::Running, Some(address(3)));
+    engine.ports_mut().list(&[one, other, third]);
+    engine.pass();
+    assert_eq!(engine.ports_mut().published, 1);
+    assert_eq!(engine.ports_mut().entries.len(), 3);
+}
+
+#[test]
+fn machines_that_did_go_do_not_keep_new_ones_from_being_found_for_ever() {
+    let mut world = Fake::new(fleets(&[Life::Up, Life::Up, Life::Up]));
+    world.list(&[]);
+    // As the planner does: no role for what has no machine.
+    let set = plan_of(Next::Same, vec![roles(&[])]);
+    let silent_after = fleet(&[]).spec.repair.silent_after.0.as_secs();
+    let passes = 2 + usize::try_from(silent_after).unwrap();
+    let mut engine = start(&mut world, Script::of(vec![set; passes]));
+    engine.pass();
+    for _ in 0..silent_after {
+        engine.ports_mut().forward(1_000);
+        engine.pass();
+    }
+    assert_eq!(engine.ports_mut().published, 0);
+    engine.ports_mut().forward(1_000);
+    engine.pass();
+    assert_eq!(engine.ports_mut().published, 1);
+}
+
+#[test]
 fn an_entry_keeps_its_address_after_its_machine_is_gone() {
     let mut world = Fake::new(fleets(&[Life::Up]));
     world.list(&[(&id(0), MachineState::Running, Some(address(1)))]);
