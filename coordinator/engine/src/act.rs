@@ -79,11 +79,16 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             self.ports.catalogue().remove_ghost(ghost);
         }
         self.told.catalogue |= !roles_missing && self.every_provider_listed();
+        self.show_names(notices);
+        count
+    }
+
+    /// Lets the catalogue show clients what it was told, once it was told every fleet.
+    pub(crate) fn show_names(&mut self, notices: &mut Vec<Notice>) {
         if self.told.catalogue {
             let published = self.ports.catalogue().publish();
             notices.extend(published.err().map(Notice::NotPublished));
         }
-        count
     }
 
     /// Whether every provider of a fleet that clients find has listed its machines in this run.

@@ -14,7 +14,7 @@ use self::fake::*;
 use crate::{
     command::CommandError,
     engine::{Engine, PassOutcome},
-    ports::Revision,
+    ports::{NotPublished, Revision},
     view::Notice,
 };
 
@@ -366,6 +366,41 @@ fn machines_that_did_go_do_not_keep_new_ones_from_being_found_for_ever() {
     assert_eq!(engine.ports_mut().published, 0);
     engine.ports_mut().forward(1_000);
     engine.pass();
+    assert_eq!(engine.ports_mut().published, 1);
+}
+
+#[test]
+fn what_the_catalogue_withheld_is_shown_to_clients_while_the_store_is_held() {
+    let mut world = Fake::new(fleets(&[Life::Up]));
+    world.list(&[(&id(0), MachineState::Running, Some(address(1)))]);
+    let set = plan_of(Next::Same, vec![roles(&[0])]);
+    let more = plan_of(change(&[Life::Up, Life::Making]), vec![]);
+    let mut engine = start(&mut world, Script::of([set, more]));
+    engine.pass();
+    assert_eq!(engine.ports_mut().published, 1);
+    engine.ports_mut().disk = Disk::Fails;
+    engine.ports_mut().names_refused = true;
+    assert_eq!(engine.pass(), PassOutcome::Held, "the commit failed");
+    assert_eq!(engine.ports_mut().published, 2);
+    assert_eq!(
+        *engine.view().notices,
+        [Notice::NotPublished(NotPublished("too many".to_owned()))]
+    );
+    engine.ports_mut().names_refused = false;
+    assert_eq!(engine.pass(), PassOutcome::Held, "not tried again yet");
+    assert_eq!(engine.ports_mut().published, 3);
+    assert!(engine.view().notices.is_empty());
+}
+
+#[test]
+fn a_run_that_was_taken_over_shows_clients_nothing_more() {
+    let mut world = Fake::new(fleets(&[]));
+    let more = plan_of(change(&[Life::Making]), vec![]);
+    let mut engine = start(&mut world, Script::of([Plan::default(), more]));
+    engine.pass();
+    assert_eq!(engine.ports_mut().published, 1);
+    engine.ports_mut().stored.revision = Revision(9);
+    assert_eq!(engine.pass(), PassOutcome::Stopped);
     assert_eq!(engine.ports_mut().published, 1);
 }
 
