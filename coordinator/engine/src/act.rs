@@ -9,7 +9,7 @@ use calvin_planner::{Action, Instance, Plan};
 use crate::{
     decide::Decide,
     engine::Engine,
-    entries::{NoEntries, admitted, catalogue_entries, probe_targets},
+    entries::{NoEntries, admitted, catalogue_entries, left_out_by_mistake, probe_targets},
     permit::permit,
     ports::{CreateOrder, Ports},
     view::Notice,
@@ -79,11 +79,16 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             self.ports.catalogue().remove_ghost(ghost);
         }
         self.told.catalogue |= !roles_missing && self.every_provider_listed();
+        self.show_names(notices);
+        count
+    }
+
+    /// Lets the catalogue show clients what it was told, once it was told every fleet.
+    pub(crate) fn show_names(&mut self, notices: &mut Vec<Notice>) {
         if self.told.catalogue {
             let published = self.ports.catalogue().publish();
             notices.extend(published.err().map(Notice::NotPublished));
         }
-        count
     }
 
     /// Whether every provider of a fleet that clients find has listed its machines in this run.
@@ -189,6 +194,11 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let Some(fleet) = self.fleets.get(name) else {
             return Done::NotYet;
         };
+        let left_out = left_out_by_mistake(fleet, &self.fleets, &self.observed, &self.addresses);
+        if let Some(instance) = left_out {
+            tracing::debug!(fleet = %name, %instance, "entries wait for a list that is not short");
+            return Done::NotYet;
+        }
         let entries = catalogue_entries(
             name,
             fleet,

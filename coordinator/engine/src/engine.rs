@@ -201,8 +201,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         self.observed = Arc::new(observed);
         if !self.ready(now) {
             self.clock.stand_still(now);
-            self.publish(now, notices);
-            return self.resting();
+            return self.rest(now, notices);
         }
         let moment = self.clock.advance(now);
         let input = PlanInput {
@@ -221,8 +220,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             Ok(changed) => changed,
             Err(NotCommitted(error)) => {
                 tracing::debug!(%error, "the plan is dropped");
-                self.publish(now, notices);
-                return self.resting();
+                return self.rest(now, notices);
             }
         };
         let actions = self.act(&plan, &ghosts, &mut notices);
@@ -232,11 +230,18 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         PassOutcome::Decided { changed, actions }
     }
 
-    fn resting(&self) -> PassOutcome {
-        match self.hold {
+    /// Ends a pass that decides nothing. A catalogue may still withhold what was committed and
+    /// told to it before: clients are shown that, whatever the store does now.
+    fn rest(&mut self, now: Duration, mut notices: Vec<Notice>) -> PassOutcome {
+        let outcome = match self.hold {
             Hold::Stopped(_) => PassOutcome::Stopped,
-            Hold::Until { .. } | Hold::None => PassOutcome::Held,
-        }
+            Hold::Until { .. } | Hold::None => {
+                self.show_names(&mut notices);
+                PassOutcome::Held
+            }
+        };
+        self.publish(now, notices);
+        outcome
     }
 
     /// Whether decisions can be taken; while held, tries the store again when its time has come.

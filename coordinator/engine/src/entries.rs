@@ -13,7 +13,9 @@ use calvin_model::{
     InstanceId,
     image::{CheckKind, CheckSpec, CheckWhen},
 };
-use calvin_planner::{FleetState, Instance, Life, Observed};
+use calvin_planner::{
+    FleetState, Instance, Life, MachineState, Observed, SessionObserved, sums::list_is_short,
+};
 
 use crate::{
     look::Addresses,
@@ -131,6 +133,69 @@ pub(crate) fn catalogue_entries(
         });
     }
     Ok(entries)
+}
+
+/// An instance that clients may find, that was not seen in this run, and that may well serve
+/// although the provider's list, which lacks most machines, lacks it. Read from the records: the
+/// planner gives no role to what has no machine.
+///
+/// One that had the time to speak and is silent is left out as by any list: where the machines did
+/// go, those that are made in their place must be found.
+pub(crate) fn left_out_by_mistake<'a>(
+    fleet: &'a FleetState,
+    fleets: &BTreeMap<FleetName, FleetState>,
+    observed: &Observed,
+    addresses: &Addresses,
+) -> Option<&'a InstanceId> {
+    if !lists_too_little(&fleet.spec.provider, fleets, observed) {
+        return None;
+    }
+    let silent_after = fleet.spec.repair.silent_after.0;
+    let may_serve = |id: &InstanceId| {
+        let Some(seen) = observed.instances.get(id) else {
+            return false;
+        };
+        let absent = seen
+            .machine
+            .is_some_and(|machine| machine.state == MachineState::Absent);
+        let speaks = match seen.session {
+            SessionObserved::Alive(_) => true,
+            SessionObserved::Never | SessionObserved::Ended(_) => {
+                observed.watching_for <= silent_after
+            }
+        };
+        absent && speaks
+    };
+    let mut instances = fleet.instances.iter();
+    let left_out = instances.find(|(id, instance)| {
+        instance.catalogue != CatalogueRole::Absent && addresses.get(id).is_none() && may_serve(id)
+    });
+    left_out.map(|(id, _)| id)
+}
+
+/// Whether a provider's list lacks most of the machines that were up, over all fleets. A list that
+/// has grown old is no better for that.
+fn lists_too_little(
+    provider: &str,
+    fleets: &BTreeMap<FleetName, FleetState>,
+    observed: &Observed,
+) -> bool {
+    let (mut lacks, mut of) = (0, 0);
+    for fleet in fleets.values() {
+        if fleet.spec.provider != provider {
+            continue;
+        }
+        for (id, instance) in &fleet.instances {
+            let seen = observed.instances.get(id);
+            if instance.life == Life::Up
+                && let Some(machine) = seen.and_then(|seen| seen.machine)
+            {
+                of += 1;
+                lacks += usize::from(machine.state == MachineState::Absent);
+            }
+        }
+    }
+    list_is_short(lacks, of)
 }
 
 /// What to probe: each service of each instance that has an address and is not being removed.

@@ -1,6 +1,7 @@
 //! What the engine does with a plan, in a world in which everything can be put in order by hand.
 
 mod fake;
+mod names;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -289,85 +290,6 @@ fn agents_and_probes_are_told_only_what_is_new() {
     let target = engine.ports_mut().targets[&id(0)][0].clone();
     assert_eq!(target.address.to_string(), "127.0.7.1:80");
     assert_eq!(target.http_path.as_deref(), Some("/health"));
-}
-
-#[test]
-fn no_entry_is_lost_while_a_provider_has_not_answered_yet() {
-    let mut world = Fake::new(fleets(&[Life::Up, Life::Up]));
-    let plan = plan_of(Next::Same, vec![roles(&[0, 1])]);
-    let mut engine = start(&mut world, Script::of([plan.clone(), plan]));
-    engine.pass();
-    let calls = engine.ports_mut().take_calls();
-    assert!(!calls.iter().any(|call| call.starts_with("roles")));
-    // The provider answers: one machine is there, the other is gone.
-    let seen = (&id(0), MachineState::Running, Some(address(1)));
-    engine.ports_mut().list(&[seen]);
-    engine.pass();
-    let entries = &engine.ports_mut().entries;
-    assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0].address, address(1));
-    assert_eq!(entries[0].services[0].port, 80);
-}
-
-#[test]
-fn nothing_is_published_before_every_fleet_could_be_set() {
-    let mut world = Fake::new(fleets(&[Life::Up]));
-    let set = plan_of(Next::Same, vec![roles(&[0])]);
-    let script = Script::of([Plan::default(), set, Plan::default()]);
-    let mut engine = start(&mut world, script);
-    engine.pass();
-    assert_eq!(engine.ports_mut().published, 0, "no provider has answered");
-    let seen = (&id(0), MachineState::Running, Some(address(1)));
-    engine.ports_mut().list(&[seen]);
-    engine.pass();
-    assert_eq!(engine.ports_mut().published, 1);
-    // From now on a fleet that must wait does not hold back the others.
-    engine.ports_mut().machines.age = None;
-    engine.pass();
-    assert_eq!(engine.ports_mut().published, 2);
-}
-
-#[test]
-fn an_entry_keeps_its_address_after_its_machine_is_gone() {
-    let mut world = Fake::new(fleets(&[Life::Up]));
-    world.list(&[(&id(0), MachineState::Running, Some(address(1)))]);
-    let plan = plan_of(Next::Same, vec![roles(&[0])]);
-    let mut engine = start(&mut world, Script::of([Plan::default(), plan]));
-    engine.pass();
-    engine.ports_mut().list(&[]);
-    engine.pass();
-    assert_eq!(engine.ports_mut().entries[0].address, address(1));
-}
-
-#[test]
-fn entries_of_an_unrecorded_image_are_left_as_they_are_and_that_is_shown() {
-    let mut world = Fake::new(fleets(&[Life::Up]));
-    world.list(&[(&id(0), MachineState::Running, Some(address(1)))]);
-    world.recorded = false;
-    let plan = plan_of(Next::Same, vec![roles(&[0])]);
-    let mut engine = start(&mut world, Script::of([plan.clone(), plan]));
-    engine.pass();
-    let calls = engine.ports_mut().take_calls();
-    assert!(!calls.iter().any(|call| call.starts_with("roles")));
-    assert!(engine.view().notices[0].to_string().contains("web@1.0"));
-    engine.ports_mut().recorded = true;
-    engine.pass();
-    assert_eq!(engine.ports_mut().entries.len(), 1);
-    assert!(engine.view().notices.is_empty());
-}
-
-#[test]
-fn an_entry_of_an_instance_without_a_record_is_removed() {
-    let mut world = Fake::new(fleets(&[Life::Up]));
-    world.listed = vec![
-        (id(0), CatalogueRole::Active),
-        (id(5), CatalogueRole::Standby),
-    ];
-    let mut engine = start(&mut world, Script::default());
-    engine.pass();
-    let mut calls = engine.ports_mut().take_calls();
-    calls.retain(|call| call.starts_with("ghost"));
-    assert_eq!(calls, [format!("ghost {}", id(5))]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::{
     provider::Machines, runtime::Desk, store::History,
 };
 
+pub use doctor::DiskLooks;
 pub use error::OperatorError;
 
 /// The name of the one provider that there is in this version.
@@ -48,6 +49,8 @@ pub struct OperatorParts {
     pub history: History,
     /// The database's file.
     pub store: PathBuf,
+    /// Looks of the doctor at the disk.
+    pub disk_looks: DiskLooks,
     /// Where operators reach this coordinator over the network.
     pub operator_address: Option<SocketAddr>,
 }

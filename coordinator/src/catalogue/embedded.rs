@@ -1,10 +1,11 @@
 //! The embedded catalogue: snapshots of all names, published to every agent, which answers DNS
-//! from the newest one that it stored.
+//! from the newest one that it took.
 //!
 //! A snapshot is published at most once for each pass of the engine, so clients never see half of a
-//! switch, and not while agents still store the one before: when a hundred machines come up at once,
-//! each of two hundred agents would otherwise be sent, and write to its disk, a hundred of them. Read back means acknowledged: a fleet's entries are seen by clients
-//! when every live agent has stored a snapshot that is not older than the fleet's last change.
+//! switch, and not while agents still take the one before: when a hundred machines come up at once,
+//! each of two hundred agents would otherwise be sent a hundred of them. Read back means
+//! acknowledged: a fleet's entries are seen by clients when every live agent serves a snapshot that
+//! is not older than the fleet's last change; that the agent's disk has it, too, comes later.
 //! Before the engine has set every fleet in this run, nothing is published, and agents go on
 //! answering from what the last run published.
 
@@ -29,8 +30,8 @@ use tokio::sync::watch;
 #[cfg(test)]
 mod tests;
 
-/// How long a snapshot waits for agents to store the one before: a few of their writes to disk. It
-/// is not waited for longer, because one that cannot write must not hold the others up.
+/// How long a snapshot waits for agents to serve the one before, of which each says so once it
+/// does. It is not waited for longer, because one that does not answer must not hold the others up.
 const SPREAD: Duration = Duration::from_millis(250);
 
 /// The newest snapshot, for who sends it to agents.
@@ -88,8 +89,9 @@ pub struct EmbeddedCatalogue {
     hidden: BTreeSet<InstanceId>,
     /// As agents were told.
     published: BTreeMap<FleetName, Published>,
+    /// Of the newest snapshot.
     number: u64,
-    /// When that was.
+    /// When the newest snapshot was published.
     published_at: Option<Instant>,
 }
 
@@ -126,7 +128,7 @@ impl EmbeddedCatalogue {
         }
     }
 
-    /// Whether agents are still storing the newest snapshot.
+    /// Whether agents do not all serve the newest snapshot yet, which is still fresh.
     fn is_spreading(&self, epoch: u64, now: Instant) -> bool {
         let newest = NamesVersion {
             epoch,
@@ -135,8 +137,8 @@ impl EmbeddedCatalogue {
         let fresh = self
             .published_at
             .is_some_and(|at| now.saturating_duration_since(at) < SPREAD);
-        let stores = |version: &Option<NamesVersion>| version.is_none_or(|it| it < newest);
-        fresh && self.agents.live_names().values().any(stores)
+        let is_behind = |version: &Option<NamesVersion>| version.is_none_or(|it| it < newest);
+        fresh && self.agents.live_names().values().any(is_behind)
     }
 
     /// What a snapshot made now would say, by fleet.

@@ -9,9 +9,11 @@ use tokio::{
     time::timeout,
 };
 
-/// Longest time for one look, whatever the image's check allows. With the longest pause, 2 s, a
-/// result is renewed within the 6 s for which it counts; and it bounds how long a network that went
-/// silent holds up the looks at everybody else.
+/// Longest time for one look, whatever the image's check allows. After the longest pause, 2 s, a
+/// target that answers has its result renewed within 5 s, and a result counts for 6 s. One that went
+/// silent fails at its second look in a row, at most 10 s after it last passed (two pauses and two
+/// looks); between the 6 s and then its probe says nothing. It also bounds how long a network that
+/// went silent holds up the looks at everybody else.
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(3);
 /// Bytes read of an answer: `HTTP/1.1 200` takes 12.
 const STATUS_BYTES: usize = 12;

@@ -40,26 +40,36 @@ pub(super) struct Ask {
     pub(super) answer: oneshot::Sender<Result<CommandOutcome, CommandError>>,
 }
 
-/// Wakes the engine. Pokes that it has not seen yet count as one.
+/// Whether news came that no pass has looked for yet.
+#[derive(Debug, Clone, Default)]
+pub(super) struct News(Arc<AtomicBool>);
+
+impl News {
+    /// Says that a pass begins, before it looks: what comes later pokes again.
+    pub(super) fn look(&self) {
+        // Reads what pokes wrote, so that the pass sees what they were about.
+        self.0.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// Wakes the engine. Pokes before its next pass count as one.
 #[derive(Debug, Clone)]
 pub struct Poke {
     messages: SyncSender<Message>,
-    waiting: Arc<AtomicBool>,
+    news: News,
 }
 
 impl Poke {
-    pub(super) fn new(messages: SyncSender<Message>, waiting: Arc<AtomicBool>) -> Self {
-        Self { messages, waiting }
+    pub(super) fn new(messages: SyncSender<Message>, news: News) -> Self {
+        Self { messages, news }
     }
 
     /// Says that there is something to look at.
     pub fn poke(&self) {
-        if !self.waiting.swap(true, Ordering::AcqRel) {
-            // A full queue wakes the engine as well, and one that ended needs no waking. But no poke
-            // waits then, and the engine would never say that it saw one.
-            if self.messages.try_send(Message::Poke).is_err() {
-                self.waiting.store(false, Ordering::Release);
-            }
+        if !self.news.0.swap(true, Ordering::AcqRel) {
+            // A full queue wakes the engine as well, and the pass after it takes the news. One that
+            // ended needs no waking.
+            let _ = self.messages.try_send(Message::Poke);
         }
     }
 }
@@ -139,9 +149,14 @@ mod tests {
     fn a_poke_that_meets_a_full_queue_does_not_silence_those_after_it() {
         let (sender, messages) = sync_channel(1);
         sender.send(Message::Stop).unwrap();
-        let poke = Poke::new(sender, Arc::default());
+        let news = News::default();
+        let poke = Poke::new(sender, news.clone());
         poke.poke();
+        // The queue's message alone wakes the engine: what came until its pass needs none.
         assert!(matches!(messages.try_recv(), Ok(Message::Stop)));
+        poke.poke();
+        assert!(messages.try_recv().is_err(), "pokes count as one");
+        news.look();
         poke.poke();
         poke.poke();
         assert!(matches!(messages.try_recv(), Ok(Message::Poke)));

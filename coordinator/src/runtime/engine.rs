@@ -6,7 +6,6 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
@@ -17,7 +16,7 @@ use calvin_engine::{Engine, PassOutcome, PortSet, View};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    desk::{Ask, Desk, MESSAGES, Message, Poke},
+    desk::{Ask, Desk, MESSAGES, Message, News, Poke},
     error::ServeError,
 };
 
@@ -41,7 +40,7 @@ pub enum EngineEnd {
 pub struct EngineThread {
     sender: SyncSender<Message>,
     messages: Receiver<Message>,
-    poked: Arc<AtomicBool>,
+    news: News,
 }
 
 impl Default for EngineThread {
@@ -50,7 +49,7 @@ impl Default for EngineThread {
         Self {
             sender,
             messages,
-            poked: Arc::default(),
+            news: News::default(),
         }
     }
 }
@@ -78,7 +77,7 @@ impl EngineThread {
     /// What wakes the engine.
     #[must_use]
     pub fn poke(&self) -> Poke {
-        Poke::new(self.sender.clone(), Arc::clone(&self.poked))
+        Poke::new(self.sender.clone(), self.news.clone())
     }
 
     /// Starts the thread.
@@ -89,7 +88,7 @@ impl EngineThread {
         let at_desk = AtDesk {
             engine,
             messages: self.messages,
-            poked: self.poked,
+            news: self.news,
             view,
             began: Instant::now(),
         };
@@ -115,7 +114,7 @@ impl EngineThread {
 struct AtDesk {
     engine: Engine<PortSet>,
     messages: Receiver<Message>,
-    poked: Arc<AtomicBool>,
+    news: News,
     view: watch::Sender<Arc<View>>,
     /// When the newest pass began.
     began: Instant,
@@ -130,6 +129,7 @@ impl AtDesk {
     fn run(mut self) -> EngineEnd {
         loop {
             self.began = Instant::now();
+            self.news.look();
             let outcome = self.engine.pass();
             self.show();
             let due = match outcome {
@@ -160,11 +160,7 @@ impl AtDesk {
                     self.take(*ask);
                     due = earliest;
                 }
-                Ok(Message::Poke) => {
-                    // Cleared before the pass looks: what comes later pokes again.
-                    self.poked.store(false, Ordering::Release);
-                    due = earliest;
-                }
+                Ok(Message::Poke) => due = earliest,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Next::Stop,
                 Err(RecvTimeoutError::Timeout) => return Next::Pass,
             }

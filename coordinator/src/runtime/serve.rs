@@ -32,7 +32,7 @@ use super::{
 use crate::{
     api::{
         agent::{Agents, AgentsOptions},
-        operator::{OperatorParts, OperatorService, PROCESS},
+        operator::{DiskLooks, OperatorParts, OperatorService, PROCESS},
     },
     catalogue::{EmbeddedCatalogue, EpochNumber, NamesPublisher},
     config::{CatalogueKind, ServeConfig},
@@ -190,6 +190,7 @@ impl Parts {
             machines: Arc::new(self.provider),
             history: History::new(database),
             store: directory.store(),
+            disk_looks: DiskLooks::default(),
             operator_address: ready.operators,
         });
         let mut coordinator = Coordinator::new(engine, directory);

@@ -95,6 +95,8 @@ impl Database {
     /// # Errors
     /// The file cannot be read, or an earlier write failed and it still cannot be opened again.
     pub fn begin_read(&self) -> Result<ReadTransaction, TransactionError> {
+        #[cfg(test)]
+        self.fault.wait_to_read();
         self.working()?.begin_read()
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct StoreFault {
 #[derive(Debug, Default)]
 struct Hang {
     on: bool,
+    /// Who only reads waits, too.
+    reads: bool,
     waiting: usize,
 }
 
@@ -33,7 +35,9 @@ pub(crate) struct Hung(Arc<StoreFault>);
 
 impl Drop for Hung {
     fn drop(&mut self) {
-        self.0.hang().on = false;
+        let mut hang = self.0.hang();
+        (hang.on, hang.reads) = (false, false);
+        drop(hang);
         self.0.released.notify_all();
     }
 }
@@ -41,7 +45,12 @@ impl Drop for Hung {
 impl Hung {
     /// Whether somebody waits for the disk.
     pub(crate) fn holds_somebody(&self) -> bool {
-        self.0.hang().waiting > 0
+        self.holds() > 0
+    }
+
+    /// How many wait for the disk.
+    pub(crate) fn holds(&self) -> usize {
+        self.0.hang().waiting
     }
 }
 
@@ -55,6 +64,19 @@ impl StoreFault {
     pub(crate) fn hang_now(self: &Arc<Self>) -> Hung {
         self.hang().on = true;
         Hung(Arc::clone(self))
+    }
+
+    /// As `hang_now`, and nothing can be read.
+    pub(crate) fn hang_reads_now(self: &Arc<Self>) -> Hung {
+        self.hang().reads = true;
+        self.hang_now()
+    }
+
+    /// Before anything is read.
+    pub(super) fn wait_to_read(&self) {
+        if self.hang().reads {
+            self.wait();
+        }
     }
 
     /// Before each change of the file.

@@ -54,8 +54,10 @@ pub(super) struct Fake {
     pub(super) listed: Vec<(InstanceId, CatalogueRole)>,
     pub(super) recorded: bool,
     pub(super) entries: Vec<CatalogueEntry>,
-    /// Snapshots that clients were shown.
+    /// Snapshots that clients were to be shown.
     pub(super) published: usize,
+    /// Clients are not shown any.
+    pub(super) names_refused: bool,
     pub(super) targets: BTreeMap<InstanceId, Vec<ProbeTarget>>,
     pub(super) admitted: BTreeMap<InstanceId, Admitted>,
     /// Every call that changes something, as text.
@@ -80,6 +82,7 @@ impl Fake {
             recorded: true,
             entries: Vec::new(),
             published: 0,
+            names_refused: false,
             targets: BTreeMap::new(),
             admitted: BTreeMap::new(),
             calls: Vec::new(),
@@ -207,6 +210,9 @@ impl Catalogue for Fake {
 
     fn publish(&mut self) -> Result<(), NotPublished> {
         self.published += 1;
+        if self.names_refused {
+            return Err(NotPublished("too many".to_owned()));
+        }
         Ok(())
     }
 }

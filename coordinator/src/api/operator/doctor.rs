@@ -1,33 +1,26 @@
 //! What the coordinator finds wrong with itself and its surroundings.
 
-use std::{error::Error as _, fs, path::Path, sync::Arc, time::Duration};
+mod disk;
+
+use std::{fs, time::Duration};
 
 use calvin_engine::View;
 use calvin_model::{HumanDuration, InstanceId};
 use calvin_planner::{Life, SessionObserved};
 use calvin_proto::wire;
 use rustix::process::{Resource, getrlimit};
-use tokio::{task::JoinHandle, time::timeout};
 
 use super::{OperatorParts, PROCESS};
-use crate::{
-    provider::Machines,
-    runtime::wall_ms_now,
-    store::{History, StoreFailure},
-};
+use crate::runtime::wall_ms_now;
 
-/// Free space below this is a warning: the store and its history grow by megabytes a day, consoles
-/// by 10 MiB a machine.
-const FREE_BYTES: u64 = 512 * 1024 * 1024;
+pub use disk::DiskLooks;
+
 /// A CA that ends sooner than this should be rotated now: certificates end with it.
 const CA_LEFT_MS: u64 = 30 * 86_400_000;
 /// Agents' clocks that are further away make certificates and logs hard to believe.
 const CLOCK_OFFSET_MS: u64 = 5_000;
 /// A provider that has not listed its machines for so long does not answer.
 const LIST_AGE: Duration = Duration::from_secs(15);
-/// Time for the checks that read the disk, of which the longest follows the whole history. Who asks
-/// waits for it, so a disk that takes longer is what is found.
-const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Beyond this share of the limit of descriptors a person is told: what is left is soon used by
 /// agents that all come back at once.
 const DESCRIPTORS_PERCENT: u64 = 80;
@@ -39,7 +32,7 @@ impl OperatorParts {
     /// something does not work.
     pub(super) async fn doctor(&self) -> wire::DoctorReply {
         let view = self.desk.view();
-        let on_disk = self.on_disk();
+        let [clock, addresses, space, history] = self.disk_checks().await;
         let mut checks = vec![
             decides(&view),
             self.authority(),
@@ -48,38 +41,15 @@ impl OperatorParts {
             sessions(&view),
             names(&view),
             notices(&view),
+            clock,
+            addresses,
+            descriptors(),
+            space,
+            history,
         ];
-        match timeout(DISK_TIMEOUT, on_disk).await {
-            Ok(Ok(found)) => checks.extend(found),
-            Ok(Err(_)) => {
-                let found = "was not looked at, by a fault of ours".to_owned();
-                let advice = "please report it with the coordinator's log";
-                checks.push(check("disk", false, found, advice));
-            }
-            Err(_) => {
-                let found = format!("did not answer within {} s", DISK_TIMEOUT.as_secs());
-                let advice = "look at the disk of the data directory (dmesg, iostat)";
-                checks.push(check("disk", false, found, advice));
-            }
-        }
         // Stable: failed ones first, each group in the order above.
         checks.sort_by_key(|check| check.ok);
         wire::DoctorReply { checks }
-    }
-
-    /// The checks that wait for the disk, on a thread that may.
-    fn on_disk(&self) -> JoinHandle<[wire::DoctorCheck; 5]> {
-        let (history, data) = (self.history.clone(), self.store.clone());
-        let machines = Arc::clone(&self.machines);
-        tokio::task::spawn_blocking(move || {
-            [
-                clock(&history),
-                addresses(&*machines),
-                descriptors(),
-                space(&data),
-                chain(&history),
-            ]
-        })
     }
 
     fn authority(&self) -> wire::DoctorCheck {
@@ -95,41 +65,6 @@ impl OperatorParts {
         );
         check("CA", left > CA_LEFT_MS, found, "calvin ca rotate")
     }
-}
-
-fn clock(history: &History) -> wire::DoctorCheck {
-    let newest = match history.newest(1, |_| true) {
-        Ok(newest) => newest,
-        Err(error) => return unreadable("clock", &error),
-    };
-    let last = newest.first().map_or(0, |(line, _)| line.line.wall_ms);
-    let now = wall_ms_now();
-    let found = if now >= last {
-        "goes forward".to_owned()
-    } else {
-        format!(
-            "{} behind the newest line of the history",
-            human_ms(last - now)
-        )
-    };
-    check(
-        "clock",
-        now >= last,
-        found,
-        "look at the machine's time synchronisation (chronyc tracking, timedatectl)",
-    )
-}
-
-fn addresses(machines: &dyn Machines) -> wire::DoctorCheck {
-    let (ok, found) = match machines.capacity() {
-        Ok(capacity) => (
-            capacity.free > 0,
-            format!("{} of {} free", capacity.free, capacity.total),
-        ),
-        Err(error) => (false, format!("could not be counted: {error}")),
-    };
-    let advice = "give provider.process.network a larger network";
-    check("addresses", ok, found, advice)
 }
 
 /// Each agent takes one, each probe another, and each machine that is made some.
@@ -156,18 +91,6 @@ fn descriptors() -> wire::DoctorCheck {
     )
 }
 
-/// What is found where the store could not be read.
-fn unreadable(name: &str, error: &StoreFailure) -> wire::DoctorCheck {
-    let mut found = format!("not known, the store could not be read: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        found.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    let advice = "look at the disk of the data directory (df, dmesg)";
-    check(name, false, found, advice)
-}
-
 fn check(name: &str, ok: bool, found: String, advice: &str) -> wire::DoctorCheck {
     wire::DoctorCheck {
         name: name.to_owned(),
@@ -188,35 +111,6 @@ fn decides(view: &View) -> wire::DoctorCheck {
     };
     let advice = "mend what the reason names; it goes on by itself";
     check("engine", view.held.is_none(), found, advice)
-}
-
-fn space(store: &Path) -> wire::DoctorCheck {
-    let advice = "make room on the disk of the data directory";
-    match rustix::fs::statvfs(store) {
-        Ok(disk) => {
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            let found = format!("{} MiB free", free / (1024 * 1024));
-            check("disk", free >= FREE_BYTES, found, advice)
-        }
-        Err(error) => check(
-            "disk",
-            false,
-            format!("could not be looked at: {error}"),
-            advice,
-        ),
-    }
-}
-
-fn chain(history: &History) -> wire::DoctorCheck {
-    let advice =
-        "somebody or something changed the store: compare with a backup before it is trusted";
-    match history.verify() {
-        Ok(lines) => check("history", true, format!("{lines} lines, unbroken"), advice),
-        Err(error @ (StoreFailure::Broken { .. } | StoreFailure::Record(_))) => {
-            check("history", false, error.to_string(), advice)
-        }
-        Err(error) => unreadable("history", &error),
-    }
 }
 
 fn agents_clocks(view: &View) -> wire::DoctorCheck {

@@ -1,5 +1,6 @@
-//! What a rollout would do, and what is in its way: a reason for each instance, what it costs at its peak, how long it may
-//! take, the way back from each phase, and the command that starts exactly this.
+//! What a rollout would do, and what is in its way: a reason for each instance, what it costs at its
+//! peak, how long it may take, the way back from each phase, and the command that starts exactly
+//! this.
 
 use super::{phase, time::span};
 use crate::cli::{
