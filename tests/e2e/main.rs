@@ -16,6 +16,7 @@ mod enrolment;
 mod identity;
 mod malformed;
 mod rollouts;
+mod rotation;
 mod start;
 mod store;
 mod strangers;

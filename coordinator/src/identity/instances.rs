@@ -8,7 +8,7 @@ use std::{
 };
 
 use calvin_model::{FleetName, InstanceId};
-use calvin_proto::transport::{PeerIdentity, PeerInfo};
+use calvin_proto::transport::{PeerCertificate, PeerIdentity, PeerInfo};
 
 use super::{
     Identity, IdentityError, Refusal, State,
@@ -64,16 +64,31 @@ pub enum EnrolError {
 }
 
 impl InstanceRecord {
-    /// The CA without which this instance could not come back, by its key identifier.
-    pub(super) fn rests_on(&self, now_wall_ms: u64) -> Option<&str> {
-        if self.revoked {
-            return None;
-        }
-        match &self.newest {
-            Some(issued) => Some(&issued.authority),
-            None if self.token_until_wall_ms > now_wall_ms => Some(&self.made_under),
+    /// The CAs without which this instance could not come back, by their key identifiers.
+    pub(super) fn rests_on(&self, now_wall_ms: u64) -> impl Iterator<Item = &str> {
+        let newest = match &self.newest {
+            Some(issued) => Some(issued.authority.as_str()),
+            None if self.token_until_wall_ms > now_wall_ms => Some(self.made_under.as_str()),
             None => None,
+        };
+        let ids = newest.into_iter().chain(self.used_under.as_deref());
+        ids.filter(|_| !self.revoked)
+    }
+
+    /// Takes over what is given to it now. What it has is kept alive until it shows the new one.
+    fn take(&mut self, issued: Issued) {
+        let before = self.newest.as_ref();
+        let before = before.map_or(&self.made_under, |newest| &newest.authority);
+        if *before != issued.authority && self.used_under.is_none() {
+            self.used_under = Some(before.clone());
         }
+        self.newest = Some(issued);
+    }
+
+    /// Whether it shows its newest certificate for the first time since an older CA.
+    fn shows_newest(&self, key: &str) -> bool {
+        let newest = self.newest.as_ref();
+        self.used_under.is_some() && newest.is_some_and(|issued| issued.key == key)
     }
 
     fn is_over(&self, now_wall_ms: u64) -> bool {
@@ -120,6 +135,7 @@ impl Identity {
                 enrolled: None,
                 newest: None,
                 previous_key: None,
+                used_under: None,
                 revoked: false,
                 alarm: None,
             },
@@ -180,7 +196,7 @@ impl Identity {
                 let answer = self.answer(&issued, at);
                 let mut record = record;
                 record.enrolled = Some(issued.clone());
-                record.newest = Some(issued);
+                record.take(issued);
                 self.keep(&mut state, &instance, record)?;
                 Ok(answer)
             }
@@ -202,7 +218,7 @@ impl Identity {
         if !record.knows_key(&key) {
             return Err(self.superseded(state, instance, record));
         }
-        let last = record.newest.take();
+        let last = record.newest.clone();
         if let Some(last) = &last
             && last.key == key
             && last.until_wall_ms > wall_ms(at)
@@ -214,7 +230,7 @@ impl Identity {
         if let Some(last) = last.filter(|last| last.key != key) {
             record.previous_key = Some(last.key);
         }
-        record.newest = Some(issued);
+        record.take(issued);
         self.keep(state, instance, record)?;
         Ok(answer)
     }
@@ -245,12 +261,47 @@ impl Identity {
         }
         let issued = self.issue(&state, &instance, &record, &request, at)?;
         let mut record = record;
+        if record.shows_newest(&certificate.key) {
+            record.used_under = None;
+        }
         record.previous_key = Some(certificate.key.clone());
-        record.newest = Some(issued.clone());
+        record.take(issued.clone());
         self.keep(&mut state, &instance, record)?;
         self.settle(&mut state, at)?;
         drop(state);
         Ok(self.answer(&issued, at))
+    }
+
+    /// Whether it is news that an instance shows this certificate. Never waits.
+    #[must_use]
+    pub fn is_first_use(&self, instance: &InstanceId, shown: &PeerCertificate) -> bool {
+        let known = self.known();
+        let record = known.instances.get(instance);
+        record.is_some_and(|record| record.shows_newest(&shown.key))
+    }
+
+    /// Takes note that an instance has its newest certificate: what it had before is no longer
+    /// needed, and perhaps the CA of that neither. Waits for the disk.
+    ///
+    /// # Errors
+    /// Where it cannot be recorded; the next session tries again.
+    pub fn note_use(
+        &self,
+        instance: &InstanceId,
+        shown: &PeerCertificate,
+    ) -> Result<(), IdentityError> {
+        let at = self.now();
+        let mut state = self.state();
+        let Some(record) = state.instances.get(instance) else {
+            return Ok(());
+        };
+        if !record.shows_newest(&shown.key) {
+            return Ok(());
+        }
+        let mut record = InstanceRecord::clone(record);
+        record.used_under = None;
+        self.keep(&mut state, instance, record)?;
+        self.settle(&mut state, at)
     }
 
     /// Revokes an instance's identity for good.

@@ -30,6 +30,10 @@ pub(super) struct InstanceRecord {
     pub(super) newest: Option<Issued>,
     /// The key that the newest was asked for with. Its holder may not have got the answer.
     pub(super) previous_key: Option<String>,
+    /// The CA of what it showed or was made with last, while it has not shown the newest: the answer
+    /// that holds that may be on its way, or lost.
+    #[serde(default)]
+    pub(super) used_under: Option<String>,
     /// Retired: nothing is given to it again.
     pub(super) revoked: bool,
     /// What a person must look at.

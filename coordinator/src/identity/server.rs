@@ -104,7 +104,7 @@ impl Identity {
         let older = known
             .instances
             .values()
-            .filter(|record| record.rests_on(now).is_some_and(|id| id != newest));
+            .filter(|record| record.rests_on(now).any(|id| id != newest));
         Rotated {
             trusted: known.trusted.clone(),
             not_renewed: u32::try_from(older.count()).unwrap_or(u32::MAX),
@@ -136,7 +136,7 @@ impl Identity {
             let used = |key_id: &str| {
                 instances
                     .values()
-                    .any(|record| record.rests_on(now) == Some(key_id))
+                    .any(|record| record.rests_on(now).any(|id| id == key_id))
                     || operators
                         .values()
                         .any(|record| record.rests_on(now) == Some(key_id))

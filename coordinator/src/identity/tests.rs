@@ -315,7 +315,7 @@ fn an_instance_that_is_over_and_not_kept_is_forgotten() {
 }
 
 #[test]
-fn after_a_rotation_both_cas_are_trusted_until_all_have_renewed() {
+fn after_a_rotation_both_cas_are_trusted_until_all_have_shown_a_new_certificate() {
     let bench = Bench::new();
     let info = peer(&bench.enrolled("web-a").certificate_pem);
     let waiting = bench.token("web-b");
@@ -329,14 +329,28 @@ fn after_a_rotation_both_cas_are_trusted_until_all_have_renewed() {
     );
 
     let csr = signing_request(&new_key().unwrap()).unwrap();
-    bench.identity.renew(&info, &csr).unwrap();
+    let renewed = bench.identity.renew(&info, &csr).unwrap();
     bench.identity.maintain().unwrap();
     // One machine has not enrolled yet, and knows only the old CA from its first-boot data.
     assert_eq!(bench.identity.ca().trusted.len(), 2);
     let bench = bench.restart();
     assert_eq!(bench.identity.ca().trusted.len(), 2);
-    bench.enrol("web-b", &waiting, &new_key().unwrap()).unwrap();
+    let enrolled = bench.enrol("web-b", &waiting, &new_key().unwrap()).unwrap();
     bench.identity.maintain().unwrap();
+    // Both answers may still be lost on their way; then the old certificate, and the first-boot
+    // data, are all that the machines have.
+    let ca = bench.identity.ca();
+    assert_eq!((ca.trusted.len(), ca.not_renewed), (2, 2));
+    for (name, answer) in [("web-a", &renewed), ("web-b", &enrolled)] {
+        assert_eq!(bench.identity.ca().trusted.len(), 2, "before {name}");
+        let (instance, shown) = bench
+            .identity
+            .instance(&peer(&answer.certificate_pem), Expired::Refused)
+            .unwrap();
+        assert!(bench.identity.is_first_use(&instance, &shown));
+        bench.identity.note_use(&instance, &shown).unwrap();
+        assert!(!bench.identity.is_first_use(&instance, &shown));
+    }
     let ca = bench.identity.ca();
     assert_eq!((ca.trusted.len(), ca.not_renewed), (1, 0));
     assert_eq!(ca.trusted[0], rotated.trusted[0]);

@@ -66,6 +66,21 @@ impl AgentSession for SessionService {
 }
 
 impl Agents {
+    /// Takes note of a certificate that is shown for the first time, beside the session: the disk
+    /// may take its time.
+    fn note_use(&self, instance: &InstanceId, certificate: &PeerCertificate) {
+        if !self.identity().is_first_use(instance, certificate) {
+            return;
+        }
+        let (identity, instance) = (self.identity().clone(), instance.clone());
+        let certificate = certificate.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = identity.note_use(&instance, &certificate) {
+                tracing::warn!(%instance, %error, "could not take note of its new certificate; its next session tries again");
+            }
+        });
+    }
+
     fn open(
         &self,
         peer: &PeerInfo,
@@ -87,6 +102,7 @@ impl Agents {
             number: opened.number,
         };
         self.identity().instance(peer, Expired::Refused)?;
+        self.note_use(instance, certificate);
         let now = self.identity().now();
         tracing::info!(%instance, peer = %peer.address, boot = %hello.boot, version = hello.version, "an agent is here");
         self.poke();

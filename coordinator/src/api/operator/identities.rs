@@ -112,7 +112,7 @@ fn advice(rotated: &Rotated) -> Vec<String> {
     ];
     if rotated.not_renewed > 0 {
         lines.push(format!(
-            "{} instances still use a certificate of an older CA; each renews at half of its life",
+            "{} instances still use a certificate of an older CA; each renews within half a minute while it has a session",
             rotated.not_renewed
         ));
     }
