@@ -37,7 +37,7 @@ fn start_now(
         return Err(Refusal::NotNow {
             what: format!("could not start a rollout of fleet {name}"),
             why: format!("{} serves already", build.image),
-            hint: format!("name another image: calvin rollout start {name} --image NAME@VERSION"),
+            hint: format!("name another image: calvin rollout start {name} NAME@VERSION"),
         });
     }
     let mut after = before.clone();
@@ -214,7 +214,7 @@ pub(super) fn undo(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome, R
         return Err(Refusal::NotNow {
             what,
             why: "no other image served before".to_owned(),
-            hint: format!("roll one out: calvin rollout start {name} --image NAME@VERSION"),
+            hint: format!("roll one out: calvin rollout start {name} NAME@VERSION"),
         });
     };
     start_now(desk, name, before, previous)
