@@ -250,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn a_revoked_operator_is_told_whom_to_ask() {
+        let name = "alice".parse().unwrap();
+        let status = crate::identity::Refusal::OperatorRevoked { name }.status();
+        let failure = Failure::answered("could not ask", &status);
+        let advice = failure.advice().unwrap_or_default();
+        assert!(advice.contains("calvin operator add"), "{advice}");
+    }
+
+    #[test]
     fn what_was_tried_is_said_once_also_where_the_coordinator_says_it() {
         let said = "could not scale fleet web to 0: a count is from 1 to 500";
         let status = Status::failed_precondition(said);
