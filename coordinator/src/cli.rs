@@ -17,6 +17,8 @@ mod fleet;
 mod follow;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod hints;
 mod image;
 mod instance;
 mod live;

@@ -139,6 +139,7 @@ pub async fn run(options: DemoOptions) -> Result<DemoEnd, DemoError> {
         show.close();
         stage.end_all().await;
         show.line("stopped; nothing is left running");
+        show.line(&format!("its files stay in {}", stage.home().display()));
         return Ok(DemoEnd::Interrupted);
     };
     let keep = options.afterwards == Afterwards::KeepRunning && played.trouble.is_none();

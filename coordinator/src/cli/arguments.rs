@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// See it work: five acts on this machine, in under a minute, with nothing left behind.
+    /// See it work: five acts on this machine, in under a minute; nothing is left running.
     Demo(DemoArguments),
     /// Run a coordinator.
     Serve(ServeArguments),

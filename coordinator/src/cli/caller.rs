@@ -98,7 +98,8 @@ fn unreachable(target: &Target) -> Failure {
     );
     match target.socket() {
         Some(_) => failure.next(
-            "is it running here (calvin serve)? Another place is named by --socket or --context",
+            "a coordinator's socket lies in its data directory (DATA/run/operator.sock), and \
+             calvin serve prints it; name it with --socket",
         ),
         None => failure.next("calvin doctor looks at this context's files and the way there"),
     }

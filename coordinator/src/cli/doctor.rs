@@ -29,11 +29,12 @@ pub(crate) async fn run(setting: &Setting) -> Result<Exit, Failure> {
                 .next()
                 .unwrap_or_default()
                 .trim_start_matches("error: ");
-            checks.push(local::bad(
-                "coordinator",
-                found.to_owned(),
-                "is it running, and is this the right --socket or --context?",
-            ));
+            // Advice to call the doctor helps nobody here.
+            let advice = failure
+                .advice()
+                .filter(|advice| !advice.contains("calvin doctor"))
+                .unwrap_or("is it running, and is this the right --socket or --context?");
+            checks.push(local::bad("coordinator", found.to_owned(), advice));
         }
     }
     // Failed checks first, else in the order in which they were made.

@@ -11,6 +11,7 @@ use super::{
     screen::Format,
     style::{Canvas, Tone},
 };
+use crate::identity::REASON_HEADER;
 
 /// Why a command ended without being done.
 #[derive(Debug, thiserror::Error)]
@@ -79,15 +80,27 @@ impl Failure {
     /// What the coordinator said instead of doing `tried`.
     pub(crate) fn answered(tried: impl Into<String>, status: &Status) -> Self {
         let (exit, next) = judged(status.code());
+        let next = advice(status).or(next);
         let text = match status.message() {
             "" => status.code().description(),
             message => message,
+        };
+        let tried = tried.into();
+        // The planner says what it refused, for those that ask by other ways. Here it is known.
+        let text = match text.split_once(": ") {
+            Some((said, why)) if same_attempt(&tried, said) => why,
+            Some(_) | None => text,
         };
         let failure = Self::new(exit, tried).reason(text);
         match next {
             Some(next) => failure.next(next),
             None => failure,
         }
+    }
+
+    /// What to do next, where that is known.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.next.as_deref()
     }
 
     /// How the program ends.
@@ -166,6 +179,27 @@ fn labelled(page: Page, label: &str, tone: Tone, text: &str) -> String {
     }
 }
 
+/// The advice that belongs to the word by which a coordinator says why.
+fn advice(status: &Status) -> Option<&'static str> {
+    let word = status.metadata().get(REASON_HEADER)?.to_str().ok()?;
+    match word {
+        "image_not_found" => {
+            Some("record it with: calvin image add DIRECTORY; which there are: calvin image list")
+        }
+        "operator_revoked" => Some("ask an admin for a new certificate: calvin operator add"),
+        _ => None,
+    }
+}
+
+/// Whether what a coordinator says it could not do is what was tried here.
+fn same_attempt(tried: &str, said: &str) -> bool {
+    let bare = match tried.split_once("] ") {
+        Some((environment, bare)) if environment.starts_with('[') => bare,
+        Some(_) | None => tried,
+    };
+    bare == said
+}
+
 /// The exit and the advice that belong to a code of gRPC.
 fn judged(code: Code) -> (Exit, Option<&'static str>) {
     match code {
@@ -213,6 +247,26 @@ mod tests {
              next: calvin fleet list\n"
         );
         assert_eq!(failure.exit(), Exit::Refused);
+    }
+
+    #[test]
+    fn a_revoked_operator_is_told_whom_to_ask() {
+        let name = "alice".parse().unwrap();
+        let status = crate::identity::Refusal::OperatorRevoked { name }.status();
+        let failure = Failure::answered("could not ask", &status);
+        let advice = failure.advice().unwrap_or_default();
+        assert!(advice.contains("calvin operator add"), "{advice}");
+    }
+
+    #[test]
+    fn what_was_tried_is_said_once_also_where_the_coordinator_says_it() {
+        let said = "could not scale fleet web to 0: a count is from 1 to 500";
+        let status = Status::failed_precondition(said);
+        let failure = Failure::answered("[prod] could not scale fleet web to 0", &status);
+        assert_eq!(
+            failure.report(Format::Table, Page::Lines),
+            "error: [prod] could not scale fleet web to 0: a count is from 1 to 500\n"
+        );
     }
 
     #[test]

@@ -199,13 +199,11 @@ async fn scale(arguments: ScaleArguments, setting: &Setting) -> Result<Exit, Fai
 async fn delete(arguments: FleetArguments, setting: &Setting) -> Result<Exit, Failure> {
     let caller = setting.connect().await?;
     let fleet = arguments.fleet;
-    let status = status::ask(
-        &caller,
-        StatusRequest {
-            fleet: fleet.clone(),
-        },
-    )
-    .await?;
+    let tried = format!("could not delete fleet {fleet}");
+    let request = StatusRequest {
+        fleet: fleet.clone(),
+    };
+    let status = status::ask_for(&caller, &tried, request).await?;
     let environment = status.environment;
     let instances = status
         .fleets

@@ -17,15 +17,12 @@ use super::{
     failure::Failure,
     setting::Setting,
     style::{Canvas, Tone},
-    target::SOCKET_DEFAULT,
+    target::{CONFIG_DEFAULT, SOCKET_DEFAULT},
 };
 use crate::{
     config::{self, ServeConfig},
     runtime::{self, AtEnd, Ready},
 };
-
-/// Where the configuration is, if nobody says otherwise.
-const CONFIG_DEFAULT: &str = "/etc/calvin/calvin.toml";
 
 /// Arguments of `calvin serve`.
 #[derive(Debug, Args)]
@@ -97,7 +94,10 @@ fn configuration(arguments: &ServeArguments) -> Result<ServeConfig, Failure> {
     ServeConfig::load(&arguments.config).map_err(|error| {
         Failure::new(Exit::Usage, "could not start a coordinator")
             .because(error)
-            .next("another file is named by --config; --dev needs none")
+            .next(
+                "name another file with --config; to try things on this machine without one: \
+                 calvin serve --dev",
+            )
     })
 }
 

@@ -59,8 +59,17 @@ pub(crate) async fn ask(caller: &Caller, request: StatusRequest) -> Result<Statu
         "" => "could not ask for the status".to_owned(),
         fleet => format!("could not ask for the status of fleet {fleet}"),
     };
+    ask_for(caller, &tried, request).await
+}
+
+/// Asks for the state once, to do something else; `tried` says what is not done without it.
+pub(crate) async fn ask_for(
+    caller: &Caller,
+    tried: &str,
+    request: StatusRequest,
+) -> Result<StatusView, Failure> {
     let mut client = caller.client();
-    let reply = caller.ask(&tried, client.status(request)).await?;
+    let reply = caller.ask(tried, client.status(request)).await?;
     Ok(reply.into())
 }
 

@@ -13,10 +13,13 @@ use super::{
     exit::Exit,
     failure::Failure,
 };
-use crate::config;
+use crate::config::{self, ServeConfig};
 
 /// Where a coordinator listens on its own machine, if nobody says otherwise.
 pub(crate) const SOCKET_DEFAULT: &str = "/run/calvin/operator.sock";
+
+/// Where a coordinator's configuration is, if nobody says otherwise.
+pub(crate) const CONFIG_DEFAULT: &str = "/etc/calvin/calvin.toml";
 
 /// The socket in a coordinator's data directory.
 const SOCKET_IN_DATA: &str = "run/operator.sock";
@@ -90,7 +93,10 @@ impl Wish {
             Some(name) => of_context(name, contexts.get(name)?),
             None => Ok(Target::Socket(last_resort(
                 Path::new(SOCKET_DEFAULT),
-                config::dev_directory().map(|data| data.join(SOCKET_IN_DATA)),
+                [
+                    configured(Path::new(CONFIG_DEFAULT)),
+                    config::dev_directory().map(|data| data.join(SOCKET_IN_DATA)),
+                ],
             ))),
         }
     }
@@ -106,13 +112,21 @@ impl Wish {
     }
 }
 
-/// The coordinator of this machine; where there is none, the one that `calvin serve --dev` runs for
-/// this user, so that a tutorial needs no flags.
-fn last_resort(machine: &Path, dev: Option<PathBuf>) -> PathBuf {
-    match dev {
-        Some(dev) if dev.exists() && !machine.exists() => dev,
-        Some(_) | None => machine.to_owned(),
+/// The coordinator of this machine; where it has no socket at its usual place, the first of the
+/// others that has one: where this machine's `calvin.toml` keeps its data, or what
+/// `calvin serve --dev` runs for this user, so that a tutorial needs no flags.
+fn last_resort(machine: &Path, others: [Option<PathBuf>; 2]) -> PathBuf {
+    if machine.exists() {
+        return machine.to_owned();
     }
+    let other = others.into_iter().flatten().find(|other| other.exists());
+    other.unwrap_or_else(|| machine.to_owned())
+}
+
+/// The socket of the coordinator that this file configures, if this user may read it.
+fn configured(file: &Path) -> Option<PathBuf> {
+    let config = ServeConfig::load(file).ok()?;
+    Some(config.data.join(SOCKET_IN_DATA))
 }
 
 fn named(home: Option<&Home>, name: &str) -> Result<Target, Failure> {
@@ -196,11 +210,31 @@ mod tests {
             directory.path().join("machine"),
             directory.path().join("dev"),
         );
-        assert_eq!(last_resort(&machine, Some(dev.clone())), machine);
+        let others = [None, Some(dev.clone())];
+        assert_eq!(last_resort(&machine, others.clone()), machine);
         std::fs::write(&dev, "").unwrap();
-        assert_eq!(last_resort(&machine, Some(dev.clone())), dev);
+        assert_eq!(last_resort(&machine, others.clone()), dev);
         std::fs::write(&machine, "").unwrap();
-        assert_eq!(last_resort(&machine, Some(dev)), machine);
+        assert_eq!(last_resort(&machine, others), machine);
+    }
+
+    #[test]
+    fn the_socket_in_the_data_of_this_machines_file_counts_before_the_dev_coordinators() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let file = path("calvin.toml");
+        assert_eq!(configured(&file), None);
+        let text = "environment = \"a\"\ndata = \"d\"\n[agents]\nlisten = \"127.0.0.1:1\"\n\
+                    [provider.process]\nnetwork = \"127.99.0.0/24\"\n";
+        std::fs::write(&file, text).unwrap();
+        let socket = configured(&file).unwrap();
+        assert_eq!(socket, path("d").join(SOCKET_IN_DATA));
+        std::fs::write(path("dev"), "").unwrap();
+        let others = [Some(socket.clone()), Some(path("dev"))];
+        assert_eq!(last_resort(&path("machine"), others.clone()), path("dev"));
+        std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        std::fs::write(&socket, "").unwrap();
+        assert_eq!(last_resort(&path("machine"), others), socket);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) struct ActTitle {
     pub(super) what: &'static str,
     /// How it is to end.
     pub(super) told: &'static str,
+    /// Why requests may fail in it; empty where none may.
+    pub(super) failures: &'static str,
 }
 
 /// The five acts.
@@ -39,26 +41,31 @@ pub(super) const ACTS: [ActTitle; 5] = [
         name: "replace",
         what: "web 1.0 → 2.0: a good version",
         told: "replaced blue-green, 0 failed requests",
+        failures: "",
     },
     ActTitle {
         name: "never_healthy",
         what: "→ 3.0: never becomes healthy",
         told: "given up and rolled back, 0 failed requests",
+        failures: "",
     },
     ActTitle {
         name: "bad_under_traffic",
         what: "→ 4.0: breaks under traffic",
         told: "found while baking and switched back",
+        failures: "4.0 answered 500 until its check saw it",
     },
     ActTitle {
         name: "coordinator_killed",
         what: "→ 5.0: coordinator killed mid-switch",
         told: "started again, it finishes; 0 failed requests",
+        failures: "",
     },
     ActTitle {
         name: "machine_and_agent_killed",
         what: "kill -9 a machine, then an agent",
         told: "machine replaced, agent back; its workload never stopped",
+        failures: "asked of the machine that was killed",
     },
 ];
 

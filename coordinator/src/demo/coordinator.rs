@@ -136,6 +136,11 @@ impl Coordinator {
         }
     }
 
+    /// The program that it is a process of: this one.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Its process id, while it runs.
     pub(super) fn id(&self) -> Option<u32> {
         self.child.as_ref().and_then(Child::id)

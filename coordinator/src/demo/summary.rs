@@ -1,10 +1,16 @@
 //! How the demo ended: for people, and as one JSON object.
 
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
 use serde::Serialize;
 
 use super::{
     Afterwards,
     acts::{ACTS, Played},
+    coordinator::Coordinator,
     stage::Stage,
 };
 
@@ -83,7 +89,8 @@ impl Summary {
     /// What a person reads at the end.
     pub(super) fn lines(&self, stage: &Stage, afterwards: Afterwards) -> Vec<String> {
         let home = stage.home().display();
-        let mut lines = vec![String::new(), self.verdict()];
+        let mut lines = vec![String::new()];
+        lines.extend(self.verdict());
         lines.push(format!(
             "Machines left over: {}; made twice: {}.",
             self.leaked, self.doubled
@@ -94,37 +101,40 @@ impl Summary {
             Afterwards::KeepRunning => lines.extend(to_try(stage)),
             Afterwards::EndAll => {
                 lines.push("Nothing is left running. What to try next:".to_owned());
-                lines
-                    .push("  calvin demo --keep    leaves it up, and says what to type".to_owned());
-                lines.push("  README.md             your own workload in five minutes".to_owned());
+                let program = env::args().next().unwrap_or_else(|| "calvin".to_owned());
+                lines.push(format!("  {program} demo --keep"));
+                lines.push("      leaves it up, and says what to type".to_owned());
+                lines.push("  README.md, \"Five minutes\"".to_owned());
+                lines.push("      your own workload".to_owned());
             }
         }
         lines
     }
 
-    fn verdict(&self) -> String {
+    fn verdict(&self) -> Vec<String> {
         if !self.ok {
             let acts = self.acts.iter().filter(|act| !act.as_told);
             let names: Vec<_> = acts.map(|act| act.name).collect();
-            return format!("Not as told: {}.", names.join(", "));
+            return vec![format!("Not as told: {}.", names.join(", "))];
         }
         let requests: u64 = self.acts.iter().map(|act| act.requests).sum();
-        let failed: Vec<_> = self
-            .acts
-            .iter()
-            .enumerate()
-            .filter(|(_, act)| act.failed > 0)
-            .map(|(index, act)| {
-                let (failed, ms) = (act.failed, act.failing_ms);
-                format!("{failed} in act {} within {ms} ms", index + 1)
-            })
-            .collect();
-        let failed = if failed.is_empty() {
-            "none failed".to_owned()
-        } else {
-            format!("failed: {}", failed.join(", "))
+        let failed: u64 = self.acts.iter().map(|act| act.failed).sum();
+        let failed = match failed {
+            0 => "none failed".to_owned(),
+            some => format!("{some} failed"),
         };
-        format!("All five acts ended as told. {requests} requests; {failed}.")
+        let mut lines = vec![format!(
+            "All five acts ended as told. {requests} requests; {failed}."
+        )];
+        for (number, (act, title)) in (1..).zip(self.acts.iter().zip(&ACTS)) {
+            if act.failed > 0 {
+                lines.push(format!(
+                    "  {} in act {number} within {} ms: {}",
+                    act.failed, act.failing_ms, title.failures
+                ));
+            }
+        }
+        lines
     }
 }
 
@@ -135,10 +145,14 @@ fn to_try(stage: &Stage) -> Vec<String> {
         .coordinator
         .id()
         .map_or(String::new(), |id| id.to_string());
-    let mut lines = vec![
-        "It is still up. To try it:".to_owned(),
-        format!("  export CALVIN_SOCKET={}", stage.socket().display()),
-    ];
+    let mut lines = vec!["It is still up. To try it:".to_owned()];
+    if let Some(directory) = directory_to_add(&stage.coordinator) {
+        lines.push(format!("  export PATH=\"{}:$PATH\"", directory.display()));
+    }
+    lines.push(format!(
+        "  export CALVIN_SOCKET={}",
+        stage.socket().display()
+    ));
     for command in [
         "calvin status",
         "calvin rollout plan web web@2.0",
@@ -147,9 +161,58 @@ fn to_try(stage: &Stage) -> Vec<String> {
     ] {
         lines.push(format!("  {command}"));
     }
+    // One list of commands, so that Ctrl-C in the loop ends all of it: a coordinator that ends
+    // leaves its machines running.
     lines.push("To end it:".to_owned());
-    lines.push("  calvin fleet delete web --yes && calvin fleet delete client --yes".to_owned());
-    lines.push("  calvin status         # until there is no fleet any more".to_owned());
-    lines.push(format!("  kill {coordinator} && rm -r {home}"));
+    lines.push("  calvin fleet delete web --yes && calvin fleet delete client --yes &&".to_owned());
+    lines.push(
+        "  until [ \"$(calvin fleet list --output json)\" = \"[]\" ]; do sleep 1; done &&"
+            .to_owned(),
+    );
+    lines.push(format!("  kill {coordinator} && sleep 2 && rm -r {home}"));
     lines
+}
+
+/// The directory of this program, where a shell that is told `calvin` would not find it.
+fn directory_to_add(coordinator: &Coordinator) -> Option<PathBuf> {
+    let program = coordinator.program();
+    let found = env::var_os("PATH").and_then(|path| {
+        env::split_paths(&path)
+            .map(|directory| directory.join("calvin"))
+            .find(|candidate| candidate.is_file())
+    });
+    let found = found.and_then(|found| found.canonicalize().ok());
+    if found == program.canonicalize().ok() {
+        return None;
+    }
+    program.parent().map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_fits_eighty_columns_and_says_why_requests_failed() {
+        let act = |title: &super::super::acts::ActTitle| ActResult {
+            name: title.name,
+            outcome: "done".to_owned(),
+            requests: 99_999,
+            failed: 9_999,
+            seconds: 9.0,
+            lookups_failed: 0,
+            failing_ms: 99_999,
+            parts: Vec::new(),
+            as_told: true,
+        };
+        let summary = Summary::new(&Played {
+            acts: ACTS.iter().map(act).collect(),
+            ..Played::default()
+        });
+        let lines = summary.verdict();
+        for line in &lines {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        assert!(lines[3].ends_with("4.0 answered 500 until its check saw it"));
+    }
 }

@@ -17,6 +17,8 @@ pub enum ServeError {
         "could not listen on {address} for {what}{}",
         if source.kind() == io::ErrorKind::AddrInUse {
             ": another process does (ss -ltnp shows which); stop it, or choose another port in calvin.toml"
+        } else if source.kind() == io::ErrorKind::AddrNotAvailable {
+            ": it is not an address of this machine (ip address shows which are); choose one of these in calvin.toml"
         } else {
             ""
         }

@@ -22,7 +22,7 @@ pub(super) fn replace(
     let before = desk.fleet(name)?;
     let refuse = |why: String, hint: String| {
         Err(Refusal::NotNow {
-            what: format!("could not replace {id}"),
+            what: format!("could not replace instance {id}"),
             why,
             hint,
         })

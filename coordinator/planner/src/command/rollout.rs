@@ -37,7 +37,7 @@ fn start_now(
         return Err(Refusal::NotNow {
             what: format!("could not start a rollout of fleet {name}"),
             why: format!("{} serves already", build.image),
-            hint: format!("name another image: calvin rollout start {name} --image NAME@VERSION"),
+            hint: format!("name another image: calvin rollout start {name} NAME@VERSION"),
         });
     }
     let mut after = before.clone();
@@ -141,6 +141,7 @@ pub(super) fn abort(
 ) -> Result<CommandOutcome, Refusal> {
     let before = desk.fleet(name)?;
     let rollout = running(name, before, "abort")?;
+    goes_forward(name, rollout, "abort")?;
     if before.switched() {
         return Err(Refusal::NotNow {
             what: format!("could not abort {}", rollout.id),
@@ -158,6 +159,7 @@ pub(super) fn roll_back(
 ) -> Result<CommandOutcome, Refusal> {
     let before = desk.fleet(name)?;
     let rollout = running(name, before, "roll back")?;
+    goes_forward(name, rollout, "roll back")?;
     go_back(desk, name, before, rollout, reason)
 }
 
@@ -167,9 +169,20 @@ fn running<'a>(
     verb: &str,
 ) -> Result<&'a Rollout, Refusal> {
     state.running().ok_or_else(|| Refusal::NotNow {
-        what: format!("could not {verb} in fleet {name}"),
+        what: format!("could not {verb} the rollout of fleet {name}"),
         why: "no rollout runs".to_owned(),
         hint: format!("to serve the image from before: calvin undo {name}"),
+    })
+}
+
+fn goes_forward(name: &FleetName, rollout: &Rollout, verb: &str) -> Result<(), Refusal> {
+    if rollout.phase != Phase::RollingBack {
+        return Ok(());
+    }
+    Err(Refusal::NotNow {
+        what: format!("could not {verb} {}", rollout.id),
+        why: "it goes back already".to_owned(),
+        hint: format!("follow it: calvin rollout watch {name}"),
     })
 }
 
@@ -202,7 +215,7 @@ fn go_back(
 
 pub(super) fn undo(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome, Refusal> {
     let before = desk.fleet(name)?;
-    let what = format!("could not undo in fleet {name}");
+    let what = format!("could not undo the last rollout of fleet {name}");
     if let Some(rollout) = before.running() {
         return Err(Refusal::NotNow {
             what,
@@ -214,7 +227,7 @@ pub(super) fn undo(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome, R
         return Err(Refusal::NotNow {
             what,
             why: "no other image served before".to_owned(),
-            hint: format!("roll one out: calvin rollout start {name} --image NAME@VERSION"),
+            hint: format!("roll one out: calvin rollout start {name} NAME@VERSION"),
         });
     };
     start_now(desk, name, before, previous)

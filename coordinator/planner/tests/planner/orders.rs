@@ -93,6 +93,10 @@ fn abort_is_for_before_the_switch_and_rollback_for_after_it() {
     };
     assert!(hint.contains("rollback"), "{hint}");
     world.order(&back).unwrap();
+    for again in [&abort, &back] {
+        let refusal = world.order(again).unwrap_err().to_string();
+        assert!(refusal.contains("it goes back already"), "{refusal}");
+    }
     world.run_to(Phase::RolledBack);
     assert_eq!(world.active("1.0").len(), 2);
     world.start("2.0").unwrap();

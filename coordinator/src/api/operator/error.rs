@@ -90,6 +90,7 @@ impl OperatorError {
         match self {
             Self::Invalid { .. } => (Code::InvalidArgument, "invalid"),
             Self::File(_) => (Code::InvalidArgument, "file_invalid"),
+            Self::NotFound { kind: "image", .. } => (Code::NotFound, "image_not_found"),
             Self::NotFound { .. } => (Code::NotFound, "not_found"),
             Self::Unsupported { .. } => (Code::FailedPrecondition, "unsupported"),
             Self::NotNow { .. } => (Code::FailedPrecondition, "not_now"),

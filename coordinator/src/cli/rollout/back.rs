@@ -34,13 +34,15 @@ pub(super) async fn back(
         reason,
         detach,
     } = arguments;
-    let status = status::ask(
-        &caller,
-        StatusRequest {
-            fleet: fleet.clone(),
-        },
-    )
-    .await?;
+    let verb = match retreat {
+        Retreat::Abort => "abort",
+        Retreat::Rollback => "roll back",
+    };
+    let tried = format!("could not {verb} the rollout of fleet {fleet}");
+    let request = StatusRequest {
+        fleet: fleet.clone(),
+    };
+    let status = status::ask_for(&caller, &tried, request).await?;
     let environment = status.environment;
     let rollout = status
         .fleets
@@ -48,19 +50,22 @@ pub(super) async fn back(
         .next()
         .and_then(|fleet| fleet.rollout);
     let ended = rollout.as_ref().is_none_or(|rollout| rollout.ended);
+    let goes_back = rollout
+        .as_ref()
+        .is_some_and(|rollout| rollout.phase == "rolling_back");
     let rollout = rollout.map(|rollout| rollout.id);
-    let named = rollout
-        .clone()
-        .unwrap_or_else(|| format!("the rollout of {fleet}"));
-    let what = match retreat {
-        Retreat::Abort => format!("give up {named} and delete its new instances"),
-        Retreat::Rollback => format!("roll {named} back and delete its new instances"),
+    // One that has ended, or goes back already, is refused by the coordinator: nothing is asked.
+    let named = match &rollout {
+        Some(rollout) if !ended => {
+            if !goes_back {
+                let what = format!("{verb} {rollout} and delete its new instances");
+                setting.confirm(&environment, &what, Confirm::OnTerminal)?;
+            }
+            rollout.clone()
+        }
+        Some(_) | None => format!("the rollout of fleet {fleet}"),
     };
-    // One that has ended is refused by the coordinator: there is nothing to ask.
-    if !ended {
-        setting.confirm(&environment, &what, Confirm::OnTerminal)?;
-    }
-    let tried = format!("[{environment}] could not {what}");
+    let tried = format!("[{environment}] could not {verb} {named}");
     let request = RolloutRequest {
         fleet: fleet.clone(),
         reason,
