@@ -55,6 +55,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let mut actions = BTreeMap::new();
         let mut roles_missing = false;
         for (fleet, planned) in &plan.fleets {
+            roles_missing |= planned.names_wait;
             let before = self.told.actions.remove(fleet).unwrap_or_default();
             for action in &planned.actions {
                 if !before.contains(action) {

@@ -50,6 +50,9 @@ pub struct FleetPlan {
     /// Entries that clients are not to find now, because they are freshly unhealthy or lost. Never
     /// on unknown, and never all: when many fail at once, the catalogue keeps them.
     pub hidden: Vec<InstanceId>,
+    /// Nothing is to be shown to clients yet that they do not see from an earlier run: a switch that
+    /// was decided there may never have been shown, and green was not heard since.
+    pub names_wait: bool,
     /// What it waits for and what holds it back.
     pub report: FleetReport,
 }

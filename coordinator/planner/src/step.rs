@@ -51,6 +51,7 @@ pub(crate) fn plan_fleet(
     retire::step(&mut pass);
     hide::step(&mut pass);
     orders::step(&mut pass);
+    let names_wait = rollout::names_wait(&pass);
     let report = summary::step(&mut pass);
 
     let next = if pass.state().deleting && pass.state().instances.is_empty() {
@@ -63,6 +64,7 @@ pub(crate) fn plan_fleet(
         actions: pass.actions,
         events: pass.events,
         hidden: pass.hidden,
+        names_wait,
         report,
     }
 }

@@ -16,6 +16,7 @@ mod switch;
 mod wave;
 
 pub(crate) use greens::why_not_healthy;
+pub(crate) use switch::names_wait;
 pub(crate) use wave::Size;
 
 use crate::{pass::Pass, phase::Phase};

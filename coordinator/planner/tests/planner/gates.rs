@@ -474,3 +474,34 @@ fn a_green_that_flaps_unseen_again_and_again_does_not_bake_for_ever() {
     world.run_to(Phase::RolledBack);
     assert_eq!(world.active("1.0").len(), 2);
 }
+
+#[test]
+fn a_switch_that_was_not_read_back_before_a_restart_waits_until_green_is_heard() {
+    let mut world = served("count = 2");
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Switching);
+    world.run_until(20, |world| {
+        let state = world.web();
+        let green = &world.web().rollout.as_ref().unwrap().sets.green[0];
+        state.instances[green].catalogue == CatalogueRole::Active
+    });
+    let names_wait = |world: &World| world.plan.fleets[&crate::world::web()].names_wait;
+    assert!(!names_wait(&world));
+    // Another run: nothing was read from the catalogue, and no agent has come back yet.
+    for id in greens(&world) {
+        world.cut_path(&id);
+    }
+    world.catalogue_unread = true;
+    world.ms += 1;
+    world.started_at = world.ms;
+    world.pass();
+    assert!(names_wait(&world), "{}", world.story());
+    for id in greens(&world) {
+        world.machines.get_mut(&id).unwrap().path_cut_at = None;
+    }
+    world.tick();
+    assert!(!names_wait(&world), "{}", world.story());
+    world.catalogue_unread = false;
+    world.run_to(Phase::Done);
+    assert_eq!(world.active("2.0").len(), 2);
+}

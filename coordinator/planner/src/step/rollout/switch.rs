@@ -11,7 +11,10 @@ use super::{
     provision::{not_confirmed, past_progress},
     wave,
 };
-use crate::{invariant::InvariantId, pass::Pass, plan::EventKind, state::Life, transition::Cause};
+use crate::{
+    invariant::InvariantId, pass::Pass, phase::Phase, plan::EventKind, state::Life,
+    transition::Cause,
+};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let greens = green(pass);
@@ -145,4 +148,19 @@ fn read_back(pass: &mut Pass<'_>, ids: &[InstanceId], what: &str) -> bool {
         Some((by, "the rollout goes back")),
     );
     false
+}
+
+/// Whether a switch that another run of the coordinator decided is not to be shown yet: clients may
+/// still find blue, and green may have broken since. It is shown when green is heard to be healthy;
+/// where it is not, the rollout goes back, or `progress_deadline` ends the waiting.
+pub(crate) fn names_wait(pass: &Pass<'_>) -> bool {
+    let unseen = !pass.observed.catalogue.contains_key(pass.fleet);
+    let switching = pass
+        .running()
+        .is_some_and(|rollout| rollout.phase == Phase::Switching);
+    unseen
+        && switching
+        && pass.state().switched()
+        && !blue(pass).is_empty()
+        && !green(pass).iter().all(|id| pass.judged(id).healthy())
 }
