@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
-use calvin_engine::ports::{CreateOrder, Machine as Listed};
-use calvin_model::{BootId, CatalogueRole, Epoch, InstanceId, NamesSnapshot};
-use calvin_planner::{DeleteBasis, Life, MachineState, ProviderFault};
+use calvin_engine::ports::{AgentLink as _, CreateOrder, Machine as Listed};
+use calvin_model::{BootId, CatalogueRole, Epoch, Health, InstanceId, NamesSnapshot};
+use calvin_planner::{DeleteBasis, Life, MachineState, ProviderFault, judge::FRESH_INTERVALS};
 use calvin_proto::convert::{Order, ToAgent};
 
 use super::World;
@@ -259,7 +259,8 @@ impl World {
         }
     }
 
-    /// A change of the names never takes away the last entry that answers.
+    /// A change of the names never takes away the last entry that answers, other than for one whose
+    /// agent says at this moment that it is healthy: what broke since its last check nobody can know.
     fn check_publication(&mut self) {
         let now = self.now();
         let answering = |names: &NamesSnapshot| {
@@ -292,9 +293,23 @@ impl World {
             .collect();
         let line = format!("names {version}: active {active:?}, {after} answer");
         self.note(format_args!("{line}"));
-        if before > 0 && after == 0 && !deleting {
+        if before > 0 && after == 0 && !deleting && !self.is_any_said_to_be_healthy() {
             self.broken(Rule::LastEntryThatAnswersStays, line);
         }
+    }
+
+    /// Whether the agent of an instance that clients find as active has freshly said that it is
+    /// healthy.
+    fn is_any_said_to_be_healthy(&self) -> bool {
+        let seen = self.link.observe();
+        let fresh = self.link.report_interval() * FRESH_INTERVALS;
+        let active = self.served.entries.iter();
+        let mut active = active.filter(|entry| entry.role == CatalogueRole::Active);
+        active.any(|entry| {
+            let agent = seen.get(&entry.instance);
+            let agent = agent.and_then(|seen| seen.agent.as_ref());
+            agent.is_some_and(|said| said.age <= fresh && said.report.health == Health::Healthy)
+        })
     }
 }
 
