@@ -12,4 +12,5 @@ mod repairs;
 mod rollouts;
 mod rules;
 mod size;
+mod way_back;
 mod world;
