@@ -1,6 +1,7 @@
 //! One look at one fleet: what is judged, what is changed, what is said. The steps read and write
 //! it in turn; each sees what the steps before it decided.
 
+mod budget;
 mod moves;
 
 use std::{
@@ -11,9 +12,11 @@ use std::{
 use calvin_model::{CatalogueRole, FleetName, InstanceId};
 
 use crate::{
+    environment::EnvironmentState,
     fnv::Fnv,
     invariant::InvariantId,
     judge::{Answering, Judgement, ListTrust, judge},
+    ledger::{Ledger, Shortage},
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
     plan::{Action, Event, EventKind, PlanInput},
@@ -22,6 +25,15 @@ use crate::{
 };
 
 pub(crate) use moves::basis_of;
+
+/// Whether a pass made or deleted anything that the budgets count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Granted {
+    /// It did not.
+    Nothing,
+    /// It did.
+    Some,
+}
 
 /// One look at one fleet.
 #[derive(Debug)]
@@ -46,6 +58,14 @@ pub(crate) struct Pass<'a> {
     pub(crate) hidden: Vec<InstanceId>,
     /// Whether the provider's list is believed where it lacks a machine.
     pub(crate) list: ListTrust,
+    /// The environment as a whole.
+    pub(crate) environment: &'a EnvironmentState,
+    /// What all fleets share, and how much of it is left.
+    pub(crate) ledger: Ledger<'a>,
+    /// What could not be made or deleted in this pass, by reason, and how many.
+    pub(crate) short: BTreeMap<Shortage, u32>,
+    /// Whether this pass made or deleted anything that the budgets count.
+    pub(crate) granted: Granted,
     visible: BTreeSet<&'a InstanceId>,
     judged: BTreeMap<&'a InstanceId, Judgement>,
     before: &'a FleetState,
@@ -81,6 +101,10 @@ impl<'a> Pass<'a> {
             blocked: Vec::new(),
             hidden: Vec::new(),
             list: answering.list,
+            environment: input.environment,
+            ledger: Ledger::default(),
+            short: BTreeMap::new(),
+            granted: Granted::Nothing,
             visible: catalogue.visible.iter().collect(),
             judged,
             before,
