@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     invariant::check,
-    judge::{Answering, ListTrust, PROVIDER_FRESH},
+    judge::{Answering, ListTrust, PROVIDER_FRESH, returns},
     moment::Moment,
     observed::{MachineState, Observed, SessionObserved},
     report::FleetReport,
@@ -209,6 +209,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
 pub(crate) struct Answers<'a> {
     all: usize,
     alive: usize,
+    returning: usize,
     /// Machines that were up, by provider: how many its list lacks, of how many.
     lists: BTreeMap<&'a str, (usize, usize)>,
 }
@@ -225,6 +226,7 @@ impl Answers<'_> {
         Answering {
             all: self.all,
             alive: self.alive,
+            returning: self.returning,
             list,
         }
     }
@@ -246,6 +248,7 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
             if matches!(seen.session, SessionObserved::Alive(_)) {
                 answers.alive += 1;
             }
+            answers.returning += usize::from(returns(seen, input.observed.watching_for));
             if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
                 *of += 1;
                 *lacks += usize::from(machine.state == MachineState::Absent);
