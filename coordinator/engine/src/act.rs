@@ -156,12 +156,14 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                 fleet,
                 build,
                 provider: name,
+                zone,
             } => match self.ports.provider(name) {
                 Some(provider) => {
                     provider.create(&CreateOrder {
                         instance: instance.clone(),
                         fleet: fleet.clone(),
                         image: build.image.clone(),
+                        zone: zone.clone(),
                     });
                     Done::Yes
                 }

@@ -6,6 +6,7 @@
 //! input gives the same plan, so a decision can be tested, replayed and explained.
 
 pub mod command;
+pub mod environment;
 mod fnv;
 pub mod invariant;
 pub mod judge;
@@ -21,13 +22,16 @@ mod step;
 pub mod sums;
 pub mod transition;
 
-pub use command::{Command, CommandOutcome, Refusal, command};
+pub use command::{Command, CommandInput, CommandOutcome, Refusal, command};
+pub use environment::{
+    EnvironmentRules, EnvironmentState, Freeze, FreezeScope, Order, ProviderRules,
+};
 pub use invariant::{InvariantId, Violation, check};
 pub use judge::{Answering, Judgement, ListTrust, Loss, judge};
 pub use moment::Moment;
 pub use observed::{
-    AgentObserved, CatalogueObserved, InstanceObserved, MachineObserved, MachineState, Observed,
-    ProbeObserved, ProviderFault, SessionObserved,
+    AgentObserved, Capacity, CatalogueObserved, InstanceObserved, MachineObserved, MachineState,
+    Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
 };
 pub use phase::Phase;
 pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};

@@ -188,7 +188,7 @@ impl<'a> Pass<'a> {
     /// Writes a line of the history.
     pub(crate) fn event(&mut self, instance: Option<&InstanceId>, kind: EventKind, text: String) {
         self.events.push(Event {
-            fleet: self.fleet.clone(),
+            fleet: Some(self.fleet.clone()),
             instance: instance.cloned(),
             kind,
             text,

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted};
+use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted, ZoneName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    environment::{EnvironmentRules, EnvironmentState},
     invariant::check,
     judge::{Answering, ListTrust, PROVIDER_FRESH, returns},
     moment::Moment,
@@ -23,7 +24,13 @@ pub struct PlanInput<'a> {
     pub now: Moment,
     /// Random number of this pass: new instance ids are made from it.
     pub seed: u64,
-    /// The durable state.
+    /// Milliseconds since 1970 UTC. Only what people gave a date rests on it.
+    pub wall_ms: u64,
+    /// The durable state of the environment as a whole.
+    pub environment: &'a EnvironmentState,
+    /// What `calvin.toml` says.
+    pub rules: &'a EnvironmentRules,
+    /// The durable state of every fleet.
     pub fleets: &'a BTreeMap<FleetName, FleetState>,
     /// What is seen.
     pub observed: &'a Observed,
@@ -35,6 +42,11 @@ pub struct PlanInput<'a> {
 pub struct Plan {
     /// One entry for each fleet of the input.
     pub fleets: BTreeMap<FleetName, FleetPlan>,
+    /// The next durable state of the environment as a whole, where it changes; to be committed with
+    /// the fleets'.
+    pub environment: Option<Box<EnvironmentState>>,
+    /// What goes into the history about no fleet alone.
+    pub events: Vec<Event>,
 }
 
 /// What to do now for one fleet.
@@ -83,6 +95,9 @@ pub enum Action {
         build: Build,
         /// On which provider.
         provider: String,
+        /// In which zone; the provider chooses if none is named.
+        #[serde(default)]
+        zone: Option<ZoneName>,
     },
     /// Tell an agent its wanted state.
     SetWanted {
@@ -154,8 +169,8 @@ impl fmt::Display for DeleteBasis {
 /// One line of the history: a decision and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// The fleet it is about.
-    pub fleet: FleetName,
+    /// The fleet it is about, if one.
+    pub fleet: Option<FleetName>,
     /// The instance it is about, if one.
     pub instance: Option<InstanceId>,
     /// What kind of thing happened, a fixed word such as `phase` or `instance_lost`.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use calvin_model::{
-    CatalogueRole, FleetSpec, ImageRef, InstanceId, RolloutId, Wanted, image::Work,
+    CatalogueRole, FleetSpec, ImageRef, InstanceId, RolloutId, Wanted, ZoneName, image::Work,
     wanted::DrainReason,
 };
 use serde::{Deserialize, Serialize};
@@ -137,6 +137,9 @@ pub struct Instance {
     /// It is to be replaced, on this basis: another serves first, then it leaves.
     #[serde(default)]
     pub replace: Option<DeleteBasis>,
+    /// The zone that it is made in; the provider chose if none is named.
+    #[serde(default)]
+    pub zone: Option<ZoneName>,
 }
 
 /// Why an instance was made.
@@ -208,14 +211,21 @@ impl FleetState {
             return false;
         };
         match rollout.phase {
-            Phase::Settling | Phase::Baking | Phase::Draining | Phase::Retiring => true,
+            Phase::Settling
+            | Phase::Baking
+            | Phase::AwaitingRetire
+            | Phase::Draining
+            | Phase::Retiring => true,
             Phase::Switching => rollout.sets.green.iter().any(|id| {
                 self.instances
                     .get(id)
                     .is_some_and(|green| green.catalogue == CatalogueRole::Active)
             }),
             Phase::Provisioning
+            | Phase::MakingRoom
             | Phase::Soaking
+            | Phase::AwaitingSwitch
+            | Phase::Stopping
             | Phase::RollingBack
             | Phase::Done
             | Phase::RolledBack
@@ -234,12 +244,19 @@ impl FleetState {
         };
         let not_to_serve = match rollout.phase {
             Phase::Failed => return self.instances.keys().cloned().collect(),
-            Phase::Provisioning | Phase::Soaking | Phase::RollingBack => &rollout.sets.green,
+            Phase::Provisioning
+            | Phase::MakingRoom
+            | Phase::Soaking
+            | Phase::AwaitingSwitch
+            | Phase::Stopping
+            | Phase::RollingBack => &rollout.sets.green,
             Phase::Switching if self.switched() => &rollout.sets.blue,
             Phase::Switching => &rollout.sets.green,
-            Phase::Settling | Phase::Baking | Phase::Draining | Phase::Retiring => {
-                &rollout.sets.blue
-            }
+            Phase::Settling
+            | Phase::Baking
+            | Phase::AwaitingRetire
+            | Phase::Draining
+            | Phase::Retiring => &rollout.sets.blue,
             Phase::Done | Phase::RolledBack => return BTreeSet::new(),
         };
         not_to_serve.iter().cloned().collect()

@@ -232,6 +232,7 @@ impl Parts {
         let provider: Box<dyn ports::Provider + Send> = Box::new(self.provider.clone());
         let ports = PortSet {
             clock: Box::new(SystemClock::default()),
+            rules: config.rules(),
             store: Box::new(FleetStore::new(Arc::clone(database))),
             providers: BTreeMap::from([(PROCESS.to_owned(), provider)]),
             catalogue: Box::new(catalogue),

@@ -162,10 +162,14 @@ fn beside_green(state: &FleetState) -> usize {
         .filter(|rollout| match rollout.phase {
             Phase::Done | Phase::RolledBack => false,
             Phase::Provisioning
+            | Phase::MakingRoom
             | Phase::Soaking
+            | Phase::AwaitingSwitch
             | Phase::Switching
+            | Phase::Stopping
             | Phase::Settling
             | Phase::Baking
+            | Phase::AwaitingRetire
             | Phase::Draining
             | Phase::Retiring
             | Phase::RollingBack

@@ -36,6 +36,7 @@ impl Pass<'_> {
             catalogue: CatalogueRole::Absent,
             proven: false,
             replace: None,
+            zone: None,
         };
         self.change().instances.insert(id.clone(), instance);
         id
@@ -160,14 +161,21 @@ impl Pass<'_> {
             return;
         };
         let cause = match (&rollout.from, rollout.phase) {
-            (None, Phase::Provisioning | Phase::Soaking | Phase::Switching) => Cause::GivenUp,
+            (
+                None,
+                Phase::Provisioning | Phase::Soaking | Phase::AwaitingSwitch | Phase::Switching,
+            ) => Cause::GivenUp,
             (
                 _,
                 Phase::Provisioning
+                | Phase::MakingRoom
                 | Phase::Soaking
+                | Phase::AwaitingSwitch
                 | Phase::Switching
+                | Phase::Stopping
                 | Phase::Settling
                 | Phase::Baking
+                | Phase::AwaitingRetire
                 | Phase::Draining
                 | Phase::Retiring
                 | Phase::RollingBack

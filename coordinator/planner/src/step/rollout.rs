@@ -39,7 +39,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Phase::Retiring => retire::step(pass),
             Phase::RollingBack => roll_back::step(pass),
             Phase::Failed => fail::step(pass),
-            Phase::Done | Phase::RolledBack => {}
+            Phase::MakingRoom
+            | Phase::AwaitingSwitch
+            | Phase::Stopping
+            | Phase::AwaitingRetire
+            | Phase::Done
+            | Phase::RolledBack => {}
         }
         if pass.state().rollout.as_ref().map(|rollout| rollout.phase) == Some(before) {
             return;

@@ -50,11 +50,11 @@ fn deleting_ends_everything_and_keeps_the_last_output() {
         "{processes:?}"
     );
 
-    let free = provider.capacity().unwrap().free;
+    let free = provider.room().unwrap().free;
     bench.delete(&mut provider, "web-aaaaaaaa");
     assert!(processes.iter().all(|process| !process.is_alive()));
     assert!(!files.root().exists());
-    assert_eq!(provider.capacity().unwrap().free, free + 1);
+    assert_eq!(provider.room().unwrap().free, free + 1);
     let instance = "web-aaaaaaaa".parse().unwrap();
     let kept = provider.console(&instance, 1000).unwrap().read(1000);
     let kept = kept.unwrap();
@@ -223,7 +223,7 @@ fn two_coordinators_with_one_network_never_share_an_address() {
     two.make(&mut second, "web-aaaaaaaa");
     let address = |provider: &ProcessProvider| provider.list().machines[0].address;
     assert_ne!(address(&first), address(&second));
-    assert_eq!(first.capacity().unwrap(), Capacity { free: 0, total: 2 });
+    assert_eq!(first.room().unwrap(), Room { free: 0, total: 2 });
 
     first.create(&one.order("web-bbbbbbbb"));
     let fault = one.until_fault(&first, "web-bbbbbbbb");

@@ -97,9 +97,13 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
     let last = match rollout.phase {
         Phase::Switching => Cause::SwitchedOnly,
         Phase::Provisioning
+        | Phase::MakingRoom
         | Phase::Soaking
+        | Phase::AwaitingSwitch
+        | Phase::Stopping
         | Phase::Settling
         | Phase::Baking
+        | Phase::AwaitingRetire
         | Phase::Draining
         | Phase::Retiring
         | Phase::RollingBack
