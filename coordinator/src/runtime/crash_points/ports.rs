@@ -1,6 +1,9 @@
 //! The engine's ports with a place around each call that changes something outside. What only
 //! looks is passed on as it is.
 
+// A method that a port has by default would not reach the port behind.
+#![warn(clippy::missing_trait_methods)]
+
 use std::{collections::BTreeMap, time::Duration};
 
 use calvin_engine::{
@@ -11,7 +14,7 @@ use calvin_engine::{
     },
 };
 use calvin_model::{CatalogueEntry, CatalogueRole, FleetName, InstanceId, Wanted};
-use calvin_planner::{CatalogueObserved, DeleteBasis};
+use calvin_planner::{Capacity, CatalogueObserved, DeleteBasis};
 
 use super::CrashPoints;
 
@@ -24,7 +27,6 @@ struct Around<T> {
 
 pub(super) fn around(points: &CrashPoints, ports: PortSet) -> PortSet {
     PortSet {
-        clock: ports.clock,
         store: points.boxed(ports.store),
         providers: ports
             .providers
@@ -36,8 +38,7 @@ pub(super) fn around(points: &CrashPoints, ports: PortSet) -> PortSet {
             .collect(),
         catalogue: points.boxed(ports.catalogue),
         agents: points.boxed(ports.agents),
-        probe: ports.probe,
-        images: ports.images,
+        ..ports
     }
 }
 
@@ -96,6 +97,10 @@ impl Provider for Around<Box<dyn Provider + Send>> {
 
     fn list(&self) -> MachineList {
         self.inner.list()
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.inner.capacity()
     }
 }
 
