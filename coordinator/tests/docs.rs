@@ -22,8 +22,7 @@ const CALVIN_LEAST: &str = "environment = \"a\"\ndata = \"d\"\n[agents]\nlisten 
      [provider.process]\nnetwork = \"127.99.0.0/24\"\n";
 
 /// A `FLEET.toml` with every table and no key that may be left out.
-const FLEET_LEAST: &str =
-    "name = \"a\"\nimage = \"a@1\"\ncount = 1\n[replace]\n[drain]\n[repair]\n[repair.meltdown]\n[budget]\n";
+const FLEET_LEAST: &str = "name = \"a\"\nimage = \"a@1\"\ncount = 1\n[replace]\n[drain]\n[repair]\n[repair.meltdown]\n[budget]\n";
 
 /// The keys of one table, each with what its row says of the default.
 type Rows = BTreeMap<String, String>;

@@ -11,7 +11,8 @@ pub mod hold;
 mod look;
 mod permit;
 pub mod ports;
-pub mod view;
+mod tell;
+mod view;
 
 pub use command::CommandError;
 pub use decide::{Decide, Planner};

@@ -16,6 +16,7 @@ mod scale;
 mod start;
 mod summary;
 mod unmanaged;
+mod waits;
 
 pub use retire::RETIRE_GRACE;
 pub(crate) use start::{Start, begin};
