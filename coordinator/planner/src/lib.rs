@@ -13,6 +13,7 @@ pub mod judge;
 pub mod moment;
 pub mod observed;
 mod pass;
+pub mod people;
 pub mod phase;
 pub mod plan;
 pub mod preview;
@@ -21,6 +22,7 @@ pub mod state;
 mod step;
 pub mod sums;
 pub mod transition;
+pub mod wall;
 
 pub use command::{Command, CommandInput, CommandOutcome, Refusal, command};
 pub use environment::{
@@ -33,13 +35,15 @@ pub use observed::{
     AgentObserved, Capacity, CatalogueObserved, InstanceObserved, MachineObserved, MachineState,
     Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
 };
+pub use people::{Aim, Approval, Gates, Pause, Promotion, Standing, Whose};
 pub use phase::Phase;
 pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};
 pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
 pub use state::{Build, FleetState, Instance, Life, NextRollout, Purpose, Rollout, Wave};
 pub use step::RETIRE_GRACE;
-pub use transition::{Cause, IllegalTransition, diagram, transition};
+pub use transition::{Cause, IllegalTransition, WhilePaused, diagram, transition, while_paused};
+pub use wall::{LocalTime, date, windows_at};
 
 /// Who decided what nobody ordered, in the history and as the one who started a rollout.
 pub const PLANNER: &str = "planner";

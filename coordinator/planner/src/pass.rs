@@ -2,6 +2,7 @@
 //! it in turn; each sees what the steps before it decided.
 
 mod moves;
+mod people;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub(crate) use moves::basis_of;
+pub(crate) use people::{freeze_of, window_closed};
 
 /// One look at one fleet.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) fleet: &'a FleetName,
     /// What is seen.
     pub(crate) observed: &'a Observed,
+    /// All that the plan rests on.
+    pub(crate) input: PlanInput<'a>,
     /// What the catalogue shows of the fleet.
     pub(crate) catalogue: &'a CatalogueObserved,
     /// What is to be carried out.
@@ -74,6 +78,7 @@ impl<'a> Pass<'a> {
             now: input.now,
             fleet,
             observed: input.observed,
+            input: *input,
             catalogue,
             actions: Vec::new(),
             events: Vec::new(),
@@ -92,6 +97,11 @@ impl<'a> Pass<'a> {
     /// The state, with what this pass has changed so far.
     pub(crate) fn state(&self) -> &FleetState {
         self.changed.as_deref().unwrap_or(self.before)
+    }
+
+    /// The state as this pass found it.
+    pub(crate) fn before(&self) -> &'a FleetState {
+        self.before
     }
 
     /// The state, to be changed.

@@ -5,19 +5,24 @@ mod admit;
 mod arrive;
 mod delete;
 mod drain;
+mod freeze;
 mod hide;
 mod orders;
+mod protect;
 mod repair;
 mod retire;
 mod rollout;
 mod scale;
 mod start;
 mod summary;
+mod tell;
 mod unmanaged;
 
 pub use retire::RETIRE_GRACE;
-pub(crate) use rollout::Size;
+pub(crate) use rollout::{Size, left_out};
 pub(crate) use start::{Start, begin};
+
+pub(crate) use tell::untold;
 
 use crate::{
     judge::Answering,
@@ -39,6 +44,7 @@ pub(crate) fn plan_fleet(
     let catalogue = input.observed.catalogue.get(fleet).unwrap_or(&nothing);
     let mut pass = Pass::new(input, fleet, state, catalogue, answering);
 
+    freeze::step(&mut pass);
     arrive::step(&mut pass);
     delete::step(&mut pass);
     rollout::step(&mut pass);
@@ -51,6 +57,8 @@ pub(crate) fn plan_fleet(
     retire::step(&mut pass);
     hide::step(&mut pass);
     orders::step(&mut pass);
+    protect::step(&mut pass);
+    tell::step(&mut pass);
     let names_wait = rollout::names_wait(&pass);
     let report = summary::step(&mut pass);
 

@@ -2,7 +2,11 @@
 
 use calvin_model::{DrainReason, InstanceId};
 
-use crate::{invariant::InvariantId, pass::Pass, state::Purpose};
+use crate::{
+    invariant::InvariantId,
+    pass::Pass,
+    state::{Build, Purpose},
+};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let state = pass.state();
@@ -24,14 +28,27 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let Some(serving) = state.serving.clone() else {
         return;
     };
-    let kept = state.kept();
+    if pass.holds_all("the count is not kept") {
+        return;
+    }
+    let kept = pass.state().kept();
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    for _ in kept..count {
-        let why = format!("the fleet has {kept} of {count}");
-        pass.create(serving.clone(), Purpose::Scale, &why);
+    if kept < count {
+        make(pass, &serving, count);
     }
     if kept > count {
         let_go(pass, kept - count);
+    }
+}
+
+fn make(pass: &mut Pass<'_>, serving: &Build, count: usize) {
+    let kept = pass.state().kept();
+    let Some(build) = pass.may_make(serving) else {
+        return;
+    };
+    for _ in kept..count {
+        let why = format!("the fleet has {kept} of {count}");
+        pass.create(build.clone(), Purpose::Scale, &why);
     }
 }
 
@@ -42,9 +59,19 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
     let mut candidates: Vec<InstanceId> = state
         .instances
         .iter()
-        .filter(|(_, instance)| !instance.leaving() && instance.replace.is_none())
+        .filter(|(_, instance)| {
+            !instance.leaving() && instance.replace.is_none() && instance.protected.is_none()
+        })
         .map(|(id, _)| id.clone())
         .collect();
+    if candidates.len() < surplus {
+        let what = format!(
+            "{surplus} are too many, and only {} may leave",
+            candidates.len()
+        );
+        let fact = "the others are protected".to_owned();
+        pass.hold(InvariantId::ProtectedNeverTouched, what, fact);
+    }
     candidates.sort_by_cached_key(|id| rank(pass, id));
     let mut serving = pass.serving();
     for id in candidates.into_iter().take(surplus) {

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     invariant::InvariantId,
     pass::Pass,
+    people::Aim,
     plan::EventKind,
     state::{Life, NextRollout, Purpose},
     step::repair::enough,
@@ -107,7 +108,14 @@ fn make_again(pass: &mut Pass<'_>) {
     let Some(from) = rollout.from.clone() else {
         return;
     };
-    for lost in rollout.sets.blue.clone() {
+    let sets = rollout.sets.blue.clone();
+    if pass.holds_all("blue that is gone is not made again") {
+        return;
+    }
+    let Some(from) = pass.may_make(&from) else {
+        return;
+    };
+    for lost in sets {
         let why = format!("{lost} is gone, and the rollout goes back");
         let made = pass.create(from.clone(), Purpose::Repair(lost.clone()), &why);
         if let Some(rollout) = &mut pass.change().rollout {
@@ -240,5 +248,7 @@ fn go_all_the_way_back(pass: &mut Pass<'_>) {
         build: from,
         by: crate::PLANNER.to_owned(),
         reason: Some(reason),
+        aim: Aim::Back,
+        emergency: None,
     });
 }

@@ -45,6 +45,11 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
     };
     let (to, number, count) = (rollout.to.clone(), rollout.wave, rollout.count);
     let id = rollout.id.clone();
+    if pass.vetoed(&to.image.tag).is_some() {
+        let made = pass.may_make(&to);
+        debug_assert_ne!(made, Some(to), "a vetoed image is not made");
+        return;
+    }
     if rollout.from.is_none() {
         leave_failed(pass);
     }
@@ -54,7 +59,15 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
             .filter(|id| is_of(pass.state(), id, &to))
             .count(),
     );
-    let surge = pass.state().spec.replace.surge.of(count);
+    // Those that are protected stay as they are: they count, and are not replaced.
+    let count = count.saturating_sub(left_out(pass.state(), &to));
+    let surge = match pass
+        .running()
+        .and_then(|rollout| rollout.emergency.as_ref())
+    {
+        Some(_) => count,
+        None => pass.state().spec.replace.surge.of(count),
+    };
     let size = Size::next(surge, count, new, amount(old.len()));
     let blue: Vec<InstanceId> = old.into_iter().take(index(size.blues)).collect();
     let why = format!("green of wave {} of {id}", number + 1);
@@ -90,10 +103,6 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
     let Some(rollout) = pass.running() else {
         return;
     };
-    let state = pass.state();
-    let new = staying(state)
-        .filter(|id| is_of(state, id, &rollout.to))
-        .count();
     let last = match rollout.phase {
         Phase::Switching => Cause::SwitchedOnly,
         Phase::Provisioning
@@ -112,7 +121,7 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
         | Phase::Failed => Cause::Retired,
     };
     // A first rollout is one wave: what it lacks at its end is made by the rule that keeps counts.
-    if amount(new) < rollout.count && rollout.from.is_some() {
+    if !is_last(pass) {
         let why = format!("wave {} is complete", rollout.wave + 1);
         if let Some(rollout) = &mut pass.change().rollout {
             rollout.wave += 1;
@@ -124,6 +133,27 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
     let why = format!("{} serves", rollout.to.image);
     pass.go(last, &why);
     done(pass);
+}
+
+/// Whether no wave follows the one that is under way.
+pub(crate) fn is_last(pass: &Pass<'_>) -> bool {
+    let state = pass.state();
+    let Some(rollout) = state.running() else {
+        return true;
+    };
+    let new = staying(state)
+        .filter(|id| is_of(state, id, &rollout.to))
+        .count();
+    let wanted = rollout.count.saturating_sub(left_out(state, &rollout.to));
+    amount(new) >= wanted || rollout.from.is_none()
+}
+
+/// How many are protected and run another image.
+pub(crate) fn left_out(state: &FleetState, to: &Build) -> u32 {
+    let protected = |one: &&crate::state::Instance| {
+        !one.leaving() && one.protected.is_some() && one.build.image != to.image
+    };
+    amount(state.instances.values().filter(protected).count())
 }
 
 fn done(pass: &mut Pass<'_>) {
@@ -140,7 +170,7 @@ fn done(pass: &mut Pass<'_>) {
 fn old(pass: &Pass<'_>, to: &Build) -> Vec<InstanceId> {
     let state = pass.state();
     let mut old: Vec<InstanceId> = staying(state)
-        .filter(|id| !is_of(state, id, to))
+        .filter(|id| !is_of(state, id, to) && pass.protected(id).is_none())
         .cloned()
         .collect();
     old.sort_by_key(|id| match pass.judged(id).class {
