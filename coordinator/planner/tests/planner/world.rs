@@ -14,9 +14,9 @@ use calvin_model::{
 };
 use calvin_planner::{
     Action, AgentObserved, Build, CatalogueObserved, Command, CommandInput, EnvironmentRules,
-    EnvironmentState, Event, FleetReport, FleetState, Instance, InstanceObserved, LocalTime,
-    MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved,
-    ProviderFault, Refusal, SessionObserved, WindowObserved, command, plan, windows_at,
+    EnvironmentState, Event, FleetReport, FleetState, Instance, InstanceObserved, MachineObserved,
+    MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved, ProviderFault,
+    Refusal, SessionObserved, command, plan,
 };
 
 pub(crate) use machine::{Agent, Behaviour, Machine};
