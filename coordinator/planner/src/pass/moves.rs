@@ -125,14 +125,8 @@ impl Pass<'_> {
     /// Begins another part of an instance's life.
     pub(crate) fn live(&mut self, id: &InstanceId, life: Life) {
         let now = self.now;
-        let Some(was) = self.instance(id).map(|found| found.life.clone()) else {
+        if self.instance(id).is_none_or(|found| found.life == life) {
             return;
-        };
-        if was == life {
-            return;
-        }
-        if was == Life::Making {
-            self.ledger.arrived(self.fleet);
         }
         if let Some(instance) = self.change().instances.get_mut(id) {
             instance.life = life;
