@@ -105,6 +105,11 @@ impl<'a> Ledger<'a> {
         self.counts.reserve(state, number);
     }
 
+    /// Takes a reservation back.
+    pub(crate) fn release(&mut self, state: &FleetState, number: u32) {
+        self.counts.release(state, number);
+    }
+
     /// Makes one machine, if the budgets allow it now and there is room for it.
     pub(crate) fn make(
         &mut self,

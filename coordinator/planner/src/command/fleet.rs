@@ -135,6 +135,13 @@ pub(super) fn scale(
     let line = format!("fleet {name} is scaled: {}", scaled(before, count));
     let mut after = before.clone();
     after.spec.count = count;
+    if let Err((key, message)) = after.spec.check() {
+        return Err(Refusal::NotNow {
+            what: format!("could not scale fleet {name} to {count}"),
+            why: format!("{key}: {message}"),
+            hint: "change both together: calvin fleet apply".to_owned(),
+        });
+    }
     Ok(desk.changed(name, after, line))
 }
 

@@ -138,6 +138,18 @@ impl<'a> Counts<'a> {
         }
     }
 
+    pub(super) fn release(&mut self, state: &FleetState, number: u32) {
+        if let Some(provider) = self.providers.get_mut(state.spec.provider.as_str()) {
+            provider.reserved = provider.reserved.saturating_sub(number);
+        }
+        for (limit, each) in &state.spec.uses {
+            if let Some(of) = self.limits.get_mut(limit) {
+                let taken = u64::from(number) * u64::from(*each);
+                of.reserved = of.reserved.saturating_sub(taken);
+            }
+        }
+    }
+
     pub(super) fn made(&mut self, fleet: &'a FleetName, state: &FleetState, claim: Claim) {
         let released = match claim {
             Claim::Reserved => 1,

@@ -207,3 +207,44 @@ fn a_limit_that_nobody_declared_is_refused_with_both_keys() {
         .unwrap();
     assert_eq!(spec("count = 1").uses.len(), 0);
 }
+
+#[test]
+fn a_wave_that_can_make_no_room_waits_quietly_and_begins_anew_when_there_is_some() {
+    let mut world = world(3);
+    world.apply(&text(3, "surge = 1\nunavailable = 1"), "1.0");
+    world.run_to(Phase::Done);
+    let sick = world.active("1.0");
+    // Two fail: none that serves may leave, and what fails makes room first.
+    for id in &sick[..2] {
+        world.agent(id).forced = Some(calvin_model::Health::Unhealthy);
+    }
+    world.tick();
+    world.start("2.0").unwrap();
+    world.run_until(100, |world| world.active("2.0").len() == 1);
+    for id in world.active("1.0") {
+        world.agent(&id).forced = Some(calvin_model::Health::Unhealthy);
+    }
+    world.run_to(Phase::Done);
+    assert_eq!(world.active("2.0").len(), 3, "{}", world.story());
+}
+
+#[test]
+fn a_wave_that_may_take_nothing_away_does_not_begin_again_and_again() {
+    let mut world = world(6);
+    world.apply_as("b", &text(3, ""), "1.0").unwrap();
+    world
+        .apply_as("a", &text(3, "surge = 1\nunavailable = 1"), "1.0")
+        .unwrap();
+    world.run_until(100, |world| world.rests("a") && world.rests("b"));
+    let lost = world.fleet("a").instances.keys().next().unwrap().clone();
+    // Off, and still in the way: nothing of the fleet may leave, and nothing fits.
+    world.end_machine(&lost, calvin_planner::MachineState::Stopped);
+    world.start_of("a", "2.0").unwrap();
+    world.run_until(100, |world| {
+        let rollout = world.fleet("a").rollout.as_ref().unwrap();
+        rollout.phase == Phase::Done
+    });
+    let begun = world.events.iter();
+    let begun = begun.filter(|one| one.text.contains("a-2: wave"));
+    assert!(begun.count() <= 4, "{}", world.story());
+}
