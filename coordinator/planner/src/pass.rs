@@ -66,6 +66,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) short: BTreeMap<Shortage, u32>,
     /// Whether this pass made or deleted anything that the budgets count.
     pub(crate) granted: Granted,
+    /// Agents that serve older names and are likely to come back.
+    pub(crate) returning: usize,
     visible: BTreeSet<&'a InstanceId>,
     judged: BTreeMap<&'a InstanceId, Judgement>,
     before: &'a FleetState,
@@ -105,6 +107,7 @@ impl<'a> Pass<'a> {
             ledger: Ledger::default(),
             short: BTreeMap::new(),
             granted: Granted::Nothing,
+            returning: answering.returning,
             visible: catalogue.visible.iter().collect(),
             judged,
             before,
@@ -181,12 +184,14 @@ impl<'a> Pass<'a> {
         self.visible.contains(id)
     }
 
-    /// Whether every live agent serves the newest names.
+    /// Whether every agent that lives, as far as can be seen, serves the newest names. One whose
+    /// session has just ended, above all because this coordinator has just started, does not yet,
+    /// and its clients would still look for what is about to go.
     pub(crate) fn confirmed(&self) -> bool {
         // A catalogue that was not read yet in this run says nothing; above all not that a name is
         // gone.
         let read = self.observed.catalogue.contains_key(self.fleet);
-        read && self.catalogue.unconfirmed.is_empty()
+        read && self.catalogue.unconfirmed.is_empty() && self.returning == 0
     }
 
     /// Whether an instance is found as active, stays, and answers as far as can be seen.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     environment::{EnvironmentRules, EnvironmentState},
     invariant::check,
-    judge::{Answering, ListTrust, PROVIDER_FRESH},
+    judge::{Answering, ListTrust, PROVIDER_FRESH, returns},
     ledger::{Counts, Ledger},
     moment::Moment,
     observed::{CatalogueObserved, MachineState, Observed, SessionObserved},
@@ -244,6 +244,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
 pub(crate) struct Answers<'a> {
     all: usize,
     alive: usize,
+    returning: usize,
     /// Machines that were up, by provider: how many its list lacks, of how many.
     lists: BTreeMap<&'a str, (usize, usize)>,
 }
@@ -260,6 +261,7 @@ impl Answers<'_> {
         Answering {
             all: self.all,
             alive: self.alive,
+            returning: self.returning,
             list,
         }
     }
@@ -281,6 +283,7 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
             if matches!(seen.session, SessionObserved::Alive(_)) {
                 answers.alive += 1;
             }
+            answers.returning += usize::from(returns(seen, input.observed.watching_for));
             if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
                 *of += 1;
                 *lacks += usize::from(machine.state == MachineState::Absent);

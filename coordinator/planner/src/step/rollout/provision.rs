@@ -84,6 +84,11 @@ pub(crate) fn past_progress(pass: &mut Pass<'_>) -> Progress {
 
 /// Which agent keeps names from being read back, if one does.
 pub(super) fn not_confirmed(pass: &Pass<'_>) -> Option<String> {
-    let agent = pass.catalogue.unconfirmed.first()?;
-    Some(format!("{agent} has not confirmed the newest names"))
+    if let Some(agent) = pass.catalogue.unconfirmed.first() {
+        return Some(format!("{agent} has not confirmed the newest names"));
+    }
+    (pass.returning > 0).then(|| {
+        let many = pass.returning;
+        format!("{many} agents have no session at this moment and may serve older names")
+    })
 }
