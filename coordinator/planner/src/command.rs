@@ -1,6 +1,7 @@
 //! What operators order, as pure changes of the state: an order is taken whole or refused with
 //! the reason, and nothing else may change what is wanted.
 
+mod fits;
 mod fleet;
 mod freeze;
 mod gate;

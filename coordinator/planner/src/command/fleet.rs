@@ -2,7 +2,7 @@
 
 use calvin_model::{FleetName, FleetSpec, fleet::COUNT_MAX};
 
-use super::{CommandOutcome, Desk, Refusal, freeze::told, start::Wants};
+use super::{CommandOutcome, Desk, Refusal, fits, freeze::told, start::Wants};
 use crate::{
     environment::{Freeze, FreezeScope},
     people::Aim,
@@ -25,6 +25,7 @@ pub(super) fn apply(
             hint: "correct the file and apply it again".to_owned(),
         });
     }
+    fits::check(desk, spec)?;
     if !desk.input.fleets.contains_key(name) {
         let mut state = FleetState::new(spec.clone());
         state.rollouts = desk.input.gone.get(name).copied().unwrap_or_default();
@@ -191,6 +192,13 @@ pub(super) fn scale(
     let mut after = before.clone();
     after.later_count = None;
     after.spec.count = count;
+    if let Err((key, message)) = after.spec.check() {
+        return Err(Refusal::NotNow {
+            what: format!("could not scale fleet {name} to {count}"),
+            why: format!("{key}: {message}"),
+            hint: "change both together: calvin fleet apply".to_owned(),
+        });
+    }
     Ok(desk.changed(name, after, line))
 }
 
@@ -235,5 +243,21 @@ pub(super) fn delete(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome,
         "fleet {name} is deleted: {} instances drain and are removed",
         after.instances.len()
     );
-    Ok(desk.changed(name, after, line))
+    let mut outcome = desk.changed(name, after, line);
+    outcome.lines.extend(left_waiting(desk, name));
+    Ok(outcome)
+}
+
+/// Fleets that start nothing new any more once one is deleted that they come after.
+fn left_waiting(desk: Desk<'_>, name: &FleetName) -> Option<String> {
+    let fleets = desk.input.fleets.iter();
+    let waiting: Vec<&str> = fleets
+        .filter(|(_, state)| state.spec.after.contains(name))
+        .map(|(other, _)| other.as_str())
+        .collect();
+    let first = waiting.first()?;
+    let all = waiting.join(", ");
+    Some(format!(
+        "{all} comes after {name}: nothing new starts there until after no longer names it: calvin fleet show {first}"
+    ))
 }

@@ -7,8 +7,8 @@ use crate::{
     environment::{FreezeScope, Order},
     people::Aim,
     state::{Build, FleetState, NextRollout},
-    step::left_out,
     wall::date,
+    waves::left_out,
 };
 
 /// A rollout that somebody wants.

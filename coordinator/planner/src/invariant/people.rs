@@ -137,7 +137,7 @@ fn begins(before: &FleetState, after: &FleetState) -> Option<&'static str> {
     let Some(was) = was else {
         return Some("a rollout starts");
     };
-    let empty = |rollout: &Rollout| rollout.sets.green.is_empty() && rollout.sets.blue.is_empty();
+    let empty = |rollout: &Rollout| !rollout.sets.begun();
     if was.wave == is.wave && empty(was) && !empty(is) {
         return Some("a wave begins");
     }

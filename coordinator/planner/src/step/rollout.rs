@@ -12,14 +12,15 @@ mod held;
 mod provision;
 mod retire;
 mod roll_back;
+mod room;
 mod settle;
 mod soak;
 mod switch;
 mod wave;
 
 pub(crate) use greens::why_not_healthy;
+pub(crate) use held::stands;
 pub(crate) use switch::names_wait;
-pub(crate) use wave::{Size, left_out};
 
 use crate::{pass::Pass, phase::Phase};
 
@@ -36,6 +37,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         match before {
             phase if held::stands(pass, phase) => held::step(pass, phase),
             Phase::Provisioning => provision::step(pass),
+            Phase::MakingRoom => room::step(pass),
             Phase::Soaking => soak::step(pass),
             Phase::AwaitingSwitch => gate::await_switch(pass),
             Phase::Switching => switch::step(pass),
@@ -46,7 +48,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Phase::Retiring => retire::step(pass),
             Phase::RollingBack => roll_back::step(pass),
             Phase::Failed => fail::step(pass),
-            Phase::MakingRoom | Phase::Stopping | Phase::Done | Phase::RolledBack => {}
+            Phase::Stopping | Phase::Done | Phase::RolledBack => {}
         }
         if pass.state().rollout.as_ref().map(|rollout| rollout.phase) == Some(before) {
             return;

@@ -60,7 +60,16 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
 /// How long every green of the wave must be healthy without a break.
 pub(super) fn enough(pass: &Pass<'_>) -> Duration {
     match skipped(pass) {
-        None => pass.state().spec.replace.min_healthy.0,
+        None => {
+            let policy = &pass.state().spec.replace;
+            let canary = pass.running().is_some_and(|rollout| rollout.sets.canary);
+            // What a canary is for takes longer, never shorter.
+            if canary {
+                policy.canary_soak.max(policy.min_healthy).0
+            } else {
+                policy.min_healthy.0
+            }
+        }
         Some(_) => Duration::ZERO,
     }
 }
