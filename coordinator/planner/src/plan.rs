@@ -208,24 +208,18 @@ pub enum EventKind {
     Hold,
 }
 
+/// What a catalogue says of a fleet that it does not know.
+static UNREAD: CatalogueObserved = CatalogueObserved {
+    roles: BTreeMap::new(),
+    visible: Vec::new(),
+    unconfirmed: Vec::new(),
+};
+
 /// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
-    let answering = answering(input);
-    let nothing = CatalogueObserved::default();
-    let mut passes: Vec<Pass<'_>> = Vec::with_capacity(input.fleets.len());
-    for (name, state) in input.fleets {
-        let answering = answering.of(&state.spec.provider);
-        let catalogue = input.observed.catalogue.get(name).unwrap_or(&nothing);
-        passes.push(Pass::new(input, name, state, catalogue, answering));
-    }
-    let turns = turns(&passes);
-    let mut ledger = Ledger::new(
-        input.rules,
-        Counts::of(input, input.fleets.iter()),
-        unready(input.fleets, &passes),
-    );
+    let (mut passes, mut ledger) = look(input);
     let mut plan = Plan::default();
-    for turn in turns {
+    for turn in turns(&passes) {
         let Some(pass) = passes.get_mut(turn) else {
             continue;
         };
@@ -236,6 +230,20 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     }
     debug_assert_eq!(check(input, &plan), Vec::new(), "a plan keeps every rule");
     plan
+}
+
+/// Judges every instance of every fleet, and counts what all share.
+pub(crate) fn look<'a>(input: &PlanInput<'a>) -> (Vec<Pass<'a>>, Ledger<'a>) {
+    let answering = answering(input);
+    let mut passes: Vec<Pass<'a>> = Vec::with_capacity(input.fleets.len());
+    for (name, state) in input.fleets {
+        let answering = answering.of(&state.spec.provider);
+        let catalogue = input.observed.catalogue.get(name).unwrap_or(&UNREAD);
+        passes.push(Pass::new(input, name, state, catalogue, answering));
+    }
+    let counts = Counts::of(input, input.fleets.iter());
+    let ledger = Ledger::new(input.rules, counts, unready(input.fleets, &passes));
+    (passes, ledger)
 }
 
 /// Who answers, over all fleets: whether silence is one machine's or the network's, and whether a

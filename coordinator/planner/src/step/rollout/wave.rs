@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use calvin_model::{DrainReason, InstanceId, ZoneName};
 
 use crate::{
-    ledger::Shortage,
     pass::Pass,
     phase::Phase,
     plan::EventKind,
@@ -13,7 +12,7 @@ use crate::{
     spread::{Candidate, Place, Spread, take_evenly},
     state::{Build, FleetState, Wave, WaveOrder},
     transition::Cause,
-    waves::{Size, Sizing},
+    waves::{Size, Sizing, smaller},
 };
 
 /// Begins the wave that has no sets yet, whole or, where there is no room for all of it, as large
@@ -49,7 +48,7 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
         }
         return;
     };
-    let remark = remark(size, sizing.next(new, olds, u32::MAX), room.bound);
+    let remark = smaller(size, sizing.next(new, olds, u32::MAX), room.bound);
     let blue = blues(pass, old, size, &to);
     let mut text = format!(
         "{id}: {} {}: {} to be made, {} to be replaced",
@@ -86,22 +85,6 @@ fn reserve(pass: &mut Pass<'_>, number: u32) {
     let mut ledger = std::mem::take(&mut pass.ledger);
     ledger.reserve(pass.state(), number);
     pass.ledger = ledger;
-}
-
-/// Why a wave is smaller than it was to be, or makes room first.
-fn remark(size: Size, wished: Option<Size>, bound: Option<Shortage>) -> Option<String> {
-    let (wished, bound) = (wished?, bound?);
-    if size == wished {
-        return None;
-    }
-    let then = match (size.order, wished.order) {
-        (WaveOrder::RoomFirst, WaveOrder::GreenFirst) => "room is made first: ",
-        (WaveOrder::GreenFirst | WaveOrder::RoomFirst, _) => "",
-    };
-    Some(format!(
-        "{then}surge {} of {} fits: {bound}",
-        size.greens, wished.greens
-    ))
 }
 
 /// Which of the old ones a wave replaces: what serves worst first, then evenly from all zones, so
