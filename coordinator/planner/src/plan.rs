@@ -1,5 +1,7 @@
 //! What goes into the planner and what comes out.
 
+mod words;
+
 use std::{collections::BTreeMap, fmt};
 
 use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted, ZoneName};
