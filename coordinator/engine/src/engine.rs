@@ -22,6 +22,7 @@ use crate::{
     ports::{Batch, HistoryLine, Ports, Revision, StoreError, Stored},
     tell::news,
     view::{Notice, View},
+    windows::Windows,
 };
 
 /// Longest time without a commit: what a crash makes the decision clock lose at most. At one
@@ -50,6 +51,7 @@ pub struct Engine<P, D = Planner> {
     committed_moment: Moment,
     pub(crate) hold: Hold,
     pub(crate) addresses: Addresses,
+    windows: Windows,
     pub(crate) manifests: Manifests,
     pub(crate) told: Told,
     reports: Arc<BTreeMap<FleetName, FleetReport>>,
@@ -168,6 +170,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             committed_moment: stored.moment,
             hold: Hold::None,
             addresses: Addresses::default(),
+            windows: Windows::default(),
             manifests: Manifests::default(),
             told: Told::default(),
             reports: Arc::default(),
@@ -210,6 +213,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             &mut self.ports,
             &self.fleets,
             &mut self.addresses,
+            &mut self.windows,
             watching_for,
         );
         self.observed = Arc::new(observed);

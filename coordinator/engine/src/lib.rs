@@ -12,7 +12,8 @@ mod look;
 mod permit;
 pub mod ports;
 mod tell;
-mod view;
+pub mod view;
+mod windows;
 
 pub use command::CommandError;
 pub use decide::{Decide, Planner};
