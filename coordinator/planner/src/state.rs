@@ -153,6 +153,9 @@ pub struct Rollout {
     pub sets: Wave,
     /// Greens that failed and were given up, over all waves.
     pub failures: u32,
+    /// Who turned it around, where a person did: that is no failure of the image.
+    #[serde(default)]
+    pub turned_by: Option<String>,
     /// Why it started where nobody ordered it, goes or went back, or failed.
     pub reason: Option<String>,
     /// Who started it, as the audit names operators.

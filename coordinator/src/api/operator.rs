@@ -14,6 +14,7 @@ mod history;
 mod identities;
 mod images;
 mod orders;
+mod people;
 mod picture;
 mod rollouts;
 mod watch;

@@ -15,7 +15,9 @@ pub(crate) use fleet::{
     BlockedView, FleetView, InstanceView, ReportView, RestsOnView, RolloutView, ShownFleetView,
     StatusView, WaitingView,
 };
-pub(crate) use orders::{FreezeView, FreezesView, OrderView, ZoneView};
+pub(crate) use orders::{FreezeView, FreezesView, GateView, OrderView, ZoneView};
+#[cfg(test)]
+pub(crate) use orders::{LostZoneView, PauseView};
 #[cfg(test)]
 pub(crate) use plan::WayBackView;
 pub(crate) use plan::{ChangeView, PlanStepView, PlanView};

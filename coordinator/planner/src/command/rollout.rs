@@ -178,6 +178,7 @@ fn turn_back(desk: Desk<'_>, state: &mut FleetState, why: &str) -> Option<Phase>
     rollout.paused = None;
     rollout.phase_since = desk.input.now;
     rollout.reason = Some(why.to_owned());
+    rollout.turned_by = Some(desk.who.to_owned());
     Some(phase)
 }
 

@@ -13,6 +13,7 @@ use super::{
     OperatorParts,
     answer::{count, fleet, instance, ms},
     error::OperatorError,
+    people,
     zones::{freeze, lost_zones},
 };
 
@@ -80,6 +81,7 @@ fn trouble(fleet: &wire::FleetStatus) -> u8 {
         [Phase::RollingBack, Phase::Failed]
             .iter()
             .any(|phase| rollout.phase == phase.as_str())
+            && rollout.turned_by.is_empty()
     });
     if fleet.deleting {
         0
@@ -120,6 +122,10 @@ pub(super) fn fleet_status(view: &View, name: &FleetName, state: &FleetState) ->
             .collect(),
         image_applied: state.spec.image.to_string(),
         deleting: state.deleting,
+        freeze: freeze(state.freeze.as_ref(), view.wall_ms),
+        pin: people::maybe(state.pin.as_ref()),
+        kind: state.spec.kind.to_string(),
+        window: people::window(view, name),
     }
 }
 
@@ -173,6 +179,12 @@ pub(super) fn rollout_status(
             })
             .collect(),
         fleet: name.to_string(),
+        paused: people::paused(view, state, rollout),
+        gate: people::gate(view, state, rollout),
+        emergency: people::maybe(rollout.emergency.as_ref()),
+        promoted: people::promoted(rollout),
+        turned_by: rollout.turned_by.clone().unwrap_or_default(),
+        canary: rollout.sets.canary && !ended,
     }
 }
 
@@ -240,7 +252,7 @@ fn instance_status(
             .zone
             .as_ref()
             .map_or_else(String::new, ToString::to_string),
-        protected: None,
+        protected: people::maybe(record.protected.as_ref()),
         waits: judged.and_then(|judged| judged.waits.as_ref().map(waiting)),
         since_ms: judged.map_or(0, |judged| ms(judged.since)),
         rests_on: judged.map(|judged| wire::RestsOn {

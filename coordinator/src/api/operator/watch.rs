@@ -173,6 +173,10 @@ fn still_fleet(fleet: &wire::FleetStatus) -> wire::FleetStatus {
         rollout: fleet.rollout.as_ref().map(still_rollout),
         waiting: still_waiting(&fleet.waiting),
         instances: fleet.instances.iter().map(still_instance).collect(),
+        window: fleet.window.map(|window| wire::WindowState {
+            changes_ms: None,
+            ..window
+        }),
         ..fleet.clone()
     }
 }
@@ -183,6 +187,14 @@ fn still_rollout(rollout: &wire::RolloutStatus) -> wire::RolloutStatus {
         total_ms: 0,
         waiting: still_waiting(&rollout.waiting),
         instances: rollout.instances.iter().map(still_instance).collect(),
+        paused: rollout.paused.clone().map(|paused| wire::PauseState {
+            left_ms: 0,
+            ..paused
+        }),
+        gate: rollout
+            .gate
+            .clone()
+            .map(|gate| wire::GateState { left_ms: 0, ..gate }),
         ..rollout.clone()
     }
 }

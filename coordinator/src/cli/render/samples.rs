@@ -5,6 +5,9 @@ use crate::cli::view::{
     ReportView, RestsOnView, RolloutView, StatusView, WaitingView, WayBackView,
 };
 
+/// When the samples are looked at: 2026-11-23 09:43:10 UTC.
+pub(crate) const NOW_MS: u64 = 1_795_426_990_000;
+
 /// An instance of `fleet` as the planner judges it.
 pub(crate) fn instance(id: &str, image: &str, set: Option<&str>, class: &str) -> InstanceView {
     let found = match (set, class) {
@@ -111,6 +114,12 @@ pub(crate) fn rollout() -> RolloutView {
             fact: "1 of 3 greens is healthy, seen 0.4s ago".to_owned(),
         }],
         instances,
+        paused: None,
+        gate: None,
+        emergency: None,
+        promoted: None,
+        turned_by: None,
+        canary: false,
     }
 }
 
@@ -138,6 +147,10 @@ pub(crate) fn fleet() -> FleetView {
         serving: 2,
         wanted: 2,
         deleting: false,
+        freeze: None,
+        pin: None,
+        kind: Some("service".to_owned()),
+        window: None,
         waiting: rollout.waiting.clone(),
         blocked: rollout.blocked.clone(),
         instances: rollout.instances.clone(),
@@ -154,6 +167,10 @@ pub(crate) fn well() -> FleetView {
         serving: 1,
         wanted: 1,
         deleting: false,
+        freeze: None,
+        pin: None,
+        kind: Some("service".to_owned()),
+        window: None,
         rollout: None,
         waiting: Vec::new(),
         blocked: Vec::new(),
@@ -188,7 +205,7 @@ pub(crate) fn broken() -> FleetView {
 pub(crate) fn status(fleets: Vec<FleetView>) -> StatusView {
     StatusView {
         environment: "prod".to_owned(),
-        wall_ms: 1_795_426_990_000,
+        wall_ms: NOW_MS,
         epoch: 7,
         up_ms: 11_520_000,
         held: None,
@@ -204,7 +221,7 @@ pub(crate) fn order() -> OrderView {
     OrderView {
         by: "alice".to_owned(),
         reason: "it loses sessions under load".to_owned(),
-        wall_ms: 1_795_426_990_000 - 1_800_000,
+        wall_ms: NOW_MS - 1_800_000,
     }
 }
 

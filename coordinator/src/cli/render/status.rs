@@ -71,7 +71,7 @@ pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
         text.push_str(&canvas.labelled(6, "look", Tone::Warn, &tame(notice)));
     }
     for fleet in &status.fleets {
-        text.push_str(&fleet_lines(fleet, canvas));
+        text.push_str(&fleet_lines(fleet, status.wall_ms, canvas));
     }
     if status.fleets.is_empty() {
         text.push_str("no fleet yet; make one with: calvin fleet apply FLEET.toml\n");
@@ -113,7 +113,7 @@ fn heading(status: &StatusView, canvas: Canvas) -> String {
 }
 
 /// One fleet: a line when it is well, and below it what is not.
-fn fleet_lines(fleet: &FleetView, canvas: Canvas) -> String {
+fn fleet_lines(fleet: &FleetView, now_ms: u64, canvas: Canvas) -> String {
     let need = need(fleet);
     let (mark, tone) = need.mark();
     let mut text = format!(
@@ -125,6 +125,15 @@ fn fleet_lines(fleet: &FleetView, canvas: Canvas) -> String {
     for line in wrong(fleet) {
         text.push_str(&canvas.labelled(wait::LABEL, "  wrong", Tone::Bad, &line));
     }
+    if let Some(rollout) = &fleet.rollout {
+        if let (false, Some(_), Some(reason)) = (rollout.ended, &rollout.turned_by, &rollout.reason)
+        {
+            let sentence = format!("{} was turned around by {}", rollout.id, tame(reason));
+            text.push_str(&canvas.labelled(wait::LABEL, "  why", Tone::Dim, &sentence));
+        }
+        text.push_str(&orders::of_rollout(rollout, canvas));
+    }
+    text.push_str(&orders::of_fleet(fleet, now_ms, canvas));
     text.push_str(&wait::lines(canvas, &fleet.waiting, &fleet.blocked));
     if let Some(command) = to_type(fleet, need) {
         text.push_str(&canvas.labelled(wait::LABEL, "  type", Tone::Bold, &command));
@@ -173,9 +182,11 @@ fn need(fleet: &FleetView) -> Need {
     {
         return Need::Wrong;
     }
+    // What a person turned around is as they want it.
     let standing = fleet
         .rollout
         .as_ref()
+        .filter(|rollout| rollout.turned_by.is_none())
         .and_then(|rollout| phase::parse(&rollout.phase))
         .map(phase::standing);
     match standing {
@@ -184,7 +195,11 @@ fn need(fleet: &FleetView) -> Need {
         Some(Standing::WentBack) if fleet.image_applied != fleet.image => Need::Look,
         Some(Standing::UnderWay | Standing::Well | Standing::WentBack) | None => {
             let running = fleet.rollout.as_ref().is_some_and(|rollout| !rollout.ended);
-            if !fleet.blocked.is_empty() {
+            let asks = fleet
+                .rollout
+                .as_ref()
+                .is_some_and(|rollout| rollout.paused.is_some() || rollout.gate.is_some());
+            if !fleet.blocked.is_empty() || asks {
                 Need::Look
             } else if running || fleet.deleting {
                 Need::Busy
@@ -199,6 +214,7 @@ fn wrong(fleet: &FleetView) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(rollout) = &fleet.rollout
         && let Some(reason) = &rollout.reason
+        && rollout.turned_by.is_none()
         && need(fleet) >= Need::Look
     {
         lines.push(format!(

@@ -66,6 +66,74 @@ fn status_after_a_rollback_asks_for_a_look_until_the_file_names_what_serves() {
 }
 
 #[test]
+fn what_a_person_turned_around_is_not_shown_as_wrong() {
+    let mut fleet = samples::fleet();
+    fleet.blocked.clear();
+    fleet.instances.retain(|one| one.class == "healthy");
+    let mut rollout = samples::rollout();
+    "rolling_back".clone_into(&mut rollout.phase);
+    rollout.reason = Some("alice: the wrong day".to_owned());
+    rollout.turned_by = Some("alice".to_owned());
+    fleet.rollout = Some(rollout);
+    let text = status::status(&samples::status(vec![fleet.clone()]), CANVAS);
+    assert!(
+        !text.contains("wrong   ") && text.contains("all well"),
+        "{text}"
+    );
+    assert_view("status_turned_by_a_person", &text);
+    fleet.rollout = Some(crate::cli::view::RolloutView {
+        turned_by: Some("alice".to_owned()),
+        ..samples::rolled_back()
+    });
+    fleet.waiting.clear();
+    let text = status::status(&samples::status(vec![fleet]), CANVAS);
+    assert!(text.contains("\nok  ") && !text.contains("wrong"), "{text}");
+}
+
+#[test]
+fn status_shows_what_people_decided_and_what_ends_it() {
+    let order = samples::order;
+    let freeze = |scope: &str, until_wall_ms| crate::cli::view::FreezeView {
+        scope: scope.to_owned(),
+        until_wall_ms,
+        order: Some(order()),
+    };
+    let mut asks = samples::fleet();
+    (asks.waiting, asks.blocked) = (Vec::new(), Vec::new());
+    asks.instances.retain(|one| one.class == "healthy");
+    asks.instances[0].protected = Some(order());
+    let mut rollout = samples::rollout();
+    "awaiting_switch".clone_into(&mut rollout.phase);
+    rollout.gate = Some(crate::cli::view::GateView {
+        gate: "switch".to_owned(),
+        needed: 2,
+        approved: vec![samples::order()],
+        approver: "other".to_owned(),
+        left_ms: 7_200_000,
+    });
+    rollout.paused = Some(crate::cli::view::PauseView {
+        order: Some(order()),
+        left_ms: 60_000,
+    });
+    rollout.emergency = Some(order());
+    asks.rollout = Some(rollout.clone());
+    let mut held = samples::well();
+    held.freeze = Some(freeze("all", Some(samples::NOW_MS + 600_000)));
+    held.pin = Some(order());
+    let mut view = samples::status(vec![asks, held]);
+    view.freeze = Some(freeze("new", None));
+    view.lost_zones = vec![crate::cli::view::LostZoneView {
+        zone: "b".to_owned(),
+        order: Some(order()),
+    }];
+    assert_view("status_people", &status::status(&view, CANVAS));
+    assert_view(
+        "rollout_live_people",
+        &live::frame("prod", &rollout, CANVAS, 24),
+    );
+}
+
+#[test]
 fn an_empty_environment_says_how_to_begin() {
     let text = status::status(&samples::status(Vec::new()), CANVAS);
     assert!(text.contains("calvin fleet apply"), "{text}");
@@ -125,6 +193,7 @@ fn explain_tells_what_it_waits_for_and_which_rule_holds_it() {
     let text = explain::explain(
         &samples::fleet(),
         &samples::history(),
+        samples::NOW_MS,
         &TimeZone::UTC,
         CANVAS,
     );
@@ -137,7 +206,7 @@ fn explain_tells_why_it_went_back() {
         rollout: Some(samples::rolled_back()),
         ..samples::well()
     };
-    let text = explain::explain(&rolled_back, &[], &TimeZone::UTC, CANVAS);
+    let text = explain::explain(&rolled_back, &[], samples::NOW_MS, &TimeZone::UTC, CANVAS);
     assert_view("rollout_explain_rolled_back", &text);
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     each,
-    orders::{FreezeView, LostZoneView, OrderView},
+    orders::{FreezeView, GateView, LostZoneView, OrderView, PauseView, WindowView},
     some,
 };
 
@@ -36,6 +36,10 @@ pub(crate) struct FleetView {
     pub(crate) waiting: Vec<WaitingView>,
     pub(crate) blocked: Vec<BlockedView>,
     pub(crate) instances: Vec<InstanceView>,
+    pub(crate) freeze: Option<FreezeView>,
+    pub(crate) pin: Option<OrderView>,
+    pub(crate) kind: Option<String>,
+    pub(crate) window: Option<WindowView>,
 }
 
 /// `ShowFleetReply`.
@@ -64,6 +68,12 @@ pub(crate) struct RolloutView {
     pub(crate) waiting: Vec<WaitingView>,
     pub(crate) blocked: Vec<BlockedView>,
     pub(crate) instances: Vec<InstanceView>,
+    pub(crate) paused: Option<PauseView>,
+    pub(crate) gate: Option<GateView>,
+    pub(crate) emergency: Option<OrderView>,
+    pub(crate) promoted: Option<OrderView>,
+    pub(crate) turned_by: Option<String>,
+    pub(crate) canary: bool,
 }
 
 /// `Waiting`.
@@ -186,6 +196,10 @@ impl From<wire::FleetStatus> for FleetView {
             waiting: each(fleet.waiting),
             blocked: each(fleet.blocked),
             instances: each(fleet.instances),
+            freeze: fleet.freeze.map(Into::into),
+            pin: fleet.pin.map(Into::into),
+            kind: some(fleet.kind),
+            window: fleet.window.map(Into::into),
         }
     }
 }
@@ -218,6 +232,12 @@ impl From<wire::RolloutStatus> for RolloutView {
             waiting: each(rollout.waiting),
             blocked: each(rollout.blocked),
             instances: each(rollout.instances),
+            paused: rollout.paused.map(Into::into),
+            gate: rollout.gate.map(Into::into),
+            emergency: rollout.emergency.map(Into::into),
+            promoted: rollout.promoted.map(Into::into),
+            turned_by: some(rollout.turned_by),
+            canary: rollout.canary,
         }
     }
 }

@@ -3,7 +3,7 @@
 use calvin_proto::wire;
 use serde::Serialize;
 
-use super::fleet::StatusView;
+use super::{each, fleet::StatusView};
 
 /// `Order`.
 #[derive(Debug, Clone, Serialize)]
@@ -19,6 +19,30 @@ pub(crate) struct FreezeView {
     pub(crate) scope: String,
     pub(crate) until_wall_ms: Option<u64>,
     pub(crate) order: Option<OrderView>,
+}
+
+/// `PauseState`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PauseView {
+    pub(crate) order: Option<OrderView>,
+    pub(crate) left_ms: u64,
+}
+
+/// `GateState`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct GateView {
+    pub(crate) gate: String,
+    pub(crate) needed: u32,
+    pub(crate) approved: Vec<OrderView>,
+    pub(crate) approver: String,
+    pub(crate) left_ms: u64,
+}
+
+/// `WindowState`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WindowView {
+    pub(crate) open: bool,
+    pub(crate) changes_ms: Option<u64>,
 }
 
 /// `LostZone`.
@@ -74,6 +98,36 @@ impl From<wire::FreezeState> for FreezeView {
     }
 }
 
+impl From<wire::PauseState> for PauseView {
+    fn from(pause: wire::PauseState) -> Self {
+        Self {
+            order: pause.order.map(Into::into),
+            left_ms: pause.left_ms,
+        }
+    }
+}
+
+impl From<wire::GateState> for GateView {
+    fn from(gate: wire::GateState) -> Self {
+        Self {
+            gate: gate.gate,
+            needed: gate.needed,
+            approved: each(gate.approved),
+            approver: gate.approver,
+            left_ms: gate.left_ms,
+        }
+    }
+}
+
+impl From<wire::WindowState> for WindowView {
+    fn from(window: wire::WindowState) -> Self {
+        Self {
+            open: window.open,
+            changes_ms: window.changes_ms,
+        }
+    }
+}
+
 impl From<wire::LostZone> for LostZoneView {
     fn from(lost: wire::LostZone) -> Self {
         Self {
@@ -90,10 +144,16 @@ impl FreezesView {
             fleet: None,
             freeze: freeze.clone(),
         });
+        let fleets = status.fleets.iter().filter_map(|fleet| {
+            Some(OneFreezeView {
+                fleet: Some(fleet.name.clone()),
+                freeze: fleet.freeze.clone()?,
+            })
+        });
         Self {
             environment: status.environment.clone(),
             wall_ms: status.wall_ms,
-            freezes: whole.collect(),
+            freezes: whole.chain(fleets).collect(),
         }
     }
 }
