@@ -21,7 +21,7 @@ use crate::{
     plan::{PlanInput, look},
     spread::{Place, Spread},
     state::{Build, FleetState, WaveOrder},
-    waves::{Sizing, new_and_old, smaller},
+    waves::{Sizing, left_out, new_and_old, smaller},
 };
 pub use plan_id::PlanId;
 pub(crate) use plan_id::same_plan;
@@ -176,7 +176,8 @@ fn of(state: &FleetState, build: &Build, around: &Surroundings<'_>) -> RolloutPr
 
 fn waves(state: &FleetState, build: &Build, around: &Surroundings<'_>) -> Vec<WavePreview> {
     let (new, old) = new_and_old(state, build);
-    let sizes = Sizing::of(&state.spec, state.spec.count).all(new, old, around.room);
+    let count = state.spec.count.saturating_sub(left_out(state, build));
+    let sizes = Sizing::of(&state.spec, count).all(new, old, around.room);
     let is_new = |id: &InstanceId| {
         let found = state.instances.get(id);
         found.is_some_and(|one| one.build.image == build.image)
@@ -228,6 +229,11 @@ fn instances(state: &FleetState, build: &Build) -> Vec<InstancePreview> {
                 (false, format!("it leaves already: {}", instance.life))
             } else if instance.build.image == build.image && state.serving.is_some() {
                 (false, format!("it runs {} already", build.image))
+            } else if let Some(order) = &instance.protected {
+                (
+                    false,
+                    format!("protected by {}: {}", order.by, order.reason),
+                )
             } else {
                 (true, format!("it runs {}", instance.build.image))
             };

@@ -7,6 +7,7 @@ use crate::{
     phase::Phase,
     spread::Spread,
     state::{Purpose, Rollout},
+    step::rollout::stands,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
@@ -18,7 +19,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     };
     let number = rollout.sets.to_make;
-    if number == 0 {
+    if number == 0 || stands(pass, rollout.phase) {
         return;
     }
     let (to, id) = (rollout.to.clone(), rollout.id.clone());

@@ -2,6 +2,7 @@
 //! planner. It carries plans out at once and shows the result at the next look.
 
 mod machine;
+mod windows;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -110,15 +111,22 @@ impl World {
 
     /// Gives an order, as `ann`.
     pub(crate) fn order(&mut self, order: &Command) -> Result<Vec<String>, Refusal> {
+        self.order_by("ann", order)
+    }
+
+    /// Gives an order, as `who`.
+    pub(crate) fn order_by(&mut self, who: &str, order: &Command) -> Result<Vec<String>, Refusal> {
+        let windows = self.windows();
         let input = CommandInput {
             now: self.now(),
             wall_ms: self.ms,
             environment: &self.environment,
             rules: &self.rules,
             fleets: &self.fleets,
+            windows: &windows,
             gone: &self.gone,
         };
-        let outcome = command(&input, order, "ann")?;
+        let outcome = command(&input, order, who)?;
         if let Some(environment) = outcome.environment.clone() {
             self.environment = environment;
         }
@@ -202,6 +210,7 @@ impl World {
         let mut observed = Observed {
             report_interval: STEP,
             watching_for: Duration::from_millis(self.ms - self.started_at),
+            windows: self.windows(),
             ..Observed::default()
         };
         observed

@@ -16,6 +16,7 @@ use crate::{
     invariant::InvariantId,
     ledger::{Claim, missing_to_go_back},
     pass::Pass,
+    people::Aim,
     plan::EventKind,
     state::{Instance, Life, NextRollout, Purpose, WaveOrder},
     step::repair::enough,
@@ -118,7 +119,14 @@ fn make_again(pass: &mut Pass<'_>) {
         .running()
         .map_or(0, |rollout| missing_to_go_back(pass.state(), rollout));
     let missing = usize::try_from(missing).unwrap_or(usize::MAX);
-    for lost in lacking(pass).into_iter().take(missing) {
+    let lacking = lacking(pass);
+    if lacking.is_empty() || pass.holds_all("blue that is gone is not made again") {
+        return;
+    }
+    let Some(from) = pass.may_make(&from) else {
+        return;
+    };
+    for lost in lacking.into_iter().take(missing) {
         let why = format!("{lost} is gone, and the rollout goes back");
         let purpose = Purpose::Repair(lost.clone());
         let place = pass.place_for(&purpose);
@@ -304,5 +312,7 @@ fn go_all_the_way_back(pass: &mut Pass<'_>) {
         build: from,
         by: crate::PLANNER.to_owned(),
         reason: Some(reason),
+        aim: Aim::Back,
+        emergency: None,
     });
 }

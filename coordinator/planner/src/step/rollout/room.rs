@@ -106,7 +106,7 @@ fn fits_on_top(pass: &mut Pass<'_>, reserved: u32) -> bool {
     let size = state.running().and_then(|rollout| {
         let (new, old) = new_and_old(state, &rollout.to);
         let fits = ledger.room(state).fits;
-        Sizing::of(&state.spec, rollout.count).next(new, old, fits)
+        Sizing::of_rollout(state, rollout).next(new, old, fits)
     });
     let fits = size.is_some_and(|size| size.order == WaveOrder::GreenFirst);
     if !fits {
