@@ -44,6 +44,7 @@ fn build(version: &str) -> Build {
         },
         work: Work::Boot,
         services: true,
+        quorum: false,
     }
 }
 
@@ -89,6 +90,7 @@ fn healthy(boot: &BootId) -> InstanceObserved {
                 connections: None,
                 refused: None,
                 names_unsaved: None,
+                quorum: None,
             },
         }),
         session: SessionObserved::Alive(Duration::from_secs(3_600)),

@@ -3,6 +3,7 @@
 
 mod fleet;
 mod instance;
+mod kind;
 mod people;
 mod rollout;
 

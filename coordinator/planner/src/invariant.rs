@@ -3,6 +3,7 @@
 //! tests and in the simulator.
 
 mod capacity;
+mod exclusive;
 mod removal;
 mod rollout;
 mod view;
@@ -51,11 +52,13 @@ pub enum InvariantId {
     ShortListNeedsWitnesses,
     /// What a person is to decide waits for a person.
     PolicyHolds,
+    /// Never two instances of an exclusive fleet are at work at once.
+    ExclusiveNeverTwice,
 }
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -70,6 +73,7 @@ impl InvariantId {
         Self::SilenceAloneNeedsWitnesses,
         Self::ShortListNeedsWitnesses,
         Self::PolicyHolds,
+        Self::ExclusiveNeverTwice,
     ];
 }
 
@@ -114,6 +118,9 @@ impl InvariantId {
                 "a provider's list that lacks most of its machines at once, and more than one, is no word against them"
             }
             Self::PolicyHolds => "what a policy leaves to a person waits for a person",
+            Self::ExclusiveNeverTwice => {
+                "of an exclusive fleet nobody is told to be active, nor found as it, while the work of another is not known to have stopped"
+            }
         }
     }
 }
@@ -161,6 +168,7 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
         capacity::check(&view, &mut found);
         removal::check(&view, &mut found);
         rollout::check(&view, &mut found);
+        exclusive::check(&view, &mut found);
         violations.extend(found.into_iter().map(|(invariant, text)| Violation {
             invariant,
             fleet: fleet.clone(),

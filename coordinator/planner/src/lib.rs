@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod environment;
+pub mod exclusive;
 mod fnv;
 pub mod invariant;
 pub mod judge;
@@ -37,7 +38,7 @@ pub use phase::Phase;
 pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};
 pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
-pub use state::{Build, FleetState, Instance, Life, NextRollout, Purpose, Rollout, Wave};
+pub use state::{Build, FleetState, Gap, Instance, Life, NextRollout, Purpose, Rollout, Wave};
 pub use step::RETIRE_GRACE;
 pub use transition::{Cause, IllegalTransition, diagram, transition};
 

@@ -4,11 +4,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use calvin_model::{
-    CatalogueRole, FleetSpec, ImageRef, InstanceId, RolloutId, Wanted, ZoneName, image::Work,
-    wanted::DrainReason,
+    CatalogueRole, FleetSpec, ImageRef, InstanceId, Role, RolloutId, Wanted, ZoneName,
+    fleet::FleetKind, image::Work, wanted::DrainReason,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,9 @@ pub struct Build {
     pub work: Work,
     /// Whether it has services: whether the catalogue matters for it.
     pub services: bool,
+    /// Whether its machines say how many voters each of them knows.
+    #[serde(default)]
+    pub quorum: bool,
 }
 
 /// One fleet.
@@ -101,6 +105,27 @@ pub struct Rollout {
     pub reason: Option<String>,
     /// Who started it, as the audit names operators.
     pub started_by: String,
+    /// The newest time in which nobody of an exclusive fleet was active.
+    #[serde(default)]
+    pub gap: Option<Gap>,
+}
+
+/// A time in which nobody of an exclusive fleet was active: from when the work of one is known to
+/// have stopped until another is read back as active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// When it began.
+    pub since: Moment,
+    /// When it ended; `None` while it lasts.
+    pub until: Option<Moment>,
+}
+
+impl Gap {
+    /// How long it was, or is by now.
+    #[must_use]
+    pub fn length(&self, now: Moment) -> Duration {
+        self.until.unwrap_or(now).since(self.since)
+    }
 }
 
 /// The two sets of one wave.
@@ -140,6 +165,10 @@ pub struct Instance {
     /// The zone that it is made in; the provider chose if none is named.
     #[serde(default)]
     pub zone: Option<ZoneName>,
+    /// In an exclusive fleet: it was told to be active, and its work is not known to have stopped
+    /// since.
+    #[serde(default)]
+    pub at_work: bool,
 }
 
 /// Why an instance was made.
@@ -244,6 +273,11 @@ impl FleetState {
         };
         let not_to_serve = match rollout.phase {
             Phase::Failed => return self.instances.keys().cloned().collect(),
+            // In between nobody is: what was stopped must not begin again by itself.
+            Phase::Stopping | Phase::Switching if self.spec.kind == FleetKind::Exclusive => {
+                let sets = &rollout.sets;
+                return sets.green.iter().chain(&sets.blue).cloned().collect();
+            }
             Phase::Provisioning
             | Phase::MakingRoom
             | Phase::Soaking
@@ -282,5 +316,11 @@ impl Instance {
             Life::Draining(_) | Life::Retiring(_) => true,
             Life::Making | Life::Up => false,
         }
+    }
+
+    /// Whether it may be at work, in an exclusive fleet.
+    #[must_use]
+    pub fn may_work(&self) -> bool {
+        self.at_work || self.wanted.role == Role::Active
     }
 }

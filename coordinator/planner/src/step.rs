@@ -5,6 +5,7 @@ mod admit;
 mod arrive;
 mod delete;
 mod drain;
+pub(crate) mod exclusive;
 mod hide;
 mod orders;
 mod repair;
@@ -40,12 +41,14 @@ pub(crate) fn plan_fleet(
     let mut pass = Pass::new(input, fleet, state, catalogue, answering);
 
     arrive::step(&mut pass);
+    exclusive::note(&mut pass);
     delete::step(&mut pass);
     rollout::step(&mut pass);
     start::step(&mut pass);
     unmanaged::step(&mut pass);
     repair::step(&mut pass);
     admit::step(&mut pass);
+    exclusive::step(&mut pass);
     scale::step(&mut pass);
     drain::step(&mut pass);
     retire::step(&mut pass);

@@ -360,12 +360,14 @@ pub(super) fn build() -> Build {
         },
         work: Work::Boot,
         services: true,
+        quorum: false,
     }
 }
 
 pub(super) fn instance(life: Life) -> Instance {
     Instance {
         zone: None,
+        at_work: false,
         build: build(),
         purpose: Purpose::Scale,
         life,

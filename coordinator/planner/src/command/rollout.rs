@@ -2,7 +2,7 @@
 
 use calvin_model::FleetName;
 
-use super::{CommandOutcome, Desk, Refusal};
+use super::{CommandOutcome, Desk, Refusal, kind};
 use crate::{
     phase::Phase,
     preview::{PlanId, same_plan},
@@ -19,6 +19,8 @@ pub(super) fn start(
     _emergency: Option<&str>,
 ) -> Result<CommandOutcome, Refusal> {
     let before = desk.fleet(name)?;
+    let what = format!("could not start a rollout of fleet {name}");
+    kind::fits(&what, &before.spec, build)?;
     if let Some(plan) = plan {
         same_plan(plan, &PlanId::of(before, build))?;
     }

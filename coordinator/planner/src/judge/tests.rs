@@ -39,6 +39,7 @@ fn instance(services: bool) -> Instance {
             },
             work: Work::Boot,
             services,
+            quorum: false,
         },
         purpose: Purpose::Scale,
         life: Life::Up,
@@ -53,6 +54,7 @@ fn instance(services: bool) -> Instance {
         catalogue: CatalogueRole::Active,
         proven: true,
         replace: None,
+        at_work: false,
     }
 }
 
@@ -75,6 +77,7 @@ fn said(health: Health, age_s: u64, generation: u64) -> AgentObserved {
             connections: None,
             refused: None,
             names_unsaved: None,
+            quorum: None,
         },
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{CatalogueRole, DrainReason, InstanceId};
 
+use super::exclusive::is_exclusive;
 use crate::{
     invariant::InvariantId,
     judge::{ListTrust, Loss},
@@ -21,6 +22,9 @@ const GIVEN_UP_DOUBLINGS: u32 = 6;
 /// The longest that such a deadline becomes. A join token lives for an hour, and a machine that has
 /// not enrolled by then never will.
 const GIVEN_UP_LONGEST: Duration = Duration::from_secs(45 * 60);
+
+/// What a person can do for an instance of an exclusive fleet that cannot be reached.
+pub(super) const POWER_OFF: &str = "bring its agent back, or power its machine off";
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -75,6 +79,15 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
                 if !idle.contains(&id) {
                     repair(pass, &id, &why);
                 }
+            }
+            Loss::Silence | Loss::SilenceWithoutWitnesses
+                if is_exclusive(pass) && pass.instance(&id).is_some_and(Instance::may_work) =>
+            {
+                pass.hold(
+                    InvariantId::ExclusiveNeverTwice,
+                    format!("{id} is not replaced, it may still be at work: {POWER_OFF}"),
+                    silent,
+                );
             }
             Loss::Silence => mark(pass, &id, Some(DeleteBasis::Lost), &silent),
             Loss::SilenceWithoutWitnesses => pass.hold(

@@ -12,6 +12,7 @@ mod retire;
 mod roll_back;
 mod settle;
 mod soak;
+mod stop;
 mod switch;
 mod wave;
 
@@ -39,9 +40,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Phase::Retiring => retire::step(pass),
             Phase::RollingBack => roll_back::step(pass),
             Phase::Failed => fail::step(pass),
+            Phase::Stopping => stop::step(pass),
             Phase::MakingRoom
             | Phase::AwaitingSwitch
-            | Phase::Stopping
             | Phase::AwaitingRetire
             | Phase::Done
             | Phase::RolledBack => {}

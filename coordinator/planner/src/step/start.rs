@@ -50,6 +50,7 @@ pub(crate) fn begin(state: &mut FleetState, start: Start<'_>) -> Option<RolloutI
         failures: 0,
         reason: start.reason,
         started_by: start.by,
+        gap: None,
     });
     Some(id)
 }

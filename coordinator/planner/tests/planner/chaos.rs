@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use calvin_model::{Health, InstanceId, image::Work};
+use calvin_model::{Health, InstanceId, fleet::FleetKind, image::Work};
 use calvin_planner::{Command, InvariantId, MachineState, Phase, PlanInput, check};
 use proptest::prelude::*;
 
@@ -65,7 +65,14 @@ const SURGES: [&str; 4] = ["1", "2", "\"50%\"", "\"100%\""];
 const FAILURES: [u8; 2] = [0, 2];
 const ON_DRAIN: [&str; 2] = ["force", "back"];
 
-fn new_world(count: u8, surge: usize, failures: usize, drain: usize, work: Work) -> World {
+fn new_world(
+    count: u8,
+    surge: usize,
+    failures: usize,
+    drain: usize,
+    work: Work,
+    kind: FleetKind,
+) -> World {
     let mut world = World::new();
     world.work = work;
     world.behaviour.insert("3.0".to_owned(), Behaviour::Broken);
@@ -74,7 +81,7 @@ fn new_world(count: u8, surge: usize, failures: usize, drain: usize, work: Work)
     let behaviour = Behaviour::CannotBeMade;
     world.behaviour.insert("5.0".to_owned(), behaviour);
     let text = format!(
-        "count = {count}\n[replace]\nsurge = {}\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
+        "count = {count}\nkind = \"{kind}\"\n[replace]\nsurge = {}\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
          progress_deadline = \"40s\"\nsettle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n\
          max_instance_failures = {}\nkeep_failed = \"10s\"\n[drain]\ntimeout = \"10s\"\n\
          on_timeout = \"{}\"\n[repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n",
@@ -242,10 +249,15 @@ proptest! {
         failures in 0..FAILURES.len(),
         drain in 0..ON_DRAIN.len(),
         pulls in any::<bool>(),
+        exclusive in any::<bool>(),
         blows in prop::collection::vec(blow(), 1..40),
     ) {
         let work = if pulls { Work::OnActive } else { Work::Boot };
-        let mut world = new_world(count, surge, failures, drain, work);
+        let (count, kind) = match (pulls, exclusive) {
+            (true, true) => (1, FleetKind::Exclusive),
+            (true, false) | (false, _) => (count, FleetKind::Service),
+        };
+        let mut world = new_world(count, surge, failures, drain, work, kind);
         for blow in &blows {
             strike(&mut world, blow);
             world.tick();
@@ -284,7 +296,7 @@ proptest! {
         count in 1_u8..4,
         blows in prop::collection::vec(blow(), 0..15),
     ) {
-        let mut world = new_world(count, 0, 1, 0, Work::Boot);
+        let mut world = new_world(count, 0, 1, 0, Work::Boot, FleetKind::Service);
         for blow in &blows {
             strike(&mut world, blow);
         }

@@ -5,6 +5,7 @@
 
 mod chaos;
 mod docs;
+mod exclusive;
 mod gates;
 mod orders;
 mod previews;

@@ -9,7 +9,8 @@ use std::{
 };
 
 use calvin_model::{
-    CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, image::Work,
+    CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, WorkloadState,
+    fleet::FleetKind, image::Work,
 };
 use calvin_planner::{
     Action, AgentObserved, Build, CatalogueObserved, Command, CommandInput, EnvironmentRules,
@@ -99,6 +100,7 @@ impl World {
             },
             work: self.work,
             services: self.services,
+            quorum: true,
         }
     }
 
@@ -285,7 +287,27 @@ impl World {
             }
         }
         self.peak = self.peak.max(self.machines_there());
+        self.exclusive_never_twice();
         self.plan = made;
+    }
+
+    /// Machines that are at work: their workload runs and pulls its work.
+    pub(crate) fn at_work(&self) -> Vec<InstanceId> {
+        let machines = self.machines.iter();
+        let working = machines.filter(|(_, machine)| {
+            machine.state == MachineState::Running
+                && machine.pulls
+                && machine.agent.report.workload == WorkloadState::Running
+        });
+        working.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn exclusive_never_twice(&self) {
+        let exclusive = |fleet: &FleetState| fleet.spec.kind == FleetKind::Exclusive;
+        if self.fleets.values().any(exclusive) {
+            let at_work = self.at_work();
+            assert!(at_work.len() <= 1, "{at_work:?}\n{}", self.story());
+        }
     }
 
     pub(crate) fn machines_there(&self) -> usize {
@@ -306,7 +328,7 @@ impl World {
                     return;
                 }
                 self.created.insert(instance.clone());
-                let machine = Machine::new(self.ms, version);
+                let machine = Machine::new(self.ms, version, build.work);
                 self.machines.entry(instance.clone()).or_insert(machine);
             }
             Action::SetWanted { instance, wanted } => {

@@ -16,13 +16,19 @@ use crate::{
     invariant::InvariantId,
     pass::Pass,
     plan::EventKind,
-    state::{Life, NextRollout, Purpose},
-    step::repair::enough,
+    state::{Instance, Life, NextRollout, Purpose},
+    step::{
+        exclusive::{is_exclusive, say_waits, stop},
+        repair::enough,
+    },
     transition::Cause,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     restore(pass);
+    if green_works(pass) {
+        return;
+    }
     let (ready, pending): (Vec<InstanceId>, Vec<InstanceId>) = blue(pass)
         .into_iter()
         .filter(|id| able(pass, id))
@@ -32,6 +38,47 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     }
     switch_back(pass, &ready);
     finish(pass);
+}
+
+/// In an exclusive fleet: stops green's work before blue's begins, and says whether it may still be
+/// at it. While green serves, it is stopped only for a blue that is known to be healthy.
+fn green_works(pass: &mut Pass<'_>) -> bool {
+    if !is_exclusive(pass) {
+        return false;
+    }
+    let working: Vec<InstanceId> = green(pass)
+        .into_iter()
+        .filter(|id| pass.instance(id).is_some_and(Instance::may_work))
+        .collect();
+    let Some(first) = working.first() else {
+        return false;
+    };
+    let serves = pass
+        .instance(first)
+        .is_some_and(|one| pass.counts_as_serving(first, one));
+    let blues = blue(pass);
+    let mut healthy = blues.iter().filter(|id| pass.judged(id).healthy());
+    if serves && !healthy.any(|id| able(pass, id)) {
+        stays(pass);
+        return true;
+    }
+    for id in &working {
+        stop(pass, id, "the rollout goes back");
+        say_waits(pass, id, "blue's work");
+    }
+    true
+}
+
+/// Green goes on serving: nothing that could take over is known.
+fn stays(pass: &mut Pass<'_>) {
+    let fact = blue(pass).first().map_or_else(
+        || "nothing is left of blue".to_owned(),
+        |id| format!("{id}: {}", why_not_healthy(pass, id)),
+    );
+    let what = "green goes on serving, no blue is known to be healthy; a rollout of any image \
+                goes on from here"
+        .to_owned();
+    pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
 }
 
 /// Whether green has to stay for now.
@@ -63,14 +110,7 @@ fn waits(pass: &mut Pass<'_>, ready: &[InstanceId], pending: &[InstanceId]) -> b
         return true;
     }
     if green_serves && !others_serve {
-        let fact = blue(pass).first().map_or_else(
-            || "nothing is left of blue".to_owned(),
-            |id| format!("{id}: {}", why_not_healthy(pass, id)),
-        );
-        let what = "green goes on serving, no blue is known to be healthy; a rollout of any image \
-                    goes on from here"
-            .to_owned();
-        pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
+        stays(pass);
         return true;
     }
     false
