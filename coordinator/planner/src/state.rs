@@ -275,8 +275,7 @@ impl FleetState {
             Phase::Failed => return self.instances.keys().cloned().collect(),
             // In between nobody is: what was stopped must not begin again by itself.
             Phase::Stopping | Phase::Switching if self.spec.kind == FleetKind::Exclusive => {
-                let sets = &rollout.sets;
-                return sets.green.iter().chain(&sets.blue).cloned().collect();
+                return self.instances.keys().cloned().collect();
             }
             Phase::Provisioning
             | Phase::MakingRoom

@@ -21,7 +21,7 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
     for (id, old) in &view.before.instances {
         let known = |now: &Instance| stopped(now, view.seen(id), view.judged(id)).is_some();
         match after.instances.get(id) {
-            Some(new) if old.may_work() && !new.may_work() && !known(new) => {
+            Some(new) if old.may_work() && !new.may_work() && !known(old) && !known(new) => {
                 broken(format!("{id} counts as stopped, and nothing says so"));
             }
             Some(_) => {}

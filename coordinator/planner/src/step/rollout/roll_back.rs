@@ -13,6 +13,7 @@ use super::{
     provision::not_confirmed,
 };
 use crate::{
+    exclusive::other_at_work,
     invariant::InvariantId,
     pass::Pass,
     plan::EventKind,
@@ -40,15 +41,17 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     finish(pass);
 }
 
-/// In an exclusive fleet: stops green's work before blue's begins, and says whether it may still be
-/// at it. While green serves, it is stopped only for a blue that is known to be healthy.
+/// In an exclusive fleet: stops green's work before blue's begins, and says whether it, or something
+/// that leaves, may still be at it. While green serves, it is stopped only for a blue that is known to be healthy.
 fn green_works(pass: &mut Pass<'_>) -> bool {
     if !is_exclusive(pass) {
         return false;
     }
-    let working: Vec<InstanceId> = green(pass)
-        .into_iter()
-        .filter(|id| pass.instance(id).is_some_and(Instance::may_work))
+    let blues = blue(pass);
+    let instances = pass.state().instances.iter();
+    let working: Vec<InstanceId> = instances
+        .filter(|(id, one)| one.may_work() && !blues.contains(id))
+        .map(|(id, _)| id.clone())
         .collect();
     let Some(first) = working.first() else {
         return false;
@@ -56,7 +59,6 @@ fn green_works(pass: &mut Pass<'_>) -> bool {
     let serves = pass
         .instance(first)
         .is_some_and(|one| pass.counts_as_serving(first, one));
-    let blues = blue(pass);
     let mut healthy = blues.iter().filter(|id| pass.judged(id).healthy());
     if serves && !healthy.any(|id| able(pass, id)) {
         stays(pass);
@@ -119,7 +121,10 @@ fn waits(pass: &mut Pass<'_>, ready: &[InstanceId], pending: &[InstanceId]) -> b
 /// Takes back whatever blue was told since the switch. Where all of it was lost, makes it again.
 fn restore(pass: &mut Pass<'_>) {
     let mut staying = 0;
-    for id in blue(pass) {
+    let mut blues = blue(pass);
+    // Where only one may be active, one that can.
+    blues.sort_by_key(|id| !pass.judged(id).healthy());
+    for id in blues {
         let Some(instance) = pass.instance(&id) else {
             continue;
         };
@@ -157,10 +162,11 @@ fn make_again(pass: &mut Pass<'_>) {
     }
 }
 
-/// Whether a blue can serve, as far as is known.
+/// Whether a blue can serve, as far as is known; in an exclusive fleet, one of them.
 fn able(pass: &Pass<'_>, id: &InstanceId) -> bool {
     pass.instance(id)
         .is_some_and(|blue| !blue.leaving() && blue.proven && !pass.fails(id))
+        && other_at_work(pass.state(), id).is_none()
 }
 
 /// Whether a blue may be active now. One that only stood by serves as soon as clients find it. One
