@@ -11,6 +11,7 @@ pub mod exclusive;
 mod fnv;
 pub mod invariant;
 pub mod judge;
+mod ledger;
 pub mod moment;
 pub mod observed;
 mod pass;
@@ -18,10 +19,13 @@ pub mod phase;
 pub mod plan;
 pub mod preview;
 pub mod report;
+mod spread;
 pub mod state;
 mod step;
 pub mod sums;
 pub mod transition;
+mod turns;
+mod waves;
 
 pub use command::{Command, CommandInput, CommandOutcome, Refusal, command};
 pub use environment::{
@@ -38,9 +42,13 @@ pub use phase::Phase;
 pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};
 pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
-pub use state::{Build, FleetState, Gap, Instance, Life, NextRollout, Purpose, Rollout, Wave};
+pub use state::{
+    Build, Deletion, FleetState, Gap, Instance, Life, NextRollout, Owed, Purpose, Rollout, Wave,
+    WaveOrder,
+};
 pub use step::RETIRE_GRACE;
 pub use transition::{Cause, IllegalTransition, diagram, transition};
+pub use waves::waves_in_all;
 
 /// Who decided what nobody ordered, in the history and as the one who started a rollout.
 pub const PLANNER: &str = "planner";

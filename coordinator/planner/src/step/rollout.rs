@@ -10,6 +10,7 @@ mod greens;
 mod provision;
 mod retire;
 mod roll_back;
+mod room;
 mod settle;
 mod soak;
 mod stop;
@@ -18,7 +19,6 @@ mod wave;
 
 pub(crate) use greens::why_not_healthy;
 pub(crate) use switch::names_wait;
-pub(crate) use wave::Size;
 
 use crate::{pass::Pass, phase::Phase};
 
@@ -32,6 +32,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         };
         match before {
             Phase::Provisioning => provision::step(pass),
+            Phase::MakingRoom => room::step(pass),
             Phase::Soaking => soak::step(pass),
             Phase::Switching => switch::step(pass),
             Phase::Settling => settle::step(pass),
@@ -41,11 +42,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Phase::RollingBack => roll_back::step(pass),
             Phase::Failed => fail::step(pass),
             Phase::Stopping => stop::step(pass),
-            Phase::MakingRoom
-            | Phase::AwaitingSwitch
-            | Phase::AwaitingRetire
-            | Phase::Done
-            | Phase::RolledBack => {}
+            Phase::AwaitingSwitch | Phase::AwaitingRetire | Phase::Done | Phase::RolledBack => {}
         }
         if pass.state().rollout.as_ref().map(|rollout| rollout.phase) == Some(before) {
             return;

@@ -1,6 +1,7 @@
 //! A small deterministic world: what the engine, providers, agents and the catalogue are to the
 //! planner. It carries plans out at once and shows the result at the next look.
 
+mod kinds;
 mod machine;
 
 use std::{
@@ -9,8 +10,7 @@ use std::{
 };
 
 use calvin_model::{
-    CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, WorkloadState,
-    fleet::FleetKind, image::Work,
+    CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, image::Work,
 };
 use calvin_planner::{
     Action, AgentObserved, Build, CatalogueObserved, Command, CommandInput, EnvironmentRules,
@@ -289,25 +289,6 @@ impl World {
         self.peak = self.peak.max(self.machines_there());
         self.exclusive_never_twice();
         self.plan = made;
-    }
-
-    /// Machines that are at work: their workload runs and pulls its work.
-    pub(crate) fn at_work(&self) -> Vec<InstanceId> {
-        let machines = self.machines.iter();
-        let working = machines.filter(|(_, machine)| {
-            machine.state == MachineState::Running
-                && machine.pulls
-                && machine.agent.report.workload == WorkloadState::Running
-        });
-        working.map(|(id, _)| id.clone()).collect()
-    }
-
-    fn exclusive_never_twice(&self) {
-        let exclusive = |fleet: &FleetState| fleet.spec.kind == FleetKind::Exclusive;
-        if self.fleets.values().any(exclusive) {
-            let at_work = self.at_work();
-            assert!(at_work.len() <= 1, "{at_work:?}\n{}", self.story());
-        }
     }
 
     pub(crate) fn machines_there(&self) -> usize {

@@ -12,7 +12,11 @@ use super::{
     stop, wave,
 };
 use crate::{
-    invariant::InvariantId, pass::Pass, phase::Phase, plan::EventKind, state::Life,
+    invariant::InvariantId,
+    pass::Pass,
+    phase::Phase,
+    plan::EventKind,
+    state::{Life, WaveOrder},
     transition::Cause,
 };
 
@@ -20,8 +24,10 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let greens = green(pass);
     let blues = blue(pass);
     let switched = pass.state().switched();
-    // Once the first greens of a fleet serve, taking them away would help nobody.
-    let can_go_back = !switched || !blues.is_empty();
+    // Once the first greens of a fleet serve, taking them away would help nobody. What made room
+    // for them is made again.
+    let made_room = made_room(pass);
+    let can_go_back = !switched || !blues.is_empty() || made_room;
     if can_go_back {
         if let Some(why) = broken(pass) {
             pass.go_back(&format!(
@@ -58,6 +64,12 @@ fn stop_first(pass: &mut Pass<'_>, greens: &[InstanceId]) {
         pass.now.since(since),
         Some((by, "the rollout goes back")),
     );
+}
+
+/// Whether what the wave replaces left before its greens were made.
+fn made_room(pass: &Pass<'_>) -> bool {
+    pass.running()
+        .is_some_and(|rollout| rollout.sets.order == WaveOrder::RoomFirst)
 }
 
 /// Tells workloads that pull their work to begin. Says whether all are healthy at it.
@@ -144,7 +156,8 @@ fn confirm(pass: &mut Pass<'_>, greens: &[InstanceId], blues: &[InstanceId]) {
         EventKind::Switch,
         format!("the switch is read back: {why}"),
     );
-    if blues.is_empty() {
+    // Greens that others made room for prove themselves under traffic as any others do.
+    if blues.is_empty() && !made_room(pass) {
         wave::finish(pass);
     } else {
         pass.go(Cause::Switched, why);
