@@ -5,6 +5,7 @@
 mod budget;
 mod capacity;
 mod exclusive;
+mod quorum;
 mod removal;
 mod rollout;
 mod view;
@@ -60,11 +61,13 @@ pub enum InvariantId {
     NothingMadeWithoutRoom,
     /// Never two instances of an exclusive fleet are at work at once.
     ExclusiveNeverTwice,
+    /// One member of a quorum leaves at a time, while every other is healthy and knows enough voters.
+    QuorumOneAtATime,
 }
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -82,6 +85,7 @@ impl InvariantId {
         Self::BudgetsNeverExceeded,
         Self::NothingMadeWithoutRoom,
         Self::ExclusiveNeverTwice,
+        Self::QuorumOneAtATime,
     ];
 }
 
@@ -131,6 +135,9 @@ impl InvariantId {
             }
             Self::NothingMadeWithoutRoom => {
                 "a machine is intended only where its provider has one free and the declared limits last, over all fleets"
+            }
+            Self::QuorumOneAtATime => {
+                "one member of a quorum leaves at a time, while every other is healthy, has caught up and says itself that enough voters live"
             }
             Self::ExclusiveNeverTwice => {
                 "of an exclusive fleet nobody is told to be active, nor found as it, while the work of another is not known to have stopped"
@@ -183,6 +190,7 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
         removal::check(&view, &mut found);
         rollout::check(&view, &mut found);
         exclusive::check(&view, &mut found);
+        quorum::check(&view, &mut found);
         violations.extend(found.into_iter().map(|(invariant, text)| Violation {
             invariant,
             fleet: fleet.clone(),

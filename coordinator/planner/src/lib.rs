@@ -18,6 +18,7 @@ mod pass;
 pub mod phase;
 pub mod plan;
 pub mod preview;
+mod quorum;
 pub mod report;
 mod spread;
 pub mod state;

@@ -8,9 +8,11 @@ use calvin_model::{
 use super::Pass;
 use crate::{
     exclusive::other_at_work,
+    invariant::InvariantId,
     ledger::{Claim, Shortage},
     phase::Phase,
     plan::{DeleteBasis, EventKind},
+    quorum::{When, keeps},
     spread::{Place, Spread},
     state::{Build, Instance, Life, Purpose},
     transition::{Cause, transition},
@@ -178,7 +180,11 @@ impl Pass<'_> {
             }
             Life::Up => {}
         }
-        let found = match instance.catalogue {
+        let catalogue = instance.catalogue;
+        if self.must_stay(id, why) {
+            return;
+        }
+        let found = match catalogue {
             CatalogueRole::Absent | CatalogueRole::Standby => Found::Nowhere,
             CatalogueRole::Entered | CatalogueRole::Active => Found::ByClients,
         };
@@ -192,6 +198,21 @@ impl Pass<'_> {
             EventKind::InstanceDraining,
             format!("{id} leaves: {why}"),
         );
+    }
+
+    /// Whether an instance must stay, because the others of its quorum could not do without it; says so.
+    pub(crate) fn must_stay(&mut self, id: &InstanceId, why: &str) -> bool {
+        self.must_stay_when(When::Now, id, why)
+    }
+
+    /// The same, for one that leaves later.
+    pub(crate) fn must_stay_when(&mut self, when: When, id: &InstanceId, why: &str) -> bool {
+        let Some(fact) = keeps(self.state(), id, when, self) else {
+            return false;
+        };
+        let what = format!("{id} stays ({why})");
+        self.hold(InvariantId::QuorumOneAtATime, what, fact);
+        true
     }
 
     /// Tells an instance whose names are gone to finish what it has.

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use calvin_model::{CatalogueRole, DrainReason, InstanceId};
+use calvin_model::{CatalogueRole, DrainReason, InstanceId, fleet::FleetKind};
 
 use super::exclusive::is_exclusive;
 use crate::{
@@ -73,6 +73,11 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let judgement = pass.judged(&id);
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
+            // Another comes first: what is left of a quorum must be enough without it.
+            Loss::TwoSources if pass.state().spec.kind == FleetKind::Quorum => {
+                let why = format!("{silent}, and its provider says that it is gone");
+                mark(pass, &id, Some(DeleteBasis::Lost), &why);
+            }
             Loss::TwoSources => {
                 let why = format!("{silent}, and its provider says that it is gone");
                 let text = format!("{id} is lost: {why}");
@@ -140,6 +145,9 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     state.given_up_in_a_row = state.given_up_in_a_row.saturating_add(1);
     for id in late {
         let why = "not healthy within healthy_deadline";
+        if pass.must_stay(&id, why) {
+            continue;
+        }
         pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
         repair(pass, &id, why);
@@ -234,6 +242,10 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
         let since = pass.now.since(started);
         for old in marked {
+            if lost_voter(pass, &old) {
+                replace_one(pass, &old);
+                continue;
+            }
             pass.wait(
                 format!("{rollout} to end: then {old} is replaced"),
                 since,
@@ -243,23 +255,36 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         return;
     }
     for old in marked {
-        let replacement = pass
-            .state()
-            .instances
-            .iter()
-            .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
-            .map(|(id, _)| id.clone());
-        match replacement {
-            None if enough(pass) => go_without(pass, &old),
-            None => repair(pass, &old, "it is to be replaced"),
-            Some(new) if serves(pass, &new) => {
-                go(pass, &old, &format!("{new} serves in its place"));
-            }
-            Some(new) => {
-                let since = pass.instance(&new).map_or(pass.now, |new| new.created);
-                let what = format!("{new} to serve in the place of {old}");
-                pass.wait(what, pass.now.since(since), None);
-            }
+        replace_one(pass, &old);
+    }
+}
+
+/// Whether a lost member keeps a rollout of its quorum from going on: the others must be healthy for
+/// that, so it is replaced meanwhile. One that the wave replaces anyway is not.
+fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let quorum = pass.state().spec.kind == FleetKind::Quorum;
+    let lost = pass.judged(id).loss == Loss::TwoSources;
+    let blue = pass.running().map(|rollout| &rollout.sets.blue);
+    quorum && lost && !blue.is_some_and(|blue| blue.contains(id))
+}
+
+fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
+    let replacement = pass
+        .state()
+        .instances
+        .iter()
+        .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
+        .map(|(id, _)| id.clone());
+    match replacement {
+        None if enough(pass) => go_without(pass, old),
+        None => repair(pass, old, "it is to be replaced"),
+        Some(new) if serves(pass, &new) => {
+            go(pass, old, &format!("{new} serves in its place"));
+        }
+        Some(new) => {
+            let since = pass.instance(&new).map_or(pass.now, |new| new.created);
+            let what = format!("{new} to serve in the place of {old}");
+            pass.wait(what, pass.now.since(since), None);
         }
     }
 }
@@ -273,7 +298,11 @@ pub(super) fn enough(pass: &Pass<'_>) -> bool {
         Some(rollout) => {
             let idle = state.not_to_serve();
             let staying = state.instances.iter();
-            let staying = staying.filter(|(id, one)| !one.leaving() && !idle.contains(*id));
+            let voter = state.spec.kind == FleetKind::Quorum;
+            let staying = staying.filter(|(id, one)| {
+                let counts = !voter || one.replace.is_none();
+                !one.leaving() && !idle.contains(*id) && counts
+            });
             (staying.count() + left_to_make_room(state), rollout.count)
         }
     };
@@ -334,8 +363,12 @@ fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     }
     let judgement = pass.judged(old);
     match basis {
-        DeleteBasis::Lost if judgement.loss == Loss::Silence => {
-            pass.retire(old, DeleteBasis::Lost, why);
+        DeleteBasis::Lost
+            if judgement.loss == Loss::Silence || judgement.loss == Loss::TwoSources =>
+        {
+            if !pass.must_stay(old, why) {
+                pass.retire(old, DeleteBasis::Lost, why);
+            }
         }
         DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
             pass.leave(old, DrainReason::Repaired, why);

@@ -9,6 +9,7 @@ mod exclusive;
 mod gates;
 mod orders;
 mod previews;
+mod quorum;
 mod repairs;
 mod rollouts;
 mod rules;

@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) plan: Plan,
     pub(crate) boot_delay_ms: u64,
+    /// How long a member of a quorum takes to have all that the others agreed on.
+    pub(crate) catch_up_ms: u64,
 }
 
 impl World {
@@ -84,6 +86,7 @@ impl World {
             seed: 1,
             plan: Plan::default(),
             boot_delay_ms: 2_000,
+            catch_up_ms: 0,
         }
     }
 
@@ -214,7 +217,8 @@ impl World {
         if let Some(at) = machine.agent.last_word_at
             && at >= self.started_at
         {
-            let report = machine.agent.report.clone();
+            let mut report = machine.agent.report.clone();
+            report.quorum = self.votes(id);
             let age = self.ago(at);
             seen.agent = Some(AgentObserved { age, report });
             let gone_at = machine.agent.ended_at.or(machine.path_cut_at);

@@ -65,6 +65,13 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         );
         return;
     }
+    let kept = blue(pass).into_iter().find(|id| {
+        let stays = pass.instance(id).is_some_and(|one| !one.leaving());
+        stays && pass.must_stay(id, "green has proved itself")
+    });
+    if kept.is_some() {
+        return;
+    }
     for id in blue(pass) {
         pass.leave(&id, DrainReason::Replaced, "green has proved itself");
     }

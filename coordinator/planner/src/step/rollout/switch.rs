@@ -16,6 +16,7 @@ use crate::{
     pass::Pass,
     phase::Phase,
     plan::EventKind,
+    quorum::lags,
     state::{Life, WaveOrder},
     transition::Cause,
 };
@@ -38,6 +39,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         if past_progress(pass) == Progress::Ended {
             return;
         }
+    }
+    let lags = greens.iter().find_map(|id| lags(pass.state(), id, pass));
+    if let Some(fact) = lags.filter(|_| !switched) {
+        let what = "traffic is not switched".to_owned();
+        pass.hold(InvariantId::QuorumOneAtATime, what, fact);
+        return;
     }
     if switched {
         confirm(pass, &greens, &blues);

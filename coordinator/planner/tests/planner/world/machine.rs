@@ -40,6 +40,8 @@ pub(crate) struct Agent {
     pulls: bool,
     /// What it pulled does not end, whatever it is told.
     pub(crate) work_goes_on: bool,
+    /// Its quorum's command fails.
+    pub(crate) quorum_fails: bool,
     pub(crate) last_word_at: Option<u64>,
     pub(crate) report: Report,
     healthy_since: u64,
@@ -84,6 +86,7 @@ impl Machine {
                 ended_at: None,
                 pulls,
                 work_goes_on: false,
+                quorum_fails: false,
                 last_word_at: None,
                 report,
                 healthy_since: ms,
