@@ -1,12 +1,14 @@
 //! What goes into the planner and what comes out.
 
+mod words;
+
 use std::{collections::BTreeMap, fmt};
 
 use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted, ZoneName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    environment::{EnvironmentRules, EnvironmentState},
+    environment::{EnvironmentRules, EnvironmentState, Freeze},
     invariant::check,
     judge::{Answering, ListTrust, PROVIDER_FRESH, returns},
     ledger::{Counts, Ledger},
@@ -18,6 +20,7 @@ use crate::{
     step::plan_fleet,
     sums::list_is_short,
     turns::{turns, unready},
+    wall::date,
 };
 
 /// All that a decision rests on.
@@ -206,6 +209,8 @@ pub enum EventKind {
     Switch,
     /// The planner began or stopped to hold something back.
     Hold,
+    /// An instance's life, role or place in the catalogue changed.
+    Role,
 }
 
 /// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.
@@ -234,8 +239,31 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         ledger = std::mem::take(&mut pass.ledger);
         plan.fleets.insert(pass.fleet.clone(), next);
     }
+    end_freeze(input, &mut plan);
     debug_assert_eq!(check(input, &plan), Vec::new(), "a plan keeps every rule");
     plan
+}
+
+/// Ends the environment's freeze at its end.
+fn end_freeze(input: &PlanInput<'_>, plan: &mut Plan) {
+    let over = |freeze: &&Freeze| !freeze.holds(input.wall_ms);
+    let Some(freeze) = input.environment.freeze.as_ref().filter(over) else {
+        return;
+    };
+    let until = freeze.until_wall_ms.map(date).unwrap_or_default();
+    plan.events.push(Event {
+        fleet: None,
+        instance: None,
+        kind: EventKind::Hold,
+        text: format!(
+            "the freeze of the environment by {} is over: it was until {until}",
+            freeze.order.by
+        ),
+    });
+    let environment = plan.environment.take();
+    let mut environment = environment.unwrap_or_else(|| Box::new(input.environment.clone()));
+    environment.freeze = None;
+    plan.environment = Some(environment);
 }
 
 /// Who answers, over all fleets: whether silence is one machine's or the network's, and whether a

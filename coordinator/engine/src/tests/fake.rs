@@ -367,6 +367,7 @@ pub(super) fn build() -> Build {
 pub(super) fn instance(life: Life) -> Instance {
     Instance {
         zone: None,
+        protected: None,
         at_work: false,
         build: build(),
         purpose: Purpose::Scale,

@@ -9,6 +9,7 @@ use super::{
     repair::{POWER_OFF, mark},
 };
 use crate::{
+    environment::FreezeScope,
     invariant::InvariantId,
     pass::Pass,
     plan::DeleteBasis,
@@ -22,6 +23,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     }
     take_back(pass);
+    if pass.frozen() == Some(FreezeScope::All) {
+        return;
+    }
     let unmanaged: Vec<InstanceId> = pass
         .state()
         .instances
@@ -33,6 +37,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .collect();
     let Some(oldest) = unmanaged
         .iter()
+        .filter(|id| pass.protected(id).is_none())
         .max_by_key(|id| (pass.judged(id).silent_for, std::cmp::Reverse(*id)))
     else {
         return;
