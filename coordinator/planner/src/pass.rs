@@ -21,6 +21,7 @@ use crate::{
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
     plan::{Action, Event, EventKind, PlanInput},
+    quorum::Members,
     report::{Blocked, Waiting},
     state::{FleetState, Instance, Rollout},
 };
@@ -244,5 +245,15 @@ impl<'a> Pass<'a> {
             fact,
         };
         self.blocked.push((rule, blocked));
+    }
+}
+
+impl Members for Pass<'_> {
+    fn judged(&self, id: &InstanceId) -> Judgement {
+        Pass::judged(self, id)
+    }
+
+    fn seen(&self, id: &InstanceId) -> Option<&InstanceObserved> {
+        Pass::seen(self, id)
     }
 }

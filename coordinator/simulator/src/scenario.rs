@@ -177,6 +177,7 @@ impl SimImage {
             image: self.reference(),
             work: self.work,
             services: true,
+            quorum: false,
         }
     }
 

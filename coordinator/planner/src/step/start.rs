@@ -67,6 +67,7 @@ pub(crate) fn begin(state: &mut FleetState, start: Start<'_>) -> Option<RolloutI
         approvals: Vec::new(),
         asked: None,
         promoted: None,
+        gap: None,
     });
     Some(id)
 }

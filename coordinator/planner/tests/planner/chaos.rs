@@ -5,7 +5,7 @@ mod people;
 
 use std::time::Duration;
 
-use calvin_model::{Health, InstanceId, image::Work};
+use calvin_model::{Health, InstanceId, fleet::FleetKind, image::Work};
 use calvin_planner::{Command, InvariantId, MachineState, Phase, PlanInput, ProviderRules, check};
 use proptest::prelude::*;
 
@@ -93,6 +93,8 @@ struct Shape {
     failures: usize,
     drain: usize,
     pulls: bool,
+    /// It pulls its work and never two may, or it votes.
+    other_kind: bool,
     canary: usize,
     zones: bool,
     budget: usize,
@@ -102,7 +104,12 @@ struct Shape {
 
 fn shape() -> impl Strategy<Value = Shape> {
     let first = (1_u8..6, 0..SURGES.len(), 0..FAILURES.len());
-    let second = (0..ON_DRAIN.len(), any::<bool>(), 0..CANARIES.len());
+    let second = (
+        0..ON_DRAIN.len(),
+        any::<bool>(),
+        0..CANARIES.len(),
+        any::<bool>(),
+    );
     let third = (any::<bool>(), 0..BUDGETS.len(), 0..SLOTS.len());
     let third = (third, 0..people::GATES.len()).prop_map(|((a, b, c), d)| (a, b, c, d));
     (first, second, third).prop_map(|(first, second, third)| Shape {
@@ -112,6 +119,7 @@ fn shape() -> impl Strategy<Value = Shape> {
         drain: second.0,
         pulls: second.1,
         canary: second.2,
+        other_kind: second.3,
         zones: third.0,
         budget: third.1,
         slots: third.2,
@@ -119,10 +127,36 @@ fn shape() -> impl Strategy<Value = Shape> {
     })
 }
 
+impl Shape {
+    /// What is left of it where its kind leaves no choice.
+    fn of_its_kind(self) -> (FleetKind, Self) {
+        match (self.pulls, self.other_kind) {
+            (true, true) => {
+                let alone = Self {
+                    count: 1,
+                    canary: 0,
+                    ..self
+                };
+                (FleetKind::Exclusive, alone)
+            }
+            (false, true) => {
+                let first = Self {
+                    surge: self.surge % 4,
+                    canary: 0,
+                    ..self
+                };
+                (FleetKind::Quorum, first)
+            }
+            (true | false, false) => (FleetKind::Service, self),
+        }
+    }
+}
+
 const FAILURES: [u8; 2] = [0, 2];
 const ON_DRAIN: [&str; 2] = ["force", "back"];
 
 fn new_world(shape: Shape) -> World {
+    let (kind, shape) = shape.of_its_kind();
     let mut world = World::new();
     world.work = if shape.pulls {
         Work::OnActive
@@ -150,7 +184,7 @@ fn new_world(shape: Shape) -> World {
         _ => people::GATES[shape.gates],
     };
     let text = format!(
-        "count = {count}\n{zones}[replace]\nsurge = {surge}\nunavailable = {unavailable}\ncanary = {}\n\
+        "count = {count}\nkind = \"{kind}\"\n{zones}[replace]\nsurge = {surge}\nunavailable = {unavailable}\ncanary = {}\n\
          approve = [{gates}]\ncanary_soak = \"6s\"\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
          progress_deadline = \"40s\"\nsettle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n\
          max_instance_failures = {}\nkeep_failed = \"10s\"\n[drain]\ntimeout = \"10s\"\n\
@@ -328,6 +362,15 @@ proptest! {
             strike(&mut world, blow);
             world.tick();
             keeps_every_rule(&world);
+        }
+        // Members that are gone, or all of which fail, may be more than a quorum does without: then
+        // it stays as it is, by design.
+        let fewer = |blow: &Blow| {
+            matches!(blow, Blow::KillMachine(_) | Blow::StopMachine(_) | Blow::Start(4))
+        };
+        let kind = shape.of_its_kind().0;
+        if kind == FleetKind::Quorum && blows.iter().any(fewer) {
+            return Ok(());
         }
         let mut settled_for = 0;
         for second in 0..3_000 {

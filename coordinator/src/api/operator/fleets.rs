@@ -144,6 +144,7 @@ impl OperatorParts {
             image: record.image.clone(),
             work: work.unwrap_or_default(),
             services: !manifest.services.is_empty(),
+            quorum: manifest.quorum.is_some(),
         })
     }
 
