@@ -18,6 +18,7 @@ mod previews;
 mod repairs;
 mod rollouts;
 mod rules;
+mod shared_rules;
 mod size;
 mod waves;
 mod way_back;
