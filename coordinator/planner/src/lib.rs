@@ -45,7 +45,7 @@ pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, Pla
 pub use preview::{
     InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview, preview_in,
 };
-pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
+pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, RestsOn, Waiting};
 pub use state::{
     Build, Deletion, FleetState, Instance, Life, NextRollout, Owed, Purpose, Rollout, Wave,
     WaveOrder,

@@ -1,6 +1,8 @@
 //! Random orders and random failures, in random order: every plan keeps every rule, the same input
 //! gives the same plan, and once the world is well again it comes to rest as it was wanted.
 
+mod people;
+
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId, image::Work};
@@ -33,6 +35,7 @@ enum Blow {
     Unconfirmed(u8),
     Confirmed,
     RestartCoordinator,
+    Press(people::Press),
 }
 
 fn blow() -> impl Strategy<Value = Blow> {
@@ -58,6 +61,7 @@ fn blow() -> impl Strategy<Value = Blow> {
         1 => any::<u8>().prop_map(Blow::Unconfirmed),
         1 => Just(Blow::Confirmed),
         2 => Just(Blow::RestartCoordinator),
+        6 => people::press().prop_map(Blow::Press),
     ]
 }
 
@@ -93,12 +97,14 @@ struct Shape {
     zones: bool,
     budget: usize,
     slots: usize,
+    gates: usize,
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
     let first = (1_u8..6, 0..SURGES.len(), 0..FAILURES.len());
     let second = (0..ON_DRAIN.len(), any::<bool>(), 0..CANARIES.len());
     let third = (any::<bool>(), 0..BUDGETS.len(), 0..SLOTS.len());
+    let third = (third, 0..people::GATES.len()).prop_map(|((a, b, c), d)| (a, b, c, d));
     (first, second, third).prop_map(|(first, second, third)| Shape {
         count: first.0,
         surge: first.1,
@@ -109,6 +115,7 @@ fn shape() -> impl Strategy<Value = Shape> {
         zones: third.0,
         budget: third.1,
         slots: third.2,
+        gates: third.3,
     })
 }
 
@@ -138,9 +145,13 @@ fn new_world(shape: Shape) -> World {
     } else {
         ""
     };
+    let gates = match surge {
+        "0" => "",
+        _ => people::GATES[shape.gates],
+    };
     let text = format!(
         "count = {count}\n{zones}[replace]\nsurge = {surge}\nunavailable = {unavailable}\ncanary = {}\n\
-         canary_soak = \"6s\"\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
+         approve = [{gates}]\ncanary_soak = \"6s\"\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
          progress_deadline = \"40s\"\nsettle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n\
          max_instance_failures = {}\nkeep_failed = \"10s\"\n[drain]\ntimeout = \"10s\"\n\
          on_timeout = \"{}\"\n[repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n\
@@ -236,6 +247,7 @@ fn strike(world: &mut World, blow: &Blow) {
         Blow::Unconfirmed(index) => world.unconfirmed = one(world, *index).into_iter().collect(),
         Blow::Confirmed => world.unconfirmed.clear(),
         Blow::RestartCoordinator => world.started_at = world.ms,
+        Blow::Press(press) => people::strike(world, *press),
     }
 }
 
@@ -243,6 +255,7 @@ fn make_well(world: &mut World) {
     for blow in [Blow::HealPaths, Blow::Recover, Blow::Confirmed] {
         strike(world, &blow);
     }
+    people::relent(world);
     world.revive_unrevoked();
 }
 
@@ -353,6 +366,7 @@ proptest! {
         for blow in &blows {
             strike(&mut world, blow);
         }
+        people::relent(&mut world);
         world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
         for _ in 0..300 {
             world.tick();

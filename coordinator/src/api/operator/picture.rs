@@ -236,6 +236,18 @@ fn instance_status(
             .unwrap_or_default(),
         alarm: seen.alarm.clone().unwrap_or_default(),
         probe: seen.probe.map_or("", probe_word).to_owned(),
+        zone: record
+            .zone
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+        protected: None,
+        waits: judged.and_then(|judged| judged.waits.as_ref().map(waiting)),
+        since_ms: judged.map_or(0, |judged| ms(judged.since)),
+        rests_on: judged.map(|judged| wire::RestsOn {
+            agent_age_ms: judged.rests_on.agent.map(ms),
+            list_age_ms: judged.rests_on.list.map(ms),
+            probe_age_ms: judged.rests_on.probe.map(ms),
+        }),
     }
 }
 
@@ -253,7 +265,7 @@ fn set(state: &FleetState, id: &InstanceId) -> &'static str {
 }
 
 /// The word for a judgement, on the wire and for people.
-pub(super) fn class(class: InstanceClass) -> &'static str {
+pub(crate) fn class(class: InstanceClass) -> &'static str {
     match class {
         InstanceClass::Starting => "starting",
         InstanceClass::Healthy => "healthy",
