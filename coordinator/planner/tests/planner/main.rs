@@ -20,6 +20,7 @@ mod quorum;
 mod repairs;
 mod rollouts;
 mod rules;
+mod shared_rules;
 mod size;
 mod waves;
 mod way_back;
