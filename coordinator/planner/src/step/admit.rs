@@ -4,7 +4,7 @@
 use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 
 use super::repair::healthy_by;
-use crate::{pass::Pass, state::Life};
+use crate::{pass::Pass, plan::DeleteBasis, state::Life};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -18,7 +18,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .filter(|(id, instance)| {
             let serves =
                 instance.catalogue == CatalogueRole::Active && instance.wanted.role == Role::Active;
-            !instance.leaving() && !serves && !idle.contains(*id)
+            // What is protected comes back only to where it served: it is there to be looked at.
+            let kept = instance.protected.is_some()
+                && (pass.state().switched() || pass.state().set_aside(instance));
+            let goes = instance.replace == Some(DeleteBasis::Ordered)
+                && instance.catalogue < CatalogueRole::Entered;
+            !instance.leaving() && !serves && !kept && !goes && !idle.contains(*id)
         })
         .map(|(id, _)| id.clone())
         .collect();
