@@ -11,6 +11,7 @@ mod first_boot;
 mod health;
 mod listen;
 mod machines;
+mod metrics;
 mod serve;
 mod signals;
 #[cfg(test)]

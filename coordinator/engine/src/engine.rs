@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use calvin_model::{Epoch, FleetName, RunId};
 use calvin_planner::{
-    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, Moment, Next, Observed,
-    PLANNER, Plan, PlanInput, invariant::check,
+    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, InvariantId, Moment, Next,
+    Observed, PLANNER, Plan, PlanInput, invariant::check,
 };
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     hold::{Hold, chain},
     look::{Addresses, Look, look},
     ports::{Batch, HistoryLine, Ports, Revision, StoreError, Stored},
+    tell::news,
     view::{Notice, View},
     windows::Windows,
 };
@@ -59,6 +60,7 @@ pub struct Engine<P, D = Planner> {
     passes: u64,
     /// Rules that plans of this run broke.
     breaches: u64,
+    breaches_by_rule: Arc<BTreeMap<InvariantId, u64>>,
     view: Arc<View>,
 }
 
@@ -143,6 +145,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             revision,
             held: None,
             breaches: 0,
+            breaches_by_rule: Arc::default(),
             environment: Arc::clone(&environment),
             rules: Arc::clone(&rules),
             fleets: Arc::clone(&fleets),
@@ -175,6 +178,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             notices: Arc::default(),
             passes: 0,
             breaches: 0,
+            breaches_by_rule: Arc::default(),
             view: Arc::new(view),
         })
     }
@@ -232,6 +236,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         // before it is carried out.
         let broken = check(&input, &plan);
         self.breaches += broken.len() as u64;
+        for violation in &broken {
+            let by_rule = Arc::make_mut(&mut self.breaches_by_rule);
+            *by_rule.entry(violation.invariant).or_default() += 1;
+        }
         notices.extend(broken.into_iter().map(Notice::Breach));
         let changed = match self.commit_plan(&plan, moment) {
             Ok(changed) => changed,
@@ -241,6 +249,11 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             }
         };
         let actions = self.act(&plan, &ghosts, &mut notices);
+        for (name, fleet) in &plan.fleets {
+            if let Some(news) = news(self.reports.get(name), &fleet.report) {
+                tracing::info!(fleet = %name, "{news}");
+            }
+        }
         let reports = plan.fleets.into_iter();
         self.reports = Arc::new(reports.map(|(name, fleet)| (name, fleet.report)).collect());
         self.publish(now, notices);
@@ -418,6 +431,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             revision: self.revision,
             held: self.hold.shown().cloned(),
             breaches: self.breaches,
+            breaches_by_rule: Arc::clone(&self.breaches_by_rule),
             environment: Arc::clone(&self.environment),
             rules: Arc::clone(&self.rules),
             fleets: Arc::clone(&self.fleets),

@@ -11,6 +11,7 @@ pub mod hold;
 mod look;
 mod permit;
 pub mod ports;
+mod tell;
 pub mod view;
 mod windows;
 

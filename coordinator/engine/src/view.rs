@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use calvin_model::{Epoch, FleetName, InstanceId};
 use calvin_planner::{
-    CommandInput, EnvironmentRules, EnvironmentState, FleetReport, FleetState, MachineState,
-    Moment, Observed, invariant::Violation,
+    CommandInput, EnvironmentRules, EnvironmentState, FleetReport, FleetState, InvariantId,
+    MachineState, Moment, Observed, invariant::Violation,
 };
 
 use crate::{
@@ -33,6 +33,8 @@ pub struct View {
     /// How often a plan of this run broke a rule of the planner: a fault of ours, never of what
     /// it saw.
     pub breaches: u64,
+    /// The same by the rule that was broken.
+    pub breaches_by_rule: Arc<BTreeMap<InvariantId, u64>>,
     /// What was decided for the environment as a whole.
     pub environment: Arc<EnvironmentState>,
     /// What `calvin.toml` says that decisions rest on.

@@ -19,6 +19,7 @@ mod start;
 mod summary;
 mod tell;
 mod unmanaged;
+mod waits;
 
 pub use retire::RETIRE_GRACE;
 pub(crate) use start::{Start, begin};

@@ -28,6 +28,7 @@ use crate::{
 
 pub use doctor::DiskLooks;
 pub use error::OperatorError;
+pub(crate) use picture::class;
 
 /// The name of the one provider that there is in this version.
 pub const PROCESS: &str = "process";

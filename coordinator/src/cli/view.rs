@@ -12,8 +12,8 @@ pub(crate) use admin::{
     CaView, CheckView, ContextView, DoctorView, HistoryLineView, ImageView, OperatorView,
 };
 pub(crate) use fleet::{
-    BlockedView, FleetView, InstanceView, ReportView, RolloutView, ShownFleetView, StatusView,
-    WaitingView,
+    BlockedView, FleetView, InstanceView, ReportView, RestsOnView, RolloutView, ShownFleetView,
+    StatusView, WaitingView,
 };
 pub(crate) use orders::{FreezeView, FreezesView, OrderView, ZoneView};
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::{
 
 use calvin_engine::{CommandError, View};
 use calvin_planner::{Command, CommandOutcome};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -96,11 +97,25 @@ pub enum OrderError {
 pub struct Desk {
     messages: SyncSender<Message>,
     view: watch::Receiver<Arc<View>>,
+    pass_times: Histogram,
 }
 
 impl Desk {
-    pub(super) fn new(messages: SyncSender<Message>, view: watch::Receiver<Arc<View>>) -> Self {
-        Self { messages, view }
+    pub(super) fn new(
+        messages: SyncSender<Message>,
+        view: watch::Receiver<Arc<View>>,
+        pass_times: Histogram,
+    ) -> Self {
+        Self {
+            messages,
+            view,
+            pass_times,
+        }
+    }
+
+    /// How long passes took, in seconds.
+    pub(super) fn pass_times(&self) -> &Histogram {
+        &self.pass_times
     }
 
     /// The engine after its newest pass.

@@ -108,7 +108,8 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
         serving -= usize::from(counts);
         let why = format!("the fleet is to have {count}");
         pass.leave(&id, DrainReason::ScaledDown, &why);
-        leaving = pass.draining();
+        // One that was not up yet is being removed already, and counted.
+        leaving += u32::from(pass.drains(&id));
     }
 }
 

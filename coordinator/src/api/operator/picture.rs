@@ -5,7 +5,7 @@ use calvin_engine::View;
 use calvin_model::{FleetName, InstanceId};
 use calvin_planner::{
     Blocked, FleetReport, FleetState, Instance, InstanceClass, InstanceObserved, MachineState,
-    Phase, ProbeObserved, Rollout, Waiting,
+    Phase, ProbeObserved, Rollout, Waiting, waves_in_all,
 };
 use calvin_proto::wire;
 
@@ -138,7 +138,6 @@ pub(super) fn rollout_status(
     } else {
         view.moment
     };
-    let surge = state.spec.replace.surge.of(rollout.count);
     let sets = rollout.sets.green.iter().chain(&rollout.sets.blue);
     wire::RolloutStatus {
         id: rollout.id.to_string(),
@@ -153,7 +152,7 @@ pub(super) fn rollout_status(
         phase_ms: ms(view.moment.since(rollout.phase_since)),
         total_ms: ms(until.since(rollout.started)),
         wave: rollout.wave + 1,
-        waves: rollout.count.div_ceil(surge.max(1)).max(rollout.wave + 1),
+        waves: waves_in_all(state).max(rollout.wave + 1),
         reason: rollout.reason.clone().unwrap_or_default(),
         started_by: rollout.started_by.clone(),
         failures: rollout.failures,
@@ -237,6 +236,18 @@ fn instance_status(
             .unwrap_or_default(),
         alarm: seen.alarm.clone().unwrap_or_default(),
         probe: seen.probe.map_or("", probe_word).to_owned(),
+        zone: record
+            .zone
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+        protected: None,
+        waits: judged.and_then(|judged| judged.waits.as_ref().map(waiting)),
+        since_ms: judged.map_or(0, |judged| ms(judged.since)),
+        rests_on: judged.map(|judged| wire::RestsOn {
+            agent_age_ms: judged.rests_on.agent.map(ms),
+            list_age_ms: judged.rests_on.list.map(ms),
+            probe_age_ms: judged.rests_on.probe.map(ms),
+        }),
     }
 }
 
@@ -254,7 +265,7 @@ fn set(state: &FleetState, id: &InstanceId) -> &'static str {
 }
 
 /// The word for a judgement, on the wire and for people.
-pub(super) fn class(class: InstanceClass) -> &'static str {
+pub(crate) fn class(class: InstanceClass) -> &'static str {
     match class {
         InstanceClass::Starting => "starting",
         InstanceClass::Healthy => "healthy",

@@ -190,11 +190,14 @@ fn still_rollout(rollout: &wire::RolloutStatus) -> wire::RolloutStatus {
 /// Sentences about waiting tell durations; how many there are and what they lead to does not
 /// change by itself.
 fn still_waiting(waiting: &[wire::Waiting]) -> Vec<wire::Waiting> {
-    let still = |one: &wire::Waiting| wire::Waiting {
-        then: one.then.clone(),
+    waiting.iter().map(still_wait).collect()
+}
+
+fn still_wait(waiting: &wire::Waiting) -> wire::Waiting {
+    wire::Waiting {
+        then: waiting.then.clone(),
         ..wire::Waiting::default()
-    };
-    waiting.iter().map(still).collect()
+    }
 }
 
 fn still_instance(instance: &wire::InstanceStatus) -> wire::InstanceStatus {
@@ -208,6 +211,9 @@ fn still_instance(instance: &wire::InstanceStatus) -> wire::InstanceStatus {
         age_ms: 0,
         report_age_ms: 0,
         text: String::new(),
+        since_ms: 0,
+        waits: instance.waits.as_ref().map(still_wait),
+        rests_on: None,
         report,
         ..instance.clone()
     }

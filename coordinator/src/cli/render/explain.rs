@@ -98,7 +98,13 @@ fn troubles(fleet: &FleetView, canvas: Canvas) -> String {
         .iter()
         .filter(|one| instance::in_trouble(one))
     {
-        let sentence = format!("{}.", instance::trouble(one));
+        let mut sentence = format!("{}.", instance::trouble(one));
+        if let Some(waits) = &one.waits {
+            sentence.push_str(&format!(" It waits for {}.", wait::sentence(waits)));
+        }
+        if let Some(rests) = one.rests_on.as_ref().and_then(wait::rests_on) {
+            sentence.push_str(&format!(" That rests on {rests}."));
+        }
         text.push_str(&canvas.labelled(4, "  !", Tone::Bad, &sentence));
     }
     text

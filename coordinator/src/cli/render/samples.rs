@@ -2,7 +2,7 @@
 
 use crate::cli::view::{
     BlockedView, FleetView, HistoryLineView, InstanceView, OrderView, PlanStepView, PlanView,
-    ReportView, RolloutView, StatusView, WaitingView, WayBackView,
+    ReportView, RestsOnView, RolloutView, StatusView, WaitingView, WayBackView,
 };
 
 /// An instance of `fleet` as the planner judges it.
@@ -29,6 +29,11 @@ pub(crate) fn instance(id: &str, image: &str, set: Option<&str>, class: &str) ->
         probe: Some("passing".to_owned()),
         fault: None,
         alarm: None,
+        zone: None,
+        protected: None,
+        waits: None,
+        since_ms: 5_000,
+        rests_on: None,
     }
 }
 
@@ -65,6 +70,20 @@ pub(crate) fn rollout() -> RolloutView {
     "its check http says that GET /health answers 503".clone_into(&mut unhealthy.text);
     unhealthy.report = Some(report());
     unhealthy.report_age_ms = Some(400);
+    unhealthy.zone = Some("b".to_owned());
+    unhealthy.protected = Some(order());
+    unhealthy.since_ms = 42_000;
+    unhealthy.waits = Some(WaitingView {
+        what: "to be healthy".to_owned(),
+        since_ms: 42_000,
+        left_ms: Some(18_000),
+        then: Some("it is given up".to_owned()),
+    });
+    unhealthy.rests_on = Some(RestsOnView {
+        agent_age_ms: Some(400),
+        list_age_ms: Some(4_000),
+        probe_age_ms: None,
+    });
     instances.push(unhealthy);
     RolloutView {
         id: "web-7".to_owned(),

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     each,
-    orders::{FreezeView, LostZoneView},
+    orders::{FreezeView, LostZoneView, OrderView},
     some,
 };
 
@@ -103,6 +103,19 @@ pub(crate) struct InstanceView {
     pub(crate) probe: Option<String>,
     pub(crate) fault: Option<String>,
     pub(crate) alarm: Option<String>,
+    pub(crate) zone: Option<String>,
+    pub(crate) protected: Option<OrderView>,
+    pub(crate) waits: Option<WaitingView>,
+    pub(crate) since_ms: u64,
+    pub(crate) rests_on: Option<RestsOnView>,
+}
+
+/// `RestsOn`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RestsOnView {
+    pub(crate) agent_age_ms: Option<u64>,
+    pub(crate) list_age_ms: Option<u64>,
+    pub(crate) probe_age_ms: Option<u64>,
 }
 
 /// `Report`.
@@ -251,6 +264,15 @@ impl From<wire::InstanceStatus> for InstanceView {
             probe: some(instance.probe),
             fault: some(instance.fault),
             alarm: some(instance.alarm),
+            zone: some(instance.zone),
+            protected: instance.protected.map(Into::into),
+            waits: instance.waits.map(Into::into),
+            since_ms: instance.since_ms,
+            rests_on: instance.rests_on.map(|rests| RestsOnView {
+                agent_age_ms: rests.agent_age_ms,
+                list_age_ms: rests.list_age_ms,
+                probe_age_ms: rests.probe_age_ms,
+            }),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     invariant::InvariantId,
-    ledger::Claim,
+    ledger::{Claim, missing_to_go_back},
     pass::Pass,
     people::Aim,
     plan::EventKind,
@@ -115,6 +115,10 @@ fn make_again(pass: &mut Pass<'_>) {
     let Some(from) = from else {
         return;
     };
+    let missing = pass
+        .running()
+        .map_or(0, |rollout| missing_to_go_back(pass.state(), rollout));
+    let missing = usize::try_from(missing).unwrap_or(usize::MAX);
     let lacking = lacking(pass);
     if lacking.is_empty() || pass.holds_all("blue that is gone is not made again") {
         return;
@@ -122,10 +126,7 @@ fn make_again(pass: &mut Pass<'_>) {
     let Some(from) = pass.may_make(&from) else {
         return;
     };
-    for lost in lacking {
-        if enough(pass) {
-            return;
-        }
+    for lost in lacking.into_iter().take(missing) {
         let why = format!("{lost} is gone, and the rollout goes back");
         let purpose = Purpose::Repair(lost.clone());
         let place = pass.place_for(&purpose);
@@ -182,39 +183,39 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
         let text = format!("traffic is switched back: {switched} of blue are active again");
         pass.event(None, EventKind::Switch, text);
     }
+    let least = pass.state().must_serve();
+    let mut serving = pass.serving();
+    let mut missed = Vec::new();
     for id in green(pass) {
-        if missed(pass, &id) {
-            stays(pass, &id);
-        } else {
-            pass.leave(&id, DrainReason::RolledBack, "the rollout goes back");
+        let serves = pass
+            .instance(&id)
+            .is_some_and(|green| pass.counts_as_serving(&id, green));
+        if serves && serving <= least {
+            missed.push(id);
+            continue;
         }
+        serving -= usize::from(serves);
+        pass.leave(&id, DrainReason::RolledBack, "the rollout goes back");
+    }
+    if let Some(first) = missed.first() {
+        let what = format!("{} of green go on serving, such as {first}", missed.len());
+        let fact = format!("only {serving} are known to serve, and {least} must");
+        stay(pass, what, fact);
     }
 }
 
-/// Says of a green that it goes on serving, because too few others do. Blue has
-/// `progress_deadline` to be heard of and made again; then it is held, and gives way to another image
-/// that a person wants.
-fn stays(pass: &mut Pass<'_>, id: &InstanceId) {
-    let (serving, least) = (pass.serving(), pass.state().must_serve());
+/// Says of green that it goes on serving, because too few others do. Blue has `progress_deadline` to
+/// be heard of and made again; then it is held, and gives way to another image that a person wants.
+fn stay(pass: &mut Pass<'_>, what: String, fact: String) {
     let since = pass
         .running()
         .map_or(pass.now, |rollout| rollout.phase_since);
     let by = since.after(pass.state().spec.replace.progress_deadline.0);
-    let what = format!("{id} of green goes on serving");
-    let fact = format!("only {serving} are known to serve, and {least} must");
     if by.reached(pass.now) {
         pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
     } else {
         pass.wait(format!("{what}: {fact}"), pass.now.since(since), None);
     }
-}
-
-/// Whether a green serves and too few others do.
-fn missed(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    let serves = pass
-        .instance(id)
-        .is_some_and(|green| pass.counts_as_serving(id, green));
-    serves && pass.serving() <= pass.state().must_serve()
 }
 
 /// Ends when nothing is left of green and clients find blue. An agent that does not confirm the
