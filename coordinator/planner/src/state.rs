@@ -345,8 +345,20 @@ impl FleetState {
     /// How many stay and are not to be replaced.
     #[must_use]
     pub fn kept(&self) -> usize {
-        let stays = |instance: &&Instance| !instance.leaving() && instance.replace.is_none();
+        let stays = |instance: &&Instance| {
+            !instance.leaving() && instance.replace.is_none() && !self.set_aside(instance)
+        };
         self.instances.values().filter(stays).count()
+    }
+
+    /// Whether an instance is protected, runs another image than serves, and is not found by
+    /// clients: it is kept to be looked at, and is no part of the count.
+    #[must_use]
+    pub fn set_aside(&self, instance: &Instance) -> bool {
+        let serving = self.serving.as_ref().map(|serving| &serving.image);
+        instance.protected.is_some()
+            && instance.catalogue < CatalogueRole::Entered
+            && serving != Some(&instance.build.image)
     }
 
     /// How many must go on serving whatever is replaced. While a rollout runs that ends with

@@ -142,7 +142,10 @@ impl Sizing {
 /// How many are protected and run another image: they stay as they are, and count.
 pub(crate) fn left_out(state: &FleetState, build: &Build) -> u32 {
     let left_out = |one: &&Instance| {
-        !one.leaving() && one.protected.is_some() && one.build.image != build.image
+        !one.leaving()
+            && one.protected.is_some()
+            && one.build.image != build.image
+            && !state.set_aside(one)
     };
     amount(state.instances.values().filter(left_out).count())
 }

@@ -7,7 +7,7 @@ use super::{
     exclusive::{is_exclusive, successor},
     repair::healthy_by,
 };
-use crate::{exclusive::other_at_work, pass::Pass, state::Life};
+use crate::{exclusive::other_at_work, pass::Pass, plan::DeleteBasis, state::Life};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -21,7 +21,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .filter(|(id, instance)| {
             let serves =
                 instance.catalogue == CatalogueRole::Active && instance.wanted.role == Role::Active;
-            !instance.leaving() && !serves && !idle.contains(*id)
+            // What is protected comes back only to where it served: it is there to be looked at.
+            let kept = instance.protected.is_some()
+                && (pass.state().switched() || pass.state().set_aside(instance));
+            let goes = instance.replace == Some(DeleteBasis::Ordered)
+                && instance.catalogue < CatalogueRole::Entered;
+            !instance.leaving() && !serves && !kept && !goes && !idle.contains(*id)
         })
         .map(|(id, _)| id.clone())
         .collect();
