@@ -67,17 +67,19 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
         pass.event(Some(id), EventKind::InstanceGone, text);
         return;
     }
-    if !revoked {
-        let instance = id.clone();
-        pass.actions.push(Action::RevokeIdentity { instance });
-    }
-    if !absent {
+    // Also where the list lacks it: a list may be short, and an order that was given once is carried
+    // out whatever the list says. It comes first, so that who is revoked was ordered to be deleted.
+    if !absent || !revoked {
         let action = Action::DeleteMachine {
             instance: id.clone(),
             provider: pass.state().spec.provider.clone(),
             basis,
         };
         pass.actions.push(action);
+    }
+    if !revoked {
+        let instance = id.clone();
+        pass.actions.push(Action::RevokeIdentity { instance });
     }
     let what = match (revoked, absent) {
         (true, _) => format!("the machine of {id} to be gone"),
