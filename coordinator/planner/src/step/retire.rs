@@ -95,6 +95,11 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
 fn absent(pass: &Pass<'_>, id: &InstanceId, ordered_for: Duration) -> bool {
     let provider = &pass.state().spec.provider;
     let list = pass.observed.provider_lists.get(provider).copied();
+    // What is still tried is not done, whatever the list says.
+    let fault = pass.seen(id).and_then(|seen| seen.fault.as_ref());
+    if fault.is_some_and(|fault| !fault.permanent) {
+        return false;
+    }
     let machine = pass.seen(id).and_then(|seen| seen.machine);
     let age = match machine.map(|machine| (machine.state, machine.age)) {
         Some((MachineState::Absent, _))

@@ -46,7 +46,7 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
         .map(|(id, _)| id.clone())
         .collect();
     candidates.sort_by_cached_key(|id| rank(pass, id));
-    let mut serving = pass.serving();
+    let mut serving = pass.found_serving();
     for id in candidates.into_iter().take(surplus) {
         let counts = pass
             .instance(&id)
@@ -55,11 +55,11 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
             pass.hold(
                 InvariantId::ServingCapacityNeverBelowMinimum,
                 format!("{id} is too many and stays"),
-                format!("only {serving} of {count} are known to serve"),
+                format!("only {serving} of {count} are known to serve and found"),
             );
             continue;
         }
-        serving -= usize::from(counts);
+        serving = serving.saturating_sub(usize::from(counts));
         let why = format!("the fleet is to have {count}");
         pass.leave(&id, DrainReason::ScaledDown, &why);
     }
