@@ -6,6 +6,7 @@
 mod admin;
 mod fleet;
 mod plan;
+mod simulate;
 
 pub(crate) use admin::{
     CaView, CheckView, ContextView, DoctorView, HistoryLineView, ImageView, OperatorView,
@@ -17,6 +18,11 @@ pub(crate) use fleet::{
 #[cfg(test)]
 pub(crate) use plan::WayBackView;
 pub(crate) use plan::{ChangeView, PlanStepView, PlanView};
+pub(crate) use simulate::{
+    FleetForecastView, ForecastView, ForecastsView, MomentView, SeedsView, ShortestView,
+};
+#[cfg(test)]
+pub(crate) use simulate::{PhaseTimeView, ViolationView};
 
 /// `None` for the wire's empty text.
 fn some(text: String) -> Option<String> {

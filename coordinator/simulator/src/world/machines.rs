@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use calvin_lifecycle::{CheckOutcome, HookOutcome, HookRun, Input, Lifecycle, Output};
-use calvin_model::WorkloadState;
+use calvin_model::{Connections, WorkloadState};
 use calvin_planner::MachineState;
 use calvin_proto::{
     convert::{FromAgent, ToAgent},
@@ -379,6 +379,12 @@ impl World {
         } else {
             CheckOutcome::Fail("http answers 503".to_owned())
         };
+        // Nobody stays connected to simulated workloads for longer than a request.
+        let connections = Connections {
+            count: 0,
+            peers: Vec::new(),
+        };
+        self.feed(number, Input::Connections(Some(connections)));
         self.feed(number, Input::Check { index, outcome });
         let event = Event::Check(number, run, index);
         self.queue.put(now + self.pace.check, event);
