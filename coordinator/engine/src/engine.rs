@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use calvin_model::{Epoch, FleetName, RunId};
 use calvin_planner::{
-    FleetReport, FleetState, Moment, Next, Observed, PLANNER, Plan, PlanInput, invariant::check,
+    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, Moment, Next, Observed,
+    PLANNER, Plan, PlanInput, invariant::check,
 };
 
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     look::{Addresses, Look, look},
     ports::{Batch, HistoryLine, Ports, Revision, StoreError, Stored},
     view::{Notice, View},
+    windows::Windows,
 };
 
 /// Longest time without a commit: what a crash makes the decision clock lose at most. At one
@@ -37,6 +39,9 @@ pub struct Engine<P, D = Planner> {
     /// The committed state.
     revision: Revision,
     pub(crate) fleets: Arc<BTreeMap<FleetName, FleetState>>,
+    pub(crate) environment: Arc<EnvironmentState>,
+    /// What `calvin.toml` says.
+    pub(crate) rules: Arc<EnvironmentRules>,
     /// How many rollouts fleets had that were removed.
     pub(crate) gone: Arc<BTreeMap<FleetName, u64>>,
     /// Grows with each change of `fleets`.
@@ -45,6 +50,7 @@ pub struct Engine<P, D = Planner> {
     committed_moment: Moment,
     pub(crate) hold: Hold,
     pub(crate) addresses: Addresses,
+    windows: Windows,
     pub(crate) manifests: Manifests,
     pub(crate) told: Told,
     reports: Arc<BTreeMap<FleetName, FleetReport>>,
@@ -126,6 +132,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let wall_ms = ports.clock().wall_ms();
         let fleets = Arc::new(stored.fleets);
         let gone = Arc::new(stored.gone);
+        let environment = Arc::new(stored.environment);
+        let rules = Arc::new(ports.rules());
         let view = View {
             number: 0,
             epoch: epoch.clone(),
@@ -135,6 +143,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             revision,
             held: None,
             breaches: 0,
+            environment: Arc::clone(&environment),
+            rules: Arc::clone(&rules),
             fleets: Arc::clone(&fleets),
             gone: Arc::clone(&gone),
             reports: Arc::default(),
@@ -149,12 +159,15 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             random: fastrand::Rng::with_seed(seed),
             revision,
             fleets,
+            environment,
+            rules,
             gone,
             fleets_version: 1,
             clock: DecisionClock::resume(stored.moment, now),
             committed_moment: stored.moment,
             hold: Hold::None,
             addresses: Addresses::default(),
+            windows: Windows::default(),
             manifests: Manifests::default(),
             told: Told::default(),
             reports: Arc::default(),
@@ -196,6 +209,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             &mut self.ports,
             &self.fleets,
             &mut self.addresses,
+            &mut self.windows,
             watching_for,
         );
         self.observed = Arc::new(observed);
@@ -207,6 +221,9 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let input = PlanInput {
             now: moment,
             seed: self.random.u64(..),
+            wall_ms: self.ports.clock().wall_ms(),
+            environment: &self.environment,
+            rules: &self.rules,
             fleets: &self.fleets,
             observed: &self.observed,
         };
@@ -272,6 +289,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         self.revision = stored.revision;
         self.fleets = Arc::new(stored.fleets);
         self.gone = Arc::new(stored.gone);
+        self.environment = Arc::new(stored.environment);
         self.fleets_version += 1;
         let batch = Batch {
             moment: self.clock.moment(),
@@ -285,10 +303,20 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     /// the state changed.
     fn commit_plan(&mut self, plan: &Plan, moment: Moment) -> Result<bool, NotCommitted> {
         let wall_ms = self.ports.clock().wall_ms();
+        let line = |event: &Event| HistoryLine {
+            wall_ms,
+            who: PLANNER.to_owned(),
+            event: event.clone(),
+        };
         let mut batch = Batch {
             moment,
+            environment: plan.environment.as_deref().cloned(),
             ..Batch::default()
         };
+        for event in &plan.events {
+            tracing::info!(kind = ?event.kind, "{}", event.text);
+            batch.history.push(line(event));
+        }
         for (name, fleet) in &plan.fleets {
             match &fleet.next {
                 Next::Same => {}
@@ -303,14 +331,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             }
             for event in &fleet.events {
                 tracing::info!(fleet = %name, kind = ?event.kind, "{}", event.text);
-                batch.history.push(HistoryLine {
-                    wall_ms,
-                    who: PLANNER.to_owned(),
-                    event: event.clone(),
-                });
+                batch.history.push(line(event));
             }
         }
-        let changed = !batch.fleets.is_empty();
+        let changed = !batch.fleets.is_empty() || batch.environment.is_some();
         let checkpoint_due = moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
         if changed || !batch.history.is_empty() || checkpoint_due {
             self.commit(batch)?;
@@ -352,6 +376,9 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     }
 
     fn apply(&mut self, batch: Batch) {
+        if let Some(environment) = batch.environment {
+            self.environment = Arc::new(environment);
+        }
         if batch.fleets.is_empty() {
             return;
         }
@@ -391,6 +418,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             revision: self.revision,
             held: self.hold.shown().cloned(),
             breaches: self.breaches,
+            environment: Arc::clone(&self.environment),
+            rules: Arc::clone(&self.rules),
             fleets: Arc::clone(&self.fleets),
             gone: Arc::clone(&self.gone),
             reports: Arc::clone(&self.reports),

@@ -13,6 +13,7 @@ use calvin_planner::{
 use crate::{
     ports::{AgentSeen, Machine, Ports},
     view::Notice,
+    windows::Windows,
 };
 
 /// One look.
@@ -81,6 +82,7 @@ pub(crate) fn look<P: Ports>(
     ports: &mut P,
     fleets: &BTreeMap<FleetName, FleetState>,
     addresses: &mut Addresses,
+    windows: &mut Windows,
     watching_for: Duration,
 ) -> Look {
     let report_interval = ports.agents().report_interval();
@@ -94,6 +96,10 @@ pub(crate) fn look<P: Ports>(
         .map(|(instance, _)| instance)
         .collect();
     let mut machines = list_machines(ports);
+    let providers = ports.providers().into_iter();
+    let capacity = providers
+        .map(|(name, provider)| (name.to_owned(), provider.capacity()))
+        .collect();
 
     let mut instances = BTreeMap::new();
     for fleet in fleets.values() {
@@ -143,6 +149,8 @@ pub(crate) fn look<P: Ports>(
             instances,
             catalogue,
             provider_lists: list_ages,
+            capacity,
+            windows: windows.look(fleets, ports.clock()),
             report_interval,
             watching_for,
         },

@@ -15,11 +15,12 @@ use std::{
 };
 
 use calvin_model::{
-    CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, Wanted, image::ImageRef,
+    CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, Wanted, ZoneName, image::ImageRef,
 };
 use calvin_planner::{
-    AgentObserved, CatalogueObserved, DeleteBasis, Event, FleetState, MachineState, Moment,
-    ProbeObserved, ProviderFault, SessionObserved,
+    AgentObserved, Capacity, CatalogueObserved, DeleteBasis, EnvironmentRules, EnvironmentState,
+    Event, FleetState, LocalTime, MachineState, Moment, ProbeObserved, ProviderFault,
+    SessionObserved,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +30,14 @@ pub use set::PortSet;
 pub trait Clock: Debug {
     /// Time since some fixed moment of this process; never jumps.
     fn monotonic(&self) -> Duration;
-    /// Milliseconds since 1970 UTC, for history lines only: no decision rests on it.
+    /// Milliseconds since 1970 UTC: for history lines, and for what persons gave a date or an hour,
+    /// the end of a freeze and windows. No deadline rests on it.
     fn wall_ms(&self) -> u64;
+    /// The day and the minute in a time zone at a moment of the wall clock; `None` if nothing is
+    /// known of the zone. Who has no time zone database knows UTC.
+    fn local(&self, zone: &str, wall_ms: u64) -> Option<LocalTime> {
+        (zone == "UTC").then(|| LocalTime::utc(wall_ms))
+    }
 }
 
 /// Counts the commits of a store; each commit names the one that it builds on.
@@ -49,6 +56,8 @@ pub struct Stored {
     pub moment: Moment,
     /// The newest epoch that was taken.
     pub epoch: Option<Epoch>,
+    /// What was decided for the environment as a whole.
+    pub environment: EnvironmentState,
     /// Every fleet.
     pub fleets: BTreeMap<FleetName, FleetState>,
     /// How many rollouts fleets had that were removed, so that one that is made again under the
@@ -63,6 +72,8 @@ pub struct Batch {
     pub moment: Moment,
     /// A newly taken epoch.
     pub epoch: Option<Epoch>,
+    /// What was decided for the environment as a whole, if that changed.
+    pub environment: Option<EnvironmentState>,
     /// Fleets that changed; `None` removes one, of which the store keeps the number of rollouts.
     pub fleets: BTreeMap<FleetName, Option<FleetState>>,
     /// Lines for the history, in order.
@@ -128,6 +139,8 @@ pub struct CreateOrder {
     pub fleet: FleetName,
     /// The image, with the digest that the provider checks.
     pub image: ImageRef,
+    /// In which zone; the provider chooses if none is named.
+    pub zone: Option<ZoneName>,
 }
 
 /// A machine that carries our tag.
@@ -162,6 +175,10 @@ pub trait Provider: Debug {
     fn delete(&mut self, instance: &InstanceId, basis: &DeleteBasis);
     /// The newest complete list.
     fn list(&self) -> MachineList;
+    /// How many more machines it can make, beside those that it lists or was asked for.
+    fn capacity(&self) -> Capacity {
+        Capacity::Unknown
+    }
 }
 
 /// Why clients are not shown what was set.
@@ -261,6 +278,8 @@ pub trait Images: Debug {
 pub trait Ports: Debug {
     /// Time.
     fn clock(&self) -> &dyn Clock;
+    /// What `calvin.toml` says that decisions rest on.
+    fn rules(&self) -> EnvironmentRules;
     /// Durable state.
     fn store(&mut self) -> &mut dyn Store;
     /// Every provider of `calvin.toml` with its name, in the order of the names.

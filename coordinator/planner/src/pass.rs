@@ -1,7 +1,9 @@
 //! One look at one fleet: what is judged, what is changed, what is said. The steps read and write
 //! it in turn; each sees what the steps before it decided.
 
+mod budget;
 mod moves;
+mod people;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +13,11 @@ use std::{
 use calvin_model::{CatalogueRole, FleetName, InstanceId};
 
 use crate::{
+    environment::EnvironmentState,
     fnv::Fnv,
     invariant::InvariantId,
     judge::{Answering, Judgement, ListTrust, judge},
+    ledger::{Ledger, Shortage},
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
     plan::{Action, Event, EventKind, PlanInput},
@@ -22,6 +26,16 @@ use crate::{
 };
 
 pub(crate) use moves::basis_of;
+pub(crate) use people::{freeze_of, window_closed};
+
+/// Whether a pass made or deleted anything that the budgets count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Granted {
+    /// It did not.
+    Nothing,
+    /// It did.
+    Some,
+}
 
 /// One look at one fleet.
 #[derive(Debug)]
@@ -32,6 +46,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) fleet: &'a FleetName,
     /// What is seen.
     pub(crate) observed: &'a Observed,
+    /// All that the plan rests on.
+    pub(crate) input: PlanInput<'a>,
     /// What the catalogue shows of the fleet.
     pub(crate) catalogue: &'a CatalogueObserved,
     /// What is to be carried out.
@@ -46,6 +62,16 @@ pub(crate) struct Pass<'a> {
     pub(crate) hidden: Vec<InstanceId>,
     /// Whether the provider's list is believed where it lacks a machine.
     pub(crate) list: ListTrust,
+    /// The environment as a whole.
+    pub(crate) environment: &'a EnvironmentState,
+    /// What all fleets share, and how much of it is left.
+    pub(crate) ledger: Ledger<'a>,
+    /// What could not be made or deleted in this pass, by reason, and how many.
+    pub(crate) short: BTreeMap<Shortage, u32>,
+    /// Whether this pass made or deleted anything that the budgets count.
+    pub(crate) granted: Granted,
+    /// Agents that serve older names and are likely to come back.
+    pub(crate) returning: usize,
     visible: BTreeSet<&'a InstanceId>,
     judged: BTreeMap<&'a InstanceId, Judgement>,
     before: &'a FleetState,
@@ -74,6 +100,7 @@ impl<'a> Pass<'a> {
             now: input.now,
             fleet,
             observed: input.observed,
+            input: *input,
             catalogue,
             actions: Vec::new(),
             events: Vec::new(),
@@ -81,6 +108,11 @@ impl<'a> Pass<'a> {
             blocked: Vec::new(),
             hidden: Vec::new(),
             list: answering.list,
+            environment: input.environment,
+            ledger: Ledger::default(),
+            short: BTreeMap::new(),
+            granted: Granted::Nothing,
+            returning: answering.returning,
             visible: catalogue.visible.iter().collect(),
             judged,
             before,
@@ -92,6 +124,11 @@ impl<'a> Pass<'a> {
     /// The state, with what this pass has changed so far.
     pub(crate) fn state(&self) -> &FleetState {
         self.changed.as_deref().unwrap_or(self.before)
+    }
+
+    /// The state as this pass found it.
+    pub(crate) fn before(&self) -> &'a FleetState {
+        self.before
     }
 
     /// The state, to be changed.
@@ -157,12 +194,14 @@ impl<'a> Pass<'a> {
         self.visible.contains(id)
     }
 
-    /// Whether every live agent serves the newest names.
+    /// Whether every agent that lives, as far as can be seen, serves the newest names. One whose
+    /// session has just ended, above all because this coordinator has just started, does not yet,
+    /// and its clients would still look for what is about to go.
     pub(crate) fn confirmed(&self) -> bool {
         // A catalogue that was not read yet in this run says nothing; above all not that a name is
         // gone.
         let read = self.observed.catalogue.contains_key(self.fleet);
-        read && self.catalogue.unconfirmed.is_empty()
+        read && self.catalogue.unconfirmed.is_empty() && self.returning == 0
     }
 
     /// Whether an instance is found as active, stays, and answers as far as can be seen.
@@ -195,7 +234,7 @@ impl<'a> Pass<'a> {
     /// Writes a line of the history.
     pub(crate) fn event(&mut self, instance: Option<&InstanceId>, kind: EventKind, text: String) {
         self.events.push(Event {
-            fleet: self.fleet.clone(),
+            fleet: Some(self.fleet.clone()),
             instance: instance.cloned(),
             kind,
             text,

@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 
 use calvin_engine::ports::{AgentLink, Catalogue, Clock, Images, Ports, Probe, Provider, Store};
 use calvin_model::Epoch;
+use calvin_planner::EnvironmentRules;
 
 use crate::{
     agents::SimLink,
@@ -139,6 +140,10 @@ impl Dock {
 impl Ports for Dock {
     fn clock(&self) -> &dyn Clock {
         &self.desk().clock
+    }
+
+    fn rules(&self) -> EnvironmentRules {
+        EnvironmentRules::default()
     }
 
     fn store(&mut self) -> &mut dyn Store {

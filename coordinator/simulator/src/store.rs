@@ -71,6 +71,9 @@ impl Disk {
     }
 
     fn write(&mut self, batch: &Batch, log: &Log) {
+        if let Some(environment) = &batch.environment {
+            self.stored.environment = environment.clone();
+        }
         for (name, after) in &batch.fleets {
             let before = self.stored.fleets.get(name);
             check_commit(before, after.as_ref(), log);

@@ -242,6 +242,7 @@ fn order(
                 fleet: name,
                 build,
                 plan: None,
+                emergency: None,
             })
         }
         // Where there is nothing to go back to, nobody orders it.

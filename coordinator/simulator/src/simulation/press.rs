@@ -55,6 +55,7 @@ pub(super) fn order(
             fleet,
             build: image(scenario, random)?,
             plan: None,
+            emergency: None,
         },
         Button::Abort => Command::Abort { fleet, reason },
         Button::Rollback => Command::Rollback { fleet, reason },

@@ -2,8 +2,8 @@
 
 use crate::cli::view::{
     BlockedView, FleetForecastView, FleetView, ForecastView, ForecastsView, HistoryLineView,
-    InstanceView, MomentView, PhaseTimeView, PlanStepView, PlanView, ReportView, RolloutView,
-    SeedsView, ShortestView, StatusView, ViolationView, WaitingView, WayBackView,
+    InstanceView, MomentView, OrderView, PhaseTimeView, PlanStepView, PlanView, ReportView,
+    RolloutView, SeedsView, ShortestView, StatusView, ViolationView, WaitingView, WayBackView,
 };
 
 /// An instance of `fleet` as the planner judges it.
@@ -175,7 +175,18 @@ pub(crate) fn status(fleets: Vec<FleetView>) -> StatusView {
         up_ms: 11_520_000,
         held: None,
         notices: Vec::new(),
+        freeze: None,
+        lost_zones: Vec::new(),
         fleets,
+    }
+}
+
+/// What somebody ordered half an hour before that.
+pub(crate) fn order() -> OrderView {
+    OrderView {
+        by: "alice".to_owned(),
+        reason: "it loses sessions under load".to_owned(),
+        wall_ms: 1_795_426_990_000 - 1_800_000,
     }
 }
 
