@@ -71,17 +71,19 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
         pass.event(Some(id), EventKind::InstanceGone, text);
         return;
     }
-    if !revoked {
-        let instance = id.clone();
-        pass.actions.push(Action::RevokeIdentity { instance });
-    }
-    if !absent {
+    // Also where the list lacks it: a list may be short, and an order that was given once is carried
+    // out whatever the list says. It comes first, so that who is revoked was ordered to be deleted.
+    if !absent || !revoked {
         let action = Action::DeleteMachine {
             instance: id.clone(),
             provider: pass.state().spec.provider.clone(),
             basis,
         };
         pass.actions.push(action);
+    }
+    if !revoked {
+        let instance = id.clone();
+        pass.actions.push(Action::RevokeIdentity { instance });
     }
     let what = match (revoked, absent) {
         (true, _) => format!("the machine of {id} to be gone"),
@@ -103,6 +105,11 @@ fn may_work(pass: &Pass<'_>, id: &InstanceId) -> bool {
 fn absent(pass: &Pass<'_>, id: &InstanceId, ordered_for: Duration) -> bool {
     let provider = &pass.state().spec.provider;
     let list = pass.observed.provider_lists.get(provider).copied();
+    // What is still tried is not done, whatever the list says.
+    let fault = pass.seen(id).and_then(|seen| seen.fault.as_ref());
+    if fault.is_some_and(|fault| !fault.permanent) {
+        return false;
+    }
     let machine = pass.seen(id).and_then(|seen| seen.machine);
     let age = match machine.map(|machine| (machine.state, machine.age)) {
         Some((MachineState::Absent, _))
