@@ -34,6 +34,7 @@ mod rollout;
 mod screen;
 mod serve;
 mod setting;
+mod simulate;
 mod status;
 mod style;
 mod table;
@@ -90,6 +91,7 @@ fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
         Command::Operator(command) => asking()?.block_on(operator::run(command, setting)),
         Command::Ca(command) => asking()?.block_on(ca::run(command, setting)),
         Command::Doctor => asking()?.block_on(doctor::run(setting)),
+        Command::Simulate(arguments) => simulate::run(&arguments, setting),
         Command::Context(command) => context::run(command, setting),
         Command::Completions(arguments) => completions::run(&arguments, setting),
         Command::Serve(arguments) => serving(serve::run(arguments, setting))?,

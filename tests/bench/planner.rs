@@ -44,6 +44,7 @@ fn build(version: &str) -> Build {
         },
         work: Work::Boot,
         services: true,
+        quorum: false,
     }
 }
 
@@ -66,6 +67,7 @@ fn instance(build: &Build) -> Instance {
         replace: None,
         zone: None,
         protected: None,
+        at_work: false,
     }
 }
 
@@ -90,6 +92,7 @@ fn healthy(boot: &BootId) -> InstanceObserved {
                 connections: None,
                 refused: None,
                 names_unsaved: None,
+                quorum: None,
             },
         }),
         session: SessionObserved::Alive(Duration::from_secs(3_600)),

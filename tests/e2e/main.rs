@@ -14,6 +14,7 @@ mod crashes;
 mod dev;
 mod enrolment;
 mod identity;
+mod kinds;
 mod malformed;
 mod people;
 mod rollouts;

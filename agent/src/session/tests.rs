@@ -129,6 +129,7 @@ fn report(sequence: u64) -> Report {
         connections: None,
         refused: None,
         names_unsaved: None,
+        quorum: None,
     }
 }
 

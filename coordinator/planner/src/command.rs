@@ -7,6 +7,7 @@ mod freeze;
 mod gate;
 mod instance;
 mod keep;
+mod kind;
 mod people;
 mod rollout;
 mod start;

@@ -4,7 +4,9 @@
 
 mod budget;
 mod capacity;
+mod exclusive;
 mod people;
+mod quorum;
 mod removal;
 mod rollout;
 mod view;
@@ -72,11 +74,15 @@ pub enum InvariantId {
     PausedGoesNoFurther,
     /// The history tells every change there was.
     HistoryTellsEveryChange,
+    /// Never two instances of an exclusive fleet are at work at once.
+    ExclusiveNeverTwice,
+    /// One member of a quorum leaves at a time, while every other is healthy and knows enough voters.
+    QuorumOneAtATime,
 }
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -100,6 +106,8 @@ impl InvariantId {
         Self::ApprovedByEnough,
         Self::PausedGoesNoFurther,
         Self::HistoryTellsEveryChange,
+        Self::ExclusiveNeverTwice,
+        Self::QuorumOneAtATime,
     ];
 }
 
@@ -169,6 +177,12 @@ impl InvariantId {
             Self::HistoryTellsEveryChange => {
                 "every change of a rollout's phase, of an instance's life, role or names, and of an order has its line in the history"
             }
+            Self::QuorumOneAtATime => {
+                "one member of a quorum leaves at a time, while every other is healthy, has caught up and says itself that enough voters live"
+            }
+            Self::ExclusiveNeverTwice => {
+                "of an exclusive fleet nobody is told to be active, nor found as it, while the work of another is not known to have stopped"
+            }
         }
     }
 }
@@ -217,6 +231,8 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
         removal::check(&view, &mut found);
         rollout::check(&view, &mut found);
         people::check(&view, &mut found);
+        exclusive::check(&view, &mut found);
+        quorum::check(&view, &mut found);
         violations.extend(found.into_iter().map(|(invariant, text)| Violation {
             invariant,
             fleet: fleet.clone(),

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 use calvin_model::{FleetName, LimitName};
 
 use crate::{environment::EnvironmentRules, state::FleetState};
-pub(crate) use count::Counts;
+pub(crate) use count::{Counts, missing_to_go_back};
 pub(crate) use shortage::{Scope, Shortage};
 
 /// Whether a machine was reserved before it is made.

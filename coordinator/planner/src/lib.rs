@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod environment;
+pub mod exclusive;
 mod fnv;
 pub mod invariant;
 pub mod judge;
@@ -18,6 +19,7 @@ pub mod people;
 pub mod phase;
 pub mod plan;
 pub mod preview;
+mod quorum;
 pub mod report;
 mod spread;
 pub mod state;
@@ -47,7 +49,7 @@ pub use preview::{
 };
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, RestsOn, Waiting};
 pub use state::{
-    Build, Deletion, FleetState, Instance, Life, NextRollout, Owed, Purpose, Rollout, Wave,
+    Build, Deletion, FleetState, Gap, Instance, Life, NextRollout, Owed, Purpose, Rollout, Wave,
     WaveOrder,
 };
 pub use step::RETIRE_GRACE;

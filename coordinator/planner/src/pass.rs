@@ -21,6 +21,7 @@ use crate::{
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
     plan::{Action, Event, EventKind, PlanInput},
+    quorum::Members,
     report::{Blocked, Waiting},
     state::{FleetState, Instance, Rollout},
 };
@@ -219,6 +220,18 @@ impl<'a> Pass<'a> {
             .count()
     }
 
+    /// How many serve and are found: their entries were read back in this run. What is only to be
+    /// found is no reason to let another go, be it that its machine is not listed yet.
+    pub(crate) fn found_serving(&self) -> usize {
+        let instances = self.state().instances.iter();
+        instances
+            .filter(|(id, instance)| {
+                let found = !instance.build.services || self.visible(id);
+                found && self.counts_as_serving(id, instance)
+            })
+            .count()
+    }
+
     /// Writes a line of the history.
     pub(crate) fn event(&mut self, instance: Option<&InstanceId>, kind: EventKind, text: String) {
         self.events.push(Event {
@@ -244,5 +257,15 @@ impl<'a> Pass<'a> {
             fact,
         };
         self.blocked.push((rule, blocked));
+    }
+}
+
+impl Members for Pass<'_> {
+    fn judged(&self, id: &InstanceId) -> Judgement {
+        Pass::judged(self, id)
+    }
+
+    fn seen(&self, id: &InstanceId) -> Option<&InstanceObserved> {
+        Pass::seen(self, id)
     }
 }

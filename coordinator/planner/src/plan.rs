@@ -281,7 +281,7 @@ pub(crate) struct Answers<'a> {
     all: usize,
     alive: usize,
     returning: usize,
-    /// Machines that were up, by provider: how many its list lacks, of how many.
+    /// Machines that were up or are draining, by provider: how many its list lacks, of how many.
     lists: BTreeMap<&'a str, (usize, usize)>,
 }
 
@@ -309,14 +309,17 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
     for fleet in input.fleets.values() {
         let (lacks, of) = answers.lists.entry(&fleet.spec.provider).or_default();
         for (id, instance) in &fleet.instances {
-            if instance.life != Life::Up {
-                continue;
-            }
-            answers.all += 1;
+            let up = match instance.life {
+                Life::Up => true,
+                // Its machine is there as long as that of one that stays.
+                Life::Draining(_) => false,
+                Life::Making | Life::Retiring(_) => continue,
+            };
+            answers.all += usize::from(up);
             let Some(seen) = input.observed.instances.get(id) else {
                 continue;
             };
-            if matches!(seen.session, SessionObserved::Alive(_)) {
+            if up && matches!(seen.session, SessionObserved::Alive(_)) {
                 answers.alive += 1;
             }
             answers.returning += usize::from(returns(seen, input.observed.watching_for));

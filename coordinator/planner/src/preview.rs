@@ -12,7 +12,10 @@ mod plan_id;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use calvin_model::{FleetName, ImageRef, InstanceId, ZoneName, fleet::BudgetPolicy};
+use calvin_model::{
+    FleetName, ImageRef, InstanceId, ZoneName,
+    fleet::{BudgetPolicy, FleetKind},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -246,6 +249,9 @@ fn instances(state: &FleetState, build: &Build) -> Vec<InstancePreview> {
         .collect()
 }
 
+const BLUE_GONE: &str = "the wave's blue is gone: a new rollout to the old image";
+const UNDO: &str = "calvin undo: a new rollout to the old image";
+
 fn ways_back(state: &FleetState, waves: &[WavePreview]) -> Vec<WayBack> {
     let first = state.serving.is_none();
     let way = |phase: Phase, how: &str| WayBack {
@@ -260,8 +266,23 @@ fn ways_back(state: &FleetState, waves: &[WavePreview]) -> Vec<WayBack> {
             way(Phase::Switching, how),
         ];
     }
-    let undo = "calvin undo: a new rollout to the old image";
     let green_goes = "green is removed; clients never saw it";
+    let exclusive = state.spec.kind == FleetKind::Exclusive;
+    if exclusive {
+        let stops =
+            "green's work is stopped, and blue's begins when that is known to have happened";
+        return vec![
+            way(Phase::Provisioning, green_goes),
+            way(Phase::Soaking, green_goes),
+            way(Phase::Stopping, "blue is told to go on; green never began"),
+            way(Phase::Switching, stops),
+            way(Phase::Settling, stops),
+            way(Phase::Baking, stops),
+            way(Phase::Draining, stops),
+            way(Phase::Retiring, BLUE_GONE),
+            way(Phase::Done, UNDO),
+        ];
+    }
     let switch_back = "blue is active again in one change of the catalogue, then green leaves";
     let makes_room = waves.iter().any(|wave| wave.order == WaveOrder::RoomFirst);
     if makes_room {
@@ -276,7 +297,7 @@ fn ways_back(state: &FleetState, waves: &[WavePreview]) -> Vec<WayBack> {
             Phase::Baking,
         ];
         let mut ways: Vec<WayBack> = phases.into_iter().map(|phase| way(phase, again)).collect();
-        ways.push(way(Phase::Done, undo));
+        ways.push(way(Phase::Done, UNDO));
         return ways;
     }
     vec![
@@ -286,11 +307,8 @@ fn ways_back(state: &FleetState, waves: &[WavePreview]) -> Vec<WayBack> {
         way(Phase::Settling, switch_back),
         way(Phase::Baking, switch_back),
         way(Phase::Draining, switch_back),
-        way(
-            Phase::Retiring,
-            "the wave's blue is gone: a new rollout to the old image",
-        ),
-        way(Phase::Done, undo),
+        way(Phase::Retiring, BLUE_GONE),
+        way(Phase::Done, UNDO),
     ]
 }
 
@@ -305,8 +323,32 @@ fn remarks(state: &FleetState, build: &Build) -> Vec<String> {
             rollout.id, rollout.to.image, rollout.phase
         ));
     }
+    remarks.extend(remark_on_kind(state));
     if state.serving.as_ref().map(|serving| &serving.image) == Some(&build.image) {
         remarks.push(format!("{} serves already", build.image));
     }
     remarks
+}
+
+/// What the fleet's kind means for a rollout.
+fn remark_on_kind(state: &FleetState) -> Option<String> {
+    match state.spec.kind {
+        FleetKind::Service => None,
+        FleetKind::Exclusive if state.serving.is_none() => None,
+        FleetKind::Exclusive => {
+            let rollout = state.rollout.as_ref();
+            let last = rollout.and_then(|rollout| rollout.gap.filter(|gap| gap.until.is_some()));
+            let last = last.map_or_else(
+                || "how long is not known yet".to_owned(),
+                |gap| format!("the last time {:.1} s", gap.length(gap.since).as_secs_f64()),
+            );
+            Some(format!(
+                "never two are at work: blue stops first, and nobody is active until green is ({last})"
+            ))
+        }
+        FleetKind::Quorum => Some(
+            "one member at a time, the leader last, while every other is healthy and knows enough voters"
+                .to_owned(),
+        ),
+    }
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use calvin_model::{
-    CatalogueRole, FleetSpec, ImageRef, InstanceId, RolloutId, Wanted, ZoneName, image::Work,
-    wanted::DrainReason,
+    CatalogueRole, FleetSpec, ImageRef, InstanceId, Role, RolloutId, Wanted, ZoneName,
+    fleet::FleetKind, image::Work, wanted::DrainReason,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub struct Build {
     pub work: Work,
     /// Whether it has services: whether the catalogue matters for it.
     pub services: bool,
+    /// Whether its machines say how many voters each of them knows.
+    #[serde(default)]
+    pub quorum: bool,
 }
 
 /// One fleet.
@@ -181,6 +184,27 @@ pub struct Rollout {
     /// Whose soak is skipped.
     #[serde(default)]
     pub promoted: Option<Promotion>,
+    /// The newest time in which nobody of an exclusive fleet was active.
+    #[serde(default)]
+    pub gap: Option<Gap>,
+}
+
+/// A time in which nobody of an exclusive fleet was active: from when the work of one is known to
+/// have stopped until another is read back as active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// When it began.
+    pub since: Moment,
+    /// When it ended; `None` while it lasts.
+    pub until: Option<Moment>,
+}
+
+impl Gap {
+    /// How long it was, or is by now.
+    #[must_use]
+    pub fn length(&self, now: Moment) -> Duration {
+        self.until.unwrap_or(now).since(self.since)
+    }
 }
 
 /// The two sets of one wave.
@@ -262,6 +286,10 @@ pub struct Instance {
     /// Who lets nothing happen to it, and why.
     #[serde(default)]
     pub protected: Option<Order>,
+    /// In an exclusive fleet: it was told to be active, and its work is not known to have stopped
+    /// since.
+    #[serde(default)]
+    pub at_work: bool,
 }
 
 /// Why an instance was made.
@@ -320,8 +348,20 @@ impl FleetState {
     /// How many stay and are not to be replaced.
     #[must_use]
     pub fn kept(&self) -> usize {
-        let stays = |instance: &&Instance| !instance.leaving() && instance.replace.is_none();
+        let stays = |instance: &&Instance| {
+            !instance.leaving() && instance.replace.is_none() && !self.set_aside(instance)
+        };
         self.instances.values().filter(stays).count()
+    }
+
+    /// Whether an instance is protected, runs another image than serves, and is not found by
+    /// clients: it is kept to be looked at, and is no part of the count.
+    #[must_use]
+    pub fn set_aside(&self, instance: &Instance) -> bool {
+        let serving = self.serving.as_ref().map(|serving| &serving.image);
+        instance.protected.is_some()
+            && instance.catalogue < CatalogueRole::Entered
+            && serving != Some(&instance.build.image)
     }
 
     /// How many must go on serving whatever is replaced. While a rollout runs that ends with
@@ -397,6 +437,10 @@ impl FleetState {
         };
         let not_to_serve = match rollout.phase {
             Phase::Failed => return self.instances.keys().cloned().collect(),
+            // In between nobody is: what was stopped must not begin again by itself.
+            Phase::Stopping | Phase::Switching if self.spec.kind == FleetKind::Exclusive => {
+                return self.instances.keys().cloned().collect();
+            }
             Phase::Provisioning
             | Phase::MakingRoom
             | Phase::Soaking
@@ -435,5 +479,11 @@ impl Instance {
             Life::Draining(_) | Life::Retiring(_) => true,
             Life::Making | Life::Up => false,
         }
+    }
+
+    /// Whether it may be at work, in an exclusive fleet.
+    #[must_use]
+    pub fn may_work(&self) -> bool {
+        self.at_work || self.wanted.role == Role::Active
     }
 }

@@ -6,6 +6,7 @@ mod arrive;
 mod budget;
 mod delete;
 mod drain;
+pub(crate) mod exclusive;
 mod freeze;
 mod hide;
 mod make;
@@ -35,12 +36,14 @@ use crate::{
 pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
     freeze::step(pass);
     arrive::step(pass);
+    exclusive::note(pass);
     delete::step(pass);
     rollout::step(pass);
     start::step(pass);
     unmanaged::step(pass);
     repair::step(pass);
     admit::step(pass);
+    exclusive::step(pass);
     scale::step(pass);
     make::step(pass);
     drain::step(pass);

@@ -29,6 +29,12 @@ pub fn list_is_short(lacks: usize, of: usize) -> bool {
     lacks > 1 && lacks > of / 2
 }
 
+/// How many voters of a quorum of `count` members must agree: more than half.
+#[must_use]
+pub fn majority(count: u32) -> u32 {
+    count / 2 + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

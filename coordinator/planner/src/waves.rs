@@ -1,7 +1,7 @@
 //! How large each wave of a rollout is: one computation for the planner, the preview and whoever
 //! counts waves for people.
 
-use calvin_model::FleetSpec;
+use calvin_model::{FleetSpec, fleet::FleetKind};
 
 use crate::{
     ledger::Shortage,
@@ -42,7 +42,10 @@ impl Sizing {
         let least = spec.repair.min_serving.unwrap_or(0).min(count);
         Self {
             count,
-            surge: spec.replace.surge.of(count),
+            surge: match spec.kind {
+                FleetKind::Service => spec.replace.surge.of(count),
+                FleetKind::Exclusive | FleetKind::Quorum => 1,
+            },
             room: may_miss.min(count - least),
             canary: spec.replace.canary.saturating_mul(zones).min(count),
         }
@@ -139,7 +142,10 @@ impl Sizing {
 /// How many are protected and run another image: they stay as they are, and count.
 pub(crate) fn left_out(state: &FleetState, build: &Build) -> u32 {
     let left_out = |one: &&Instance| {
-        !one.leaving() && one.protected.is_some() && one.build.image != build.image
+        !one.leaving()
+            && one.protected.is_some()
+            && one.build.image != build.image
+            && !state.set_aside(one)
     };
     amount(state.instances.values().filter(left_out).count())
 }

@@ -17,6 +17,7 @@ use super::{
     rollout::{BackArguments, RolloutCommand},
     serve::ServeArguments,
     setting::Global,
+    simulate::SimulateArguments,
     status::StatusArguments,
     zone::ZoneCommand,
 };
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     /// The environments that you work with.
     #[command(subcommand)]
     Context(ContextCommand),
+    /// What a fleet file would do, and whether anything breaks a rule; asks no coordinator.
+    Simulate(SimulateArguments),
     /// What is wrong here, on the way, and at the coordinator.
     Doctor,
     /// What a shell needs to complete commands and flags.

@@ -20,13 +20,15 @@ pub enum Exit {
     Timeout,
     /// No coordinator could be reached.
     CouldNotAsk,
+    /// A simulation found a rule of the coordinator broken.
+    RuleBroken,
     /// Ctrl-C ended the watching, or the reader of the output went away.
     Interrupted,
 }
 
 impl Exit {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -34,6 +36,7 @@ impl Exit {
         Self::Refused,
         Self::Timeout,
         Self::CouldNotAsk,
+        Self::RuleBroken,
         Self::Interrupted,
     ];
 
@@ -49,6 +52,7 @@ impl Exit {
             Self::Refused => 4,
             Self::Timeout => 5,
             Self::CouldNotAsk => 6,
+            Self::RuleBroken => 7,
             Self::Interrupted => 130,
         }
     }
@@ -64,6 +68,7 @@ impl Exit {
             Self::Refused => "refused",
             Self::Timeout => "timeout",
             Self::CouldNotAsk => "could_not_ask",
+            Self::RuleBroken => "rule_broken",
             Self::Interrupted => "interrupted",
         }
     }
@@ -78,6 +83,7 @@ impl Exit {
             Self::Refused => "refused, by the coordinator or by you; nothing was changed",
             Self::Timeout => "--timeout passed first; what was begun goes on",
             Self::CouldNotAsk => "no coordinator could be reached",
+            Self::RuleBroken => "a simulation found a rule of the coordinator broken",
             Self::Interrupted => "Ctrl-C ended the watching; the rollout goes on",
         }
     }
@@ -96,6 +102,9 @@ impl Exit {
             Self::Refused => "Read the reason; asking again unchanged gives the same answer.",
             Self::Timeout => "Look with `calvin status` what became of it before asking again.",
             Self::CouldNotAsk => "Asking again is safe. `calvin doctor` looks for the cause.",
+            Self::RuleBroken => {
+                "Report it with the command that `calvin simulate` shows: it runs the same again."
+            }
             Self::Interrupted => "`calvin rollout watch FLEET` goes on watching.",
         }
     }

@@ -7,6 +7,7 @@ mod admin;
 mod fleet;
 mod orders;
 mod plan;
+mod simulate;
 
 pub(crate) use admin::{
     CaView, CheckView, ContextView, DoctorView, HistoryLineView, ImageView, OperatorView,
@@ -21,6 +22,11 @@ pub(crate) use orders::{LostZoneView, PauseView};
 #[cfg(test)]
 pub(crate) use plan::WayBackView;
 pub(crate) use plan::{ChangeView, PlanStepView, PlanView};
+pub(crate) use simulate::{
+    FleetForecastView, ForecastView, ForecastsView, MomentView, SeedsView, ShortestView,
+};
+#[cfg(test)]
+pub(crate) use simulate::{PhaseTimeView, ViolationView};
 
 /// `None` for the wire's empty text.
 fn some(text: String) -> Option<String> {

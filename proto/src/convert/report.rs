@@ -1,7 +1,8 @@
 //! What an agent says of itself.
 
 use calvin_model::{
-    Connections, DrainProgress, Generation, Health, NamesVersion, Report, WorkloadState,
+    Connections, DrainProgress, Generation, Health, NamesVersion, QuorumReport, Report,
+    WorkloadState,
 };
 
 use super::{
@@ -97,7 +98,28 @@ impl TryFrom<wire::Report> for Report {
                 report.names_unsaved,
                 limits::NAMES_UNSAVED_BYTES,
             )?,
+            quorum: report.quorum.map(quorum).transpose()?,
         })
+    }
+}
+
+fn quorum(quorum: wire::QuorumReport) -> Result<QuorumReport, ConvertError> {
+    Ok(QuorumReport {
+        voters: quorum.voters,
+        needed: quorum.needed,
+        leader: quorum.leader,
+        caught_up: quorum.caught_up,
+        age: duration("report.quorum.age_ms", quorum.age_ms)?,
+    })
+}
+
+fn wire_quorum(quorum: QuorumReport) -> wire::QuorumReport {
+    wire::QuorumReport {
+        voters: quorum.voters,
+        needed: quorum.needed,
+        leader: quorum.leader,
+        caught_up: quorum.caught_up,
+        age_ms: milliseconds(quorum.age),
     }
 }
 
@@ -167,6 +189,7 @@ impl From<&Report> for wire::Report {
                 .as_deref()
                 .map_or("", |text| cut(text, limits::NAMES_UNSAVED_BYTES))
                 .to_owned(),
+            quorum: report.quorum.map(wire_quorum),
         }
     }
 }

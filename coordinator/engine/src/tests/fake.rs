@@ -360,6 +360,7 @@ pub(super) fn build() -> Build {
         },
         work: Work::Boot,
         services: true,
+        quorum: false,
     }
 }
 
@@ -367,6 +368,7 @@ pub(super) fn instance(life: Life) -> Instance {
     Instance {
         zone: None,
         protected: None,
+        at_work: false,
         build: build(),
         purpose: Purpose::Scale,
         life,

@@ -2,7 +2,7 @@
 
 use calvin_model::{FleetName, FleetSpec, fleet::COUNT_MAX};
 
-use super::{CommandOutcome, Desk, Refusal, fits, freeze::told, start::Wants};
+use super::{CommandOutcome, Desk, Refusal, fits, freeze::told, kind, start::Wants};
 use crate::{
     environment::{Freeze, FreezeScope},
     people::Aim,
@@ -26,6 +26,7 @@ pub(super) fn apply(
         });
     }
     fits::check(desk, spec)?;
+    kind::fits(&what, spec, build)?;
     if !desk.input.fleets.contains_key(name) {
         let mut state = FleetState::new(spec.clone());
         state.rollouts = desk.input.gone.get(name).copied().unwrap_or_default();
@@ -42,6 +43,7 @@ pub(super) fn apply(
             hint: "apply it under another name, then delete this one".to_owned(),
         });
     }
+    kind::stays(&what, before, spec)?;
     let mut after = FleetState {
         spec: spec.clone(),
         later_count: None,
@@ -175,6 +177,17 @@ pub(super) fn scale(
             what: format!("could not scale fleet {name} to {count}"),
             why: format!("a count is from 1 to {COUNT_MAX}"),
             hint: format!("to remove all of it: calvin fleet delete {name}"),
+        });
+    }
+    let asked = FleetSpec {
+        count,
+        ..before.spec.clone()
+    };
+    if let Err((key, message)) = asked.check() {
+        return Err(Refusal::NotNow {
+            what: format!("could not scale fleet {name} to {count}"),
+            why: format!("{key}: {message}"),
+            hint: format!("look at what its file says: calvin fleet show {name}"),
         });
     }
     if before.spec.count == count && before.later_count.is_none() {

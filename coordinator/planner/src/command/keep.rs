@@ -3,7 +3,7 @@
 use calvin_model::{FleetName, InstanceId, image::ImageTag};
 
 use super::{CommandOutcome, Desk, Refusal};
-use crate::{phase::Phase, state::FleetState, wall::date};
+use crate::{phase::Phase, plan::DeleteBasis, state::FleetState, wall::date};
 
 fn refuse<T>(what: String, why: String, hint: String) -> Result<T, Refusal> {
     Err(Refusal::NotNow { what, why, hint })
@@ -61,6 +61,18 @@ pub(super) fn protect(
             );
         }
         if rollout.sets.blue.contains(id) {
+            if !may_leave_blue(rollout.phase) {
+                return refuse(
+                    what,
+                    format!(
+                        "it is what {} goes back to, in {}",
+                        rollout.id, rollout.phase
+                    ),
+                    format!(
+                        "hold that first: calvin rollout pause {name}; or go back: calvin rollout rollback {name}"
+                    ),
+                );
+            }
             rollout.sets.blue.retain(|blue| blue != id);
             line.push_str(&format!(
                 "; {} leaves it out: it goes on serving {}",
@@ -71,13 +83,40 @@ pub(super) fn protect(
     Ok(desk.changed(name, after, format!("{line}: {reason}")))
 }
 
+/// Whether a wave can still do without one that it was to replace: as long as that one serves.
+fn may_leave_blue(phase: Phase) -> bool {
+    match phase {
+        Phase::Provisioning | Phase::Soaking | Phase::AwaitingSwitch => true,
+        Phase::MakingRoom
+        | Phase::Switching
+        | Phase::Stopping
+        | Phase::Settling
+        | Phase::Baking
+        | Phase::AwaitingRetire
+        | Phase::Draining
+        | Phase::Retiring
+        | Phase::RollingBack
+        | Phase::Done
+        | Phase::RolledBack
+        | Phase::Failed => false,
+    }
+}
+
 pub(super) fn unprotect(desk: Desk<'_>, id: &InstanceId) -> Result<CommandOutcome, Refusal> {
     let (name, before) = desk.fleet_of(id)?;
     let mut after = before.clone();
-    let order = after
+    let aside = before
         .instances
-        .get_mut(id)
-        .and_then(|instance| instance.protected.take());
+        .get(id)
+        .is_some_and(|instance| before.set_aside(instance));
+    let order = after.instances.get_mut(id).and_then(|instance| {
+        let order = instance.protected.take();
+        // Nothing needs it any more, and it is not to serve.
+        if order.is_some() && aside {
+            instance.replace = Some(DeleteBasis::Ordered);
+        }
+        order
+    });
     let Some(order) = order else {
         return refuse(
             format!("could not end the protection of instance {id}"),
@@ -88,7 +127,9 @@ pub(super) fn unprotect(desk: Desk<'_>, id: &InstanceId) -> Result<CommandOutcom
     let mut line = format!("{id} is not protected any more: it was by {}", order.by);
     let runs = before.instances.get(id).map(|one| &one.build.image);
     let serving = before.serving.as_ref().map(|serving| &serving.image);
-    if runs != serving
+    if aside {
+        line.push_str("; it served nobody and is removed");
+    } else if runs != serving
         && let (Some(runs), Some(serving)) = (runs, serving)
     {
         line.push_str(&format!(

@@ -2,7 +2,7 @@
 
 use calvin_model::FleetName;
 
-use super::{CommandOutcome, Desk, Refusal, start::Wants};
+use super::{CommandOutcome, Desk, Refusal, kind, start::Wants};
 use crate::{
     people::Aim,
     phase::Phase,
@@ -20,6 +20,8 @@ pub(super) fn start(
     emergency: Option<&str>,
 ) -> Result<CommandOutcome, Refusal> {
     let before = desk.fleet(name)?;
+    let what = format!("could not start a rollout of fleet {name}");
+    kind::fits(&what, &before.spec, build)?;
     if let Some(plan) = plan {
         same_plan(plan, &PlanId::of(before, build))?;
     }

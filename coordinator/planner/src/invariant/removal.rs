@@ -123,10 +123,14 @@ fn policy_holds(view: &View<'_>, id: &InstanceId, old: &Instance, found: &mut Fo
 fn marked_only_when_known(view: &View<'_>, id: &InstanceId, new: &Instance, found: &mut Found) {
     let judgement = view.judged(id);
     match new.replace {
-        Some(DeleteBasis::Lost) if judgement.loss != Loss::Silence => found.push((
-            InvariantId::SilenceAloneNeedsWitnesses,
-            format!("{id} is to be replaced, loss {:?}", judgement.loss),
-        )),
+        Some(DeleteBasis::Lost)
+            if judgement.loss != Loss::Silence && judgement.loss != Loss::TwoSources =>
+        {
+            found.push((
+                InvariantId::SilenceAloneNeedsWitnesses,
+                format!("{id} is to be replaced, loss {:?}", judgement.loss),
+            ))
+        }
         Some(DeleteBasis::Unmanaged) if judgement.class != InstanceClass::Unmanaged => {
             found.push((
                 InvariantId::UnknownNeverKills,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use calvin_model::{CatalogueRole, FleetName, InstanceId};
+use calvin_model::{CatalogueRole, FleetName, InstanceId, fleet::FleetKind};
 
 use super::InvariantId;
 use crate::{
+    exclusive::stopped,
     judge::{Answering, Judgement, ListTrust, judge},
     observed::{CatalogueObserved, InstanceObserved, MachineState},
     plan::{FleetPlan, Next, PlanInput},
@@ -85,6 +86,14 @@ impl<'a> View<'a> {
         self.input.observed.instances.get(id)
     }
 
+    /// Whether the work of an instance of an exclusive fleet is known to have stopped: an entry that
+    /// is left of it serves nobody.
+    fn has_stopped(&self, id: &InstanceId) -> bool {
+        let before = self.before.instances.get(id);
+        let proof = before.and_then(|one| stopped(one, self.seen(id), self.judged(id)));
+        proof.is_some() && self.before.spec.kind == FleetKind::Exclusive
+    }
+
     /// Every instance that the plan changes, as it was and as it is to be.
     pub(super) fn changed(&self) -> Vec<(&'a InstanceId, &'a Instance, &'a Instance)> {
         let Some(after) = self.after else {
@@ -107,7 +116,9 @@ impl<'a> View<'a> {
             .instances
             .iter()
             .filter(|(id, instance)| {
-                instance.catalogue == CatalogueRole::Active && self.judged(id).serves()
+                instance.catalogue == CatalogueRole::Active
+                    && self.judged(id).serves()
+                    && !self.has_stopped(id)
             })
             .count()
     }

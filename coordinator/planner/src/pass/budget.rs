@@ -1,5 +1,7 @@
 //! What a step takes of what all fleets share: machines that are made, machines that are deleted.
 
+use calvin_model::InstanceId;
+
 use super::{Granted, Pass};
 use crate::{
     ledger::{Claim, Shortage},
@@ -50,6 +52,12 @@ impl Pass<'_> {
         let leaving = self.state().instances.values();
         let leaving = leaving.filter(|one| matches!(one.life, Life::Draining(_)));
         u32::try_from(leaving.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether an instance is one of these.
+    pub(crate) fn drains(&self, id: &InstanceId) -> bool {
+        self.instance(id)
+            .is_some_and(|one| matches!(one.life, Life::Draining(_)))
     }
 
     /// Counts a deletion, for as long as any budget asks for it.

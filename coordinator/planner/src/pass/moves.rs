@@ -1,13 +1,18 @@
 //! What a step can change: intents, wanted roles, entries, lives and the phase of the rollout. Each
 //! does nothing where there is nothing to change, so that a plan that changes nothing says so.
 
-use calvin_model::{CatalogueRole, DrainOrder, DrainReason, Generation, InstanceId, Role, Wanted};
+use calvin_model::{
+    CatalogueRole, DrainOrder, DrainReason, Generation, InstanceId, Role, Wanted, fleet::FleetKind,
+};
 
 use super::Pass;
 use crate::{
+    exclusive::other_at_work,
+    invariant::InvariantId,
     ledger::{Claim, Shortage},
     phase::Phase,
     plan::{DeleteBasis, EventKind},
+    quorum::{When, keeps},
     spread::{Place, Spread},
     state::{Build, Instance, Life, Purpose},
     transition::{Cause, WhilePaused, transition, while_paused},
@@ -88,12 +93,14 @@ impl Pass<'_> {
             replace: None,
             zone,
             protected: None,
+            at_work: false,
         };
         self.change().instances.insert(id.clone(), instance);
         Some(id)
     }
 
-    /// Wants another role of an instance; the generation grows only if that is a change.
+    /// Wants another role of an instance; the generation grows only if that is a change. In an
+    /// exclusive fleet nobody is wanted active while another may be at work.
     pub(crate) fn want(&mut self, id: &InstanceId, role: Role, drain: Option<DrainOrder>) {
         let Some(wanted) = self.instance(id).map(|instance| instance.wanted) else {
             return;
@@ -101,8 +108,13 @@ impl Pass<'_> {
         if wanted.role == role && wanted.drain == drain {
             return;
         }
+        if role == Role::Active && other_at_work(self.state(), id).is_some() {
+            return;
+        }
         let now = self.now;
+        let works = role == Role::Active && self.state().spec.kind == FleetKind::Exclusive;
         if let Some(instance) = self.change().instances.get_mut(id) {
+            instance.at_work |= works;
             instance.wanted = Wanted {
                 generation: wanted.generation.next(),
                 role,
@@ -112,14 +124,29 @@ impl Pass<'_> {
         }
     }
 
-    /// Gives an instance another role in the catalogue.
+    /// Gives an instance another role in the catalogue. In an exclusive fleet only the one that is
+    /// at work is found by clients.
     pub(crate) fn place(&mut self, id: &InstanceId, role: CatalogueRole) {
+        let rises = self.instance(id).is_some_and(|one| one.catalogue < role);
+        if rises && role >= CatalogueRole::Entered && self.must_not_enter(id) {
+            return;
+        }
         if self
             .instance(id)
             .is_some_and(|found| found.catalogue != role)
             && let Some(instance) = self.change().instances.get_mut(id)
         {
             instance.catalogue = role;
+        }
+    }
+
+    fn must_not_enter(&self, id: &InstanceId) -> bool {
+        match self.state().spec.kind {
+            FleetKind::Service | FleetKind::Quorum => false,
+            FleetKind::Exclusive => {
+                let told = |one: &Instance| one.wanted.role == Role::Active;
+                !self.instance(id).is_some_and(told) || other_at_work(self.state(), id).is_some()
+            }
         }
     }
 
@@ -152,7 +179,11 @@ impl Pass<'_> {
             }
             Life::Up => {}
         }
-        let found = match instance.catalogue {
+        let catalogue = instance.catalogue;
+        if self.must_stay(id, why) {
+            return;
+        }
+        let found = match catalogue {
             CatalogueRole::Absent | CatalogueRole::Standby => Found::Nowhere,
             CatalogueRole::Entered | CatalogueRole::Active => Found::ByClients,
         };
@@ -166,6 +197,21 @@ impl Pass<'_> {
             EventKind::InstanceDraining,
             format!("{id} leaves: {why}"),
         );
+    }
+
+    /// Whether an instance must stay, because the others of its quorum could not do without it; says so.
+    pub(crate) fn must_stay(&mut self, id: &InstanceId, why: &str) -> bool {
+        self.must_stay_when(When::Now, id, why)
+    }
+
+    /// The same, for one that leaves later.
+    pub(crate) fn must_stay_when(&mut self, when: When, id: &InstanceId, why: &str) -> bool {
+        let Some(fact) = keeps(self.state(), id, when, self) else {
+            return false;
+        };
+        let what = format!("{id} stays ({why})");
+        self.hold(InvariantId::QuorumOneAtATime, what, fact);
+        true
     }
 
     /// Tells an instance whose names are gone to finish what it has.

@@ -6,6 +6,7 @@ use calvin_model::{CatalogueRole, Generation, InstanceId};
 
 use crate::{
     environment::FreezeScope,
+    judge::ListTrust,
     observed::{MachineState, SessionObserved},
     pass::Pass,
     plan::Action,
@@ -91,7 +92,10 @@ fn roles(pass: &Pass<'_>) -> Option<Action> {
         }
         let machine = pass.seen(id).and_then(|seen| seen.machine);
         let address = machine.and_then(|machine| machine.address);
-        if address.is_none() && pass.role_read(id) == CatalogueRole::Absent {
+        // A list that is not believed takes no role away: who carries this out may know the address
+        // from an earlier one, or waits for a later one.
+        let believed = matches!(pass.list, ListTrust::Believed);
+        if address.is_none() && believed && pass.role_read(id) == CatalogueRole::Absent {
             if !listed {
                 return None;
             }

@@ -3,8 +3,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use calvin_model::{CatalogueRole, DrainReason, InstanceId};
+use calvin_model::{CatalogueRole, DrainReason, InstanceId, fleet::FleetKind};
 
+use super::exclusive::is_exclusive;
 use crate::{
     invariant::InvariantId,
     judge::{ListTrust, Loss},
@@ -22,6 +23,9 @@ const GIVEN_UP_DOUBLINGS: u32 = 6;
 /// The longest that such a deadline becomes. A join token lives for an hour, and a machine that has
 /// not enrolled by then never will.
 const GIVEN_UP_LONGEST: Duration = Duration::from_secs(45 * 60);
+
+/// What a person can do for an instance of an exclusive fleet that cannot be reached.
+pub(super) const POWER_OFF: &str = "bring its agent back, or power its machine off";
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -73,6 +77,11 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let judgement = pass.judged(&id);
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
+            // Another comes first: what is left of a quorum must be enough without it.
+            Loss::TwoSources if pass.state().spec.kind == FleetKind::Quorum => {
+                let why = format!("{silent}, and its provider says that it is gone");
+                mark(pass, &id, Some(DeleteBasis::Lost), &why);
+            }
             Loss::TwoSources => {
                 let why = format!("{silent}, and its provider says that it is gone");
                 let text = format!("{id} is lost: {why}");
@@ -81,6 +90,15 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
                 if !idle.contains(&id) {
                     repair(pass, &id, &why);
                 }
+            }
+            Loss::Silence | Loss::SilenceWithoutWitnesses
+                if is_exclusive(pass) && pass.instance(&id).is_some_and(Instance::may_work) =>
+            {
+                pass.hold(
+                    InvariantId::ExclusiveNeverTwice,
+                    format!("{id} is not replaced, it may still be at work: {POWER_OFF}"),
+                    silent,
+                );
             }
             Loss::Silence => mark(pass, &id, Some(DeleteBasis::Lost), &silent),
             Loss::SilenceWithoutWitnesses => pass.hold(
@@ -132,6 +150,9 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     state.given_up_in_a_row = state.given_up_in_a_row.saturating_add(1);
     for id in late {
         let why = "not healthy within healthy_deadline";
+        if pass.must_stay(&id, why) {
+            continue;
+        }
         pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
         repair(pass, &id, why);
@@ -229,6 +250,10 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
         let since = pass.now.since(started);
         for old in marked {
+            if lost_voter(pass, &old) {
+                replace_one(pass, &old);
+                continue;
+            }
             pass.wait(
                 format!("{rollout} to end: then {old} is replaced"),
                 since,
@@ -238,23 +263,36 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         return;
     }
     for old in marked {
-        let replacement = pass
-            .state()
-            .instances
-            .iter()
-            .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
-            .map(|(id, _)| id.clone());
-        match replacement {
-            None if enough(pass) => go_without(pass, &old),
-            None => repair(pass, &old, "it is to be replaced"),
-            Some(new) if serves(pass, &new) => {
-                go(pass, &old, &format!("{new} serves in its place"));
-            }
-            Some(new) => {
-                let since = pass.instance(&new).map_or(pass.now, |new| new.created);
-                let what = format!("{new} to serve in the place of {old}");
-                pass.wait(what, pass.now.since(since), None);
-            }
+        replace_one(pass, &old);
+    }
+}
+
+/// Whether a lost member keeps a rollout of its quorum from going on: the others must be healthy for
+/// that, so it is replaced meanwhile. One that the wave replaces anyway is not.
+fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let quorum = pass.state().spec.kind == FleetKind::Quorum;
+    let lost = pass.judged(id).loss == Loss::TwoSources;
+    let blue = pass.running().map(|rollout| &rollout.sets.blue);
+    quorum && lost && !blue.is_some_and(|blue| blue.contains(id))
+}
+
+fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
+    let replacement = pass
+        .state()
+        .instances
+        .iter()
+        .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
+        .map(|(id, _)| id.clone());
+    match replacement {
+        None if enough(pass) => go_without(pass, old),
+        None => repair(pass, old, "it is to be replaced"),
+        Some(new) if serves(pass, &new) => {
+            go(pass, old, &format!("{new} serves in its place"));
+        }
+        Some(new) => {
+            let since = pass.instance(&new).map_or(pass.now, |new| new.created);
+            let what = format!("{new} to serve in the place of {old}");
+            pass.wait(what, pass.now.since(since), None);
         }
     }
 }
@@ -268,7 +306,11 @@ pub(super) fn enough(pass: &Pass<'_>) -> bool {
         Some(rollout) => {
             let idle = state.not_to_serve();
             let staying = state.instances.iter();
-            let staying = staying.filter(|(id, one)| !one.leaving() && !idle.contains(*id));
+            let voter = state.spec.kind == FleetKind::Quorum;
+            let staying = staying.filter(|(id, one)| {
+                let counts = !voter || one.replace.is_none();
+                !one.leaving() && !idle.contains(*id) && counts
+            });
             (staying.count() + left_to_make_room(state), rollout.count)
         }
     };
@@ -329,8 +371,12 @@ fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     }
     let judgement = pass.judged(old);
     match basis {
-        DeleteBasis::Lost if judgement.loss == Loss::Silence => {
-            pass.retire(old, DeleteBasis::Lost, why);
+        DeleteBasis::Lost
+            if judgement.loss == Loss::Silence || judgement.loss == Loss::TwoSources =>
+        {
+            if !pass.must_stay(old, why) {
+                pass.retire(old, DeleteBasis::Lost, why);
+            }
         }
         DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
             pass.leave(old, DrainReason::Repaired, why);

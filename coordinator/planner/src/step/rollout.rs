@@ -15,6 +15,7 @@ mod roll_back;
 mod room;
 mod settle;
 mod soak;
+mod stop;
 mod switch;
 mod wave;
 
@@ -48,7 +49,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Phase::Retiring => retire::step(pass),
             Phase::RollingBack => roll_back::step(pass),
             Phase::Failed => fail::step(pass),
-            Phase::Stopping | Phase::Done | Phase::RolledBack => {}
+            Phase::Stopping => stop::step(pass),
+            Phase::Done | Phase::RolledBack => {}
         }
         if pass.state().rollout.as_ref().map(|rollout| rollout.phase) == Some(before) {
             return;

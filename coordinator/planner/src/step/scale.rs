@@ -88,7 +88,7 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
         let fact = "the others are protected".to_owned();
         pass.hold(InvariantId::ProtectedNeverTouched, what, fact);
     }
-    let mut serving = pass.serving();
+    let mut serving = pass.found_serving();
     let mut leaving = pass.draining();
     for id in take_evenly(candidates, there, surplus) {
         let counts = pass
@@ -98,17 +98,18 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
             pass.hold(
                 InvariantId::ServingCapacityNeverBelowMinimum,
                 format!("{id} is too many and stays"),
-                format!("only {serving} of {count} are known to serve"),
+                format!("only {serving} of {count} are known to serve and found"),
             );
             continue;
         }
         if !pass.may_delete(leaving) {
             continue;
         }
-        serving -= usize::from(counts);
+        serving = serving.saturating_sub(usize::from(counts));
         let why = format!("the fleet is to have {count}");
         pass.leave(&id, DrainReason::ScaledDown, &why);
-        leaving = pass.draining();
+        // One that was not up yet is being removed already, and counted.
+        leaving += u32::from(pass.drains(&id));
     }
 }
 

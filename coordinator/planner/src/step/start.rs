@@ -68,6 +68,7 @@ pub(crate) fn begin(state: &mut FleetState, start: Start<'_>) -> Option<RolloutI
         asked: None,
         promoted: None,
         turned_by: None,
+        gap: None,
     });
     Some(id)
 }

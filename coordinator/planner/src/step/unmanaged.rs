@@ -4,10 +4,18 @@
 
 use calvin_model::InstanceId;
 
-use super::repair::mark;
+use super::{
+    exclusive::is_exclusive,
+    repair::{POWER_OFF, mark},
+};
 use crate::{
-    environment::FreezeScope, invariant::InvariantId, pass::Pass, plan::DeleteBasis,
-    report::InstanceClass, state::Life, sums::unmanaged_limit,
+    environment::FreezeScope,
+    invariant::InvariantId,
+    pass::Pass,
+    plan::DeleteBasis,
+    report::InstanceClass,
+    state::{Instance, Life},
+    sums::unmanaged_limit,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
@@ -44,6 +52,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         unmanaged.len(),
         silent_for.as_secs_f64()
     );
+    let works = |id: &InstanceId| pass.instance(id).is_some_and(Instance::may_work);
+    if is_exclusive(pass) && works(oldest) {
+        let what = format!("{oldest} is not replaced, it may be at work: {POWER_OFF}");
+        pass.hold(InvariantId::ExclusiveNeverTwice, what, fact);
+        return;
+    }
     if unmanaged.len() > limit {
         let what = format!("unmanaged instances are not replaced: more than {limit}");
         pass.hold(InvariantId::UnmanagedOneAtATime, what, fact);

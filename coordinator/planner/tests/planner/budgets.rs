@@ -170,3 +170,20 @@ fn a_way_back_is_not_held_by_the_budget_of_deletions() {
         4
     );
 }
+
+#[test]
+fn a_large_wave_takes_no_longer_than_its_provider_needs() {
+    let slow = SHORT.replace("20s", "100s").replace("40s", "120s");
+    let mut world = World::new();
+    let text = format!("count = 50\n[replace]\n{slow}[budget]\nin_flight = 5");
+    world.apply(&text, "1.0");
+    world.run_to(Phase::Done);
+    world.boot_delay_ms = 60_000;
+    world.start("2.0").unwrap();
+    let begin = world.ms;
+    world.run_to(Phase::Soaking);
+    let took = Duration::from_millis(world.ms - begin);
+    // Ten times five, 60 s each: as one reports another starts, so 5 % is more than enough.
+    let bound = Duration::from_secs(10 * 60);
+    assert!(took <= bound.mul_f64(1.05), "{took:?}");
+}

@@ -72,7 +72,7 @@ fn waves_leave_a_protected_instance_out_as_well() {
 
 #[test]
 fn an_instance_that_is_protected_during_a_rollout_is_not_replaced_by_it() {
-    for phase in [Phase::Provisioning, Phase::Soaking, Phase::Baking] {
+    for phase in [Phase::Provisioning, Phase::Soaking] {
         let mut world = served("count = 2");
         let kept = world.active("1.0")[0].clone();
         world.start("2.0").unwrap();
@@ -282,4 +282,46 @@ fn a_pin_and_a_repair_go_together() {
     let lost = world.active("1.0")[0].clone();
     world.kill_machine(&lost);
     world.run_until(200, |world: &World| world.active("1.0").len() == 1);
+}
+
+#[test]
+fn what_a_rollout_goes_back_to_after_its_switch_cannot_be_taken_from_it() {
+    let mut world = served("count = 2");
+    let blue = world.active("1.0")[0].clone();
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let (why, hint) = refused(world.order(&protect(&blue)));
+    assert!(why.contains("it is what web-2 goes back to"), "{why}");
+    assert!(hint.contains("calvin rollout pause web"), "{hint}");
+}
+
+#[test]
+fn a_green_of_a_failed_first_rollout_is_kept_to_be_looked_at_and_never_serves() {
+    let mut world = World::new();
+    let text = "count = 1\n[replace]\nhealthy_deadline = \"20s\"\nkeep_failed = \"30s\"";
+    let behaviour = crate::world::Behaviour::Broken;
+    world.behaviour.insert("1.0".to_owned(), behaviour);
+    world.apply(text, "1.0");
+    world.run_to(Phase::Failed);
+    let kept = world.web().instances.keys().next().unwrap().clone();
+    world.order(&protect(&kept)).unwrap();
+    world.run_for(Duration::from_secs(100));
+    assert!(
+        world.web().instances.contains_key(&kept),
+        "{}",
+        world.story()
+    );
+    world.behaviour.clear();
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Done);
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.active("2.0").len(), 1, "{}", world.story());
+    assert!(world.active("1.0").is_empty());
+    assert!(world.is_quiet());
+    let lines = world.order(&unprotect(&kept)).unwrap();
+    assert!(
+        lines[0].contains("it served nobody and is removed"),
+        "{lines:?}"
+    );
+    world.run_until(200, |world| world.machines_there() == 1);
 }

@@ -1,6 +1,7 @@
 //! A small deterministic world: what the engine, providers, agents and the catalogue are to the
 //! planner. It carries plans out at once and shows the result at the next look.
 
+mod kinds;
 mod machine;
 mod windows;
 
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) slots: Option<u32>,
     /// Most machines that were in flight at the same time.
     pub(crate) in_flight: usize,
+    /// How long a member of a quorum takes to have all that the others agreed on.
+    pub(crate) catch_up_ms: u64,
 }
 
 impl World {
@@ -90,6 +93,7 @@ impl World {
             boot_delay_ms: 2_000,
             slots: None,
             in_flight: 0,
+            catch_up_ms: 0,
         }
     }
 
@@ -106,6 +110,7 @@ impl World {
             },
             work: self.work,
             services: self.services,
+            quorum: true,
         }
     }
 
@@ -282,7 +287,8 @@ impl World {
         if let Some(at) = machine.agent.last_word_at
             && at >= self.started_at
         {
-            let report = machine.agent.report.clone();
+            let mut report = machine.agent.report.clone();
+            report.quorum = self.votes(id);
             let age = self.ago(at);
             seen.agent = Some(AgentObserved { age, report });
             let gone_at = machine.agent.ended_at.or(machine.path_cut_at);
@@ -361,6 +367,7 @@ impl World {
         let instances = self.fleets.values().flat_map(|one| one.instances.values());
         let making = instances.filter(|one| one.life == Life::Making).count();
         self.in_flight = self.in_flight.max(making);
+        self.exclusive_never_twice();
         self.plan = made;
     }
 
@@ -382,7 +389,7 @@ impl World {
                     return;
                 }
                 self.created.insert(instance.clone());
-                let machine = Machine::new(self.ms, version);
+                let machine = Machine::new(self.ms, version, build.work);
                 self.machines.entry(instance.clone()).or_insert(machine);
             }
             Action::SetWanted { instance, wanted } => {

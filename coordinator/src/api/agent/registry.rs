@@ -7,7 +7,7 @@ use std::{
 };
 
 use calvin_engine::ports::Admitted;
-use calvin_model::{InstanceId, NamesVersion, Report, Wanted};
+use calvin_model::{InstanceId, NamesVersion, QuorumReport, Report, Wanted};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -261,6 +261,10 @@ fn says_the_same(before: &Report, now: &Report) -> bool {
         health_for: std::time::Duration::ZERO,
         clock_offset_ms: None,
         connections: None,
+        quorum: report.quorum.map(|quorum| QuorumReport {
+            age: std::time::Duration::ZERO,
+            ..quorum
+        }),
         ..report.clone()
     };
     plain(before) == plain(now)

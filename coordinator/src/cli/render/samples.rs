@@ -1,8 +1,10 @@
 //! Views for the golden texts: a rollout in trouble, a fleet that is well, one that lost a machine.
 
 use crate::cli::view::{
-    BlockedView, FleetView, HistoryLineView, InstanceView, OrderView, PlanStepView, PlanView,
-    ReportView, RestsOnView, RolloutView, StatusView, WaitingView, WayBackView,
+    BlockedView, FleetForecastView, FleetView, ForecastView, ForecastsView, HistoryLineView,
+    InstanceView, MomentView, OrderView, PhaseTimeView, PlanStepView, PlanView, ReportView,
+    RestsOnView, RolloutView, SeedsView, ShortestView, StatusView, ViolationView, WaitingView,
+    WayBackView,
 };
 
 /// When the samples are looked at: 2026-11-23 09:43:10 UTC.
@@ -308,4 +310,100 @@ pub(crate) fn history() -> Vec<HistoryLineView> {
              wrapped beside its time",
         ),
     ]
+}
+
+/// What one fleet file would do: good, and with an image that turns bad.
+pub(crate) fn forecasts() -> ForecastsView {
+    let moment = |at_ms, phase: &str, serving, not_answering, old, new| MomentView {
+        at_ms,
+        phase: Some(phase.to_owned()),
+        serving,
+        not_answering,
+        old,
+        new,
+    };
+    let phase = |phase: &str, ms| PhaseTimeView {
+        phase: phase.to_owned(),
+        ms,
+    };
+    let good = FleetForecastView {
+        fleet: "web".to_owned(),
+        count: 6,
+        takes_ms: 720_000,
+        phases: vec![phase("provisioning", 40_000), phase("baking", 680_000)],
+        waves: 1,
+        least_serving: 6,
+        gap_ms: 0,
+        most_machines: 12,
+        noticed_after_ms: None,
+        back_after_ms: None,
+        on_new_instance_ms: 4_080_000,
+        not_answering_instance_ms: 0,
+        timeline: vec![
+            moment(0, "provisioning", 6, 0, 6, 0),
+            moment(40_000, "switching", 6, 0, 6, 6),
+            moment(41_000, "baking", 6, 0, 6, 6),
+        ],
+    };
+    let bad = FleetForecastView {
+        takes_ms: 90_000,
+        phases: vec![phase("provisioning", 40_000), phase("rolling_back", 20_000)],
+        least_serving: 0,
+        gap_ms: 3_000,
+        noticed_after_ms: Some(12_000),
+        back_after_ms: Some(1_000),
+        not_answering_instance_ms: 18_000,
+        timeline: vec![
+            moment(0, "provisioning", 6, 0, 6, 0),
+            moment(60_000, "settling", 0, 6, 6, 6),
+            moment(63_000, "rolling_back", 6, 0, 6, 6),
+        ],
+        ..good.clone()
+    };
+    let forecast = |turnout, fleet| ForecastView {
+        turnout,
+        ended: true,
+        fleets: vec![fleet],
+        violations: Vec::new(),
+    };
+    ForecastsView {
+        machine_takes_ms: 30_000,
+        in_flight: Some(50),
+        limit_ms: 86_400_000,
+        images: vec!["web@1.4.0".to_owned()],
+        turnouts: vec![forecast("good", good), forecast("bad_once_active", bad)],
+    }
+}
+
+/// Many seeds, one of which broke a rule.
+pub(crate) fn seeds() -> SeedsView {
+    let rule = "NothingLeakedOnceQuiet".to_owned();
+    let text = "records [], machines [web-0spry5t0]".to_owned();
+    SeedsView {
+        seeds: 1_000,
+        broken: 1,
+        instances: 6,
+        faults: vec!["loss", "delay", "cut", "agent-crash"],
+        took_ms: 8_200,
+        seeds_per_second: 121,
+        threads: 2,
+        simulated_ms: 128_000_000,
+        coordinator_runs: 9_000,
+        passes: 316_000,
+        happened: 84_000,
+        failures: vec![ViolationView {
+            seed: Some(755),
+            at_ms: 110_020,
+            rule: rule.clone(),
+            text: text.clone(),
+        }],
+        shortest: Some(ShortestView {
+            seed: 755,
+            rule,
+            text,
+            trace: "      0.000 epoch 1\n     12.520 BROKEN NothingLeakedOnceQuiet: x\n".to_owned(),
+            command: Some("calvin simulate --seed 755 --instances 1 --faults cut".to_owned()),
+            tries: 212,
+        }),
+    }
 }

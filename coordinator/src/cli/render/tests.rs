@@ -2,7 +2,9 @@
 
 use jiff::tz::TimeZone;
 
-use super::{admin, change, explain, fleet, history, instance, live, plan, samples, status};
+use super::{
+    admin, change, explain, fleet, history, instance, live, plan, samples, simulate, status,
+};
 use crate::cli::{
     golden::assert_text,
     style::{Canvas, Paint},
@@ -323,4 +325,22 @@ fn doctor_shows_what_to_do_about_each_failed_check() {
     ];
     let view = DoctorView { ok: false, checks };
     assert_view("doctor", &admin::doctor(&view, CANVAS));
+}
+
+#[test]
+fn a_forecast_is_a_table_and_a_picture_of_time() {
+    assert_view(
+        "simulate_files",
+        &simulate::forecasts(&samples::forecasts(), CANVAS),
+    );
+}
+
+#[test]
+fn many_seeds_come_with_the_first_broken_rules_and_the_shortest_run() {
+    let view = samples::seeds();
+    assert_view("simulate_broken", &simulate::seeds(&view, CANVAS));
+    let mut view = samples::seeds();
+    (view.broken, view.shortest) = (0, None);
+    view.failures.clear();
+    assert_view("simulate_well", &simulate::seeds(&view, CANVAS));
 }

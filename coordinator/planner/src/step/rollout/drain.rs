@@ -1,7 +1,7 @@
 //! Draining: blue finishes what it has. All of it leaves together, so that until then the way back
 //! is a switch.
 
-use calvin_model::{InstanceId, fleet::OnDrainTimeout};
+use calvin_model::{DrainReason, InstanceId, fleet::OnDrainTimeout};
 
 use super::greens::blue;
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut all = true;
     for id in blue(pass) {
+        // One that had to stay when the others left: nothing to do for one that leaves.
+        pass.leave(&id, DrainReason::Replaced, "green has proved itself");
         match drained(pass, &id) {
             Drained::Done => {}
             Drained::Waits => all = false,

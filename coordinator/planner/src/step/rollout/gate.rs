@@ -138,18 +138,35 @@ fn wait(pass: &mut Pass<'_>, gate: Gate) {
 /// Green has baked: blue leaves, or somebody decides about it.
 pub(crate) fn baked(pass: &mut Pass<'_>) {
     let why = "green was healthy under traffic";
-    if approved(pass, Gate::Retire) {
-        leave(pass);
-        pass.go(Cause::Baked, why);
-    } else {
+    if !approved(pass, Gate::Retire) {
         ask(pass, why);
+    } else if leave(pass) == Leaves::Now {
+        pass.go(Cause::Baked, why);
     }
 }
 
-fn leave(pass: &mut Pass<'_>) {
-    for id in blue(pass) {
-        pass.leave(&id, DrainReason::Replaced, "green has proved itself");
+/// Whether blue leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    Now,
+    /// The others of its quorum could not do without it.
+    NotYet,
+}
+
+fn leave(pass: &mut Pass<'_>) -> Leaves {
+    let why = "green has proved itself";
+    let blues = blue(pass);
+    let kept = blues.iter().any(|id| {
+        let stays = pass.instance(id).is_some_and(|one| !one.leaving());
+        stays && pass.must_stay(id, why)
+    });
+    if kept {
+        return Leaves::NotYet;
     }
+    for id in blues {
+        pass.leave(&id, DrainReason::Replaced, why);
+    }
+    Leaves::Now
 }
 
 pub(crate) fn await_retire(pass: &mut Pass<'_>) {
@@ -159,8 +176,7 @@ pub(crate) fn await_retire(pass: &mut Pass<'_>) {
     }
     if !approved(pass, Gate::Retire) {
         wait(pass, Gate::Retire);
-    } else if bake::all_known_healthy(pass) {
-        leave(pass);
+    } else if bake::all_known_healthy(pass) && leave(pass) == Leaves::Now {
         passed(pass, Gate::Retire);
     }
 }

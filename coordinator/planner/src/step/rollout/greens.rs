@@ -45,6 +45,16 @@ pub(crate) fn give_up_failed(pass: &mut Pass<'_>) -> Progress {
         return Progress::GoesOn;
     };
     let why = format!("{}: {}", first.green, first.why);
+    // It may vote, healthy or not.
+    let kept = failures.iter().find(|failure| {
+        let stays = pass
+            .instance(&failure.green)
+            .is_some_and(|one| !one.leaving());
+        stays && pass.must_stay(&failure.green, &failure.why)
+    });
+    if kept.is_some() {
+        return Progress::Ended;
+    }
     let allowed = pass.state().spec.replace.max_instance_failures;
     let mut failed = 0;
     for failure in &failures {

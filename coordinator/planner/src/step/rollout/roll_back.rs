@@ -13,18 +13,25 @@ use super::{
     provision::not_confirmed,
 };
 use crate::{
+    exclusive::other_at_work,
     invariant::InvariantId,
-    ledger::Claim,
+    ledger::{Claim, missing_to_go_back},
     pass::Pass,
     people::Aim,
     plan::EventKind,
     state::{Instance, Life, NextRollout, Purpose, WaveOrder},
-    step::repair::enough,
+    step::{
+        exclusive::{is_exclusive, say_waits, stop},
+        repair::enough,
+    },
     transition::Cause,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     restore(pass);
+    if green_works(pass) {
+        return;
+    }
     let (ready, pending): (Vec<InstanceId>, Vec<InstanceId>) = blue(pass)
         .into_iter()
         .filter(|id| able(pass, id))
@@ -34,6 +41,49 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     }
     switch_back(pass, &ready);
     finish(pass);
+}
+
+/// In an exclusive fleet: stops green's work before blue's begins, and says whether it, or something
+/// that leaves, may still be at it. While green serves, it is stopped only for a blue that is known
+/// to be healthy.
+fn green_works(pass: &mut Pass<'_>) -> bool {
+    if !is_exclusive(pass) {
+        return false;
+    }
+    let blues = blue(pass);
+    let instances = pass.state().instances.iter();
+    let working: Vec<InstanceId> = instances
+        .filter(|(id, one)| one.may_work() && !blues.contains(id))
+        .map(|(id, _)| id.clone())
+        .collect();
+    let Some(first) = working.first() else {
+        return false;
+    };
+    let serves = pass
+        .instance(first)
+        .is_some_and(|one| pass.counts_as_serving(first, one));
+    let mut healthy = blues.iter().filter(|id| pass.judged(id).healthy());
+    if serves && !healthy.any(|id| could_serve(pass, id)) {
+        green_stays(pass);
+        return true;
+    }
+    for id in &working {
+        stop(pass, id, "the rollout goes back");
+        say_waits(pass, id, "blue's work");
+    }
+    true
+}
+
+/// Green goes on serving: nothing that could take over is known.
+fn green_stays(pass: &mut Pass<'_>) {
+    let fact = blue(pass).first().map_or_else(
+        || "nothing is left of blue".to_owned(),
+        |id| format!("{id}: {}", why_not_healthy(pass, id)),
+    );
+    let what = "green goes on serving, no blue is known to be healthy; a rollout of any image \
+                goes on from here"
+        .to_owned();
+    pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
 }
 
 /// Whether green has to stay for now.
@@ -65,14 +115,7 @@ fn waits(pass: &mut Pass<'_>, ready: &[InstanceId], pending: &[InstanceId]) -> b
         return true;
     }
     if green_serves && !others_serve {
-        let fact = blue(pass).first().map_or_else(
-            || "nothing is left of blue".to_owned(),
-            |id| format!("{id}: {}", why_not_healthy(pass, id)),
-        );
-        let what = "green goes on serving, no blue is known to be healthy; a rollout of any image \
-                    goes on from here"
-            .to_owned();
-        pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
+        green_stays(pass);
         return true;
     }
     false
@@ -80,7 +123,10 @@ fn waits(pass: &mut Pass<'_>, ready: &[InstanceId], pending: &[InstanceId]) -> b
 
 /// Takes back whatever blue was told since the switch, and makes again what is gone of it.
 fn restore(pass: &mut Pass<'_>) {
-    for id in blue(pass) {
+    let mut blues = blue(pass);
+    // Where only one may be active, one that can.
+    blues.sort_by_key(|id| !pass.judged(id).healthy());
+    for id in blues {
         let Some(instance) = pass.instance(&id) else {
             continue;
         };
@@ -115,6 +161,10 @@ fn make_again(pass: &mut Pass<'_>) {
     let Some(from) = from else {
         return;
     };
+    let missing = pass
+        .running()
+        .map_or(0, |rollout| missing_to_go_back(pass.state(), rollout));
+    let missing = usize::try_from(missing).unwrap_or(usize::MAX);
     let lacking = lacking(pass);
     if lacking.is_empty() || pass.holds_all("blue that is gone is not made again") {
         return;
@@ -122,10 +172,7 @@ fn make_again(pass: &mut Pass<'_>) {
     let Some(from) = pass.may_make(&from) else {
         return;
     };
-    for lost in lacking {
-        if enough(pass) {
-            return;
-        }
+    for lost in lacking.into_iter().take(missing) {
         let why = format!("{lost} is gone, and the rollout goes back");
         let purpose = Purpose::Repair(lost.clone());
         let place = pass.place_for(&purpose);
@@ -140,8 +187,12 @@ fn make_again(pass: &mut Pass<'_>) {
     }
 }
 
-/// Whether a blue can serve, as far as is known.
+/// Whether a blue can serve, as far as is known; in an exclusive fleet, one of them.
 fn able(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    could_serve(pass, id) && other_at_work(pass.state(), id).is_none()
+}
+
+fn could_serve(pass: &Pass<'_>, id: &InstanceId) -> bool {
     pass.instance(id)
         .is_some_and(|blue| !blue.leaving() && blue.proven && !pass.fails(id))
 }
@@ -182,39 +233,39 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
         let text = format!("traffic is switched back: {switched} of blue are active again");
         pass.event(None, EventKind::Switch, text);
     }
+    let least = pass.state().must_serve();
+    let mut serving = pass.serving();
+    let mut missed = Vec::new();
     for id in green(pass) {
-        if missed(pass, &id) {
-            stays(pass, &id);
-        } else {
-            pass.leave(&id, DrainReason::RolledBack, "the rollout goes back");
+        let serves = pass
+            .instance(&id)
+            .is_some_and(|green| pass.counts_as_serving(&id, green));
+        if serves && serving <= least {
+            missed.push(id);
+            continue;
         }
+        serving -= usize::from(serves);
+        pass.leave(&id, DrainReason::RolledBack, "the rollout goes back");
+    }
+    if let Some(first) = missed.first() {
+        let what = format!("{} of green go on serving, such as {first}", missed.len());
+        let fact = format!("only {serving} are known to serve, and {least} must");
+        stay(pass, what, fact);
     }
 }
 
-/// Says of a green that it goes on serving, because too few others do. Blue has
-/// `progress_deadline` to be heard of and made again; then it is held, and gives way to another image
-/// that a person wants.
-fn stays(pass: &mut Pass<'_>, id: &InstanceId) {
-    let (serving, least) = (pass.serving(), pass.state().must_serve());
+/// Says of green that it goes on serving, because too few others do. Blue has `progress_deadline` to
+/// be heard of and made again; then it is held, and gives way to another image that a person wants.
+fn stay(pass: &mut Pass<'_>, what: String, fact: String) {
     let since = pass
         .running()
         .map_or(pass.now, |rollout| rollout.phase_since);
     let by = since.after(pass.state().spec.replace.progress_deadline.0);
-    let what = format!("{id} of green goes on serving");
-    let fact = format!("only {serving} are known to serve, and {least} must");
     if by.reached(pass.now) {
         pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
     } else {
         pass.wait(format!("{what}: {fact}"), pass.now.since(since), None);
     }
-}
-
-/// Whether a green serves and too few others do.
-fn missed(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    let serves = pass
-        .instance(id)
-        .is_some_and(|green| pass.counts_as_serving(id, green));
-    serves && pass.serving() <= pass.state().must_serve()
 }
 
 /// Ends when nothing is left of green and clients find blue. An agent that does not confirm the

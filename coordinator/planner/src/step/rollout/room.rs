@@ -26,10 +26,14 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         pass.go(Cause::RoomMade, "nothing is left of what it replaces");
         return;
     }
+    let mut there = There {
+        serving: pass.serving(),
+        leaving: pass.draining(),
+    };
     for id in &left {
         let life = pass.instance(id).map(|one| one.life.clone());
         match life {
-            Some(Life::Making | Life::Up) => let_go(pass, id),
+            Some(Life::Making | Life::Up) => let_go(pass, id, &mut there),
             Some(Life::Draining(_)) => {
                 if drain(pass, id) == Phases::Ended {
                     return;
@@ -112,9 +116,16 @@ fn fits_on_top(pass: &mut Pass<'_>, reserved: u32) -> bool {
     fits
 }
 
+/// How many serve, and how many are on their way to be deleted: counted once.
+#[derive(Debug)]
+struct There {
+    serving: usize,
+    leaving: u32,
+}
+
 /// Lets a blue leave, if it is not missed and may be deleted.
-fn let_go(pass: &mut Pass<'_>, id: &InstanceId) {
-    let (serving, least) = (pass.serving(), pass.state().must_serve());
+fn let_go(pass: &mut Pass<'_>, id: &InstanceId, there: &mut There) {
+    let (serving, least) = (there.serving, pass.state().must_serve());
     let serves = pass
         .instance(id)
         .is_some_and(|found| pass.counts_as_serving(id, found));
@@ -126,8 +137,10 @@ fn let_go(pass: &mut Pass<'_>, id: &InstanceId) {
         );
         return;
     }
-    if pass.may_delete(pass.draining()) {
+    if pass.may_delete(there.leaving) {
         pass.leave(id, DrainReason::Replaced, "it makes room for green");
+        there.serving -= usize::from(serves);
+        there.leaving += u32::from(pass.drains(id));
     }
 }
 

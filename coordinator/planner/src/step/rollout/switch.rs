@@ -9,13 +9,14 @@ use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 use super::{
     greens::{Progress, blue, broken, green, why_not_healthy},
     provision::{not_confirmed, past_progress},
-    wave,
+    stop, wave,
 };
 use crate::{
     invariant::InvariantId,
     pass::Pass,
     phase::Phase,
     plan::EventKind,
+    quorum::lags,
     state::{Life, WaveOrder},
     transition::Cause,
 };
@@ -39,11 +40,37 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             return;
         }
     }
+    let lags = greens.iter().find_map(|id| lags(pass.state(), id, pass));
+    if let Some(fact) = lags.filter(|_| !switched) {
+        let what = "traffic is not switched".to_owned();
+        pass.hold(InvariantId::QuorumOneAtATime, what, fact);
+        return;
+    }
     if switched {
         confirm(pass, &greens, &blues);
+    } else if stop::comes_first(pass) {
+        stop_first(pass, &greens);
     } else if begun(pass, &greens) && entered(pass, &greens) {
         switch(pass, &greens, &blues);
     }
+}
+
+/// Blue is stopped only for a green that is known to be healthy.
+fn stop_first(pass: &mut Pass<'_>, greens: &[InstanceId]) {
+    let Some(id) = greens.iter().find(|id| !pass.judged(id).healthy_in_role()) else {
+        pass.go(Cause::StopFirst, "never two may be at work");
+        return;
+    };
+    let what = format!("{id} to be healthy: {}", why_not_healthy(pass, id));
+    let rollout = pass.running();
+    let (since, by) = rollout.map_or((pass.now, pass.now), |rollout| {
+        (rollout.phase_since, rollout.progress_by)
+    });
+    pass.wait(
+        what,
+        pass.now.since(since),
+        Some((by, "the rollout goes back")),
+    );
 }
 
 /// Whether what the wave replaces left before its greens were made.
@@ -67,9 +94,11 @@ fn begun(pass: &mut Pass<'_>, greens: &[InstanceId]) -> bool {
         };
         // A role that was wanted only now cannot have been applied yet.
         let told_now = instance.wanted_since == pass.now && instance.wanted.role == Role::Active;
+        let not_told =
+            instance.build.work == Work::OnActive && instance.wanted.role != Role::Active;
         let deadline = pass.state().spec.replace.healthy_deadline.0;
         let (told, by) = (instance.wanted_since, instance.wanted_since.after(deadline));
-        if told_now || !pass.judged(id).healthy_in_role() {
+        if told_now || not_told || !pass.judged(id).healthy_in_role() {
             all = false;
             let what = format!(
                 "{id} to be healthy in its role: {}",

@@ -10,6 +10,7 @@ use crate::{
     pass::Pass,
     phase::Phase,
     plan::EventKind,
+    quorum::{When, leads},
     report::InstanceClass,
     spread::{Candidate, Place, Spread, take_evenly},
     state::{Build, FleetState, Wave, WaveOrder},
@@ -70,6 +71,14 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
     }
     let remark = smaller(size, sizing.next(new, olds, u32::MAX), room.bound);
     let blue = blues(pass, old, size, &to);
+    // Before anything is made: a wave that could not end would only be in the way.
+    let why = format!("wave {} of {id} would replace it", number + 1);
+    if blue
+        .iter()
+        .any(|id| pass.must_stay_when(When::AnotherIsMade, id, &why))
+    {
+        return;
+    }
     let mut text = format!(
         "{id}: {} {}: {} to be made, {} to be replaced",
         if size.canary { "canary, wave" } else { "wave" },
@@ -129,7 +138,7 @@ fn blues(pass: &Pass<'_>, old: Vec<InstanceId>, size: Size, to: &Build) -> Vec<I
     let candidates = old
         .into_iter()
         .map(|id| Candidate {
-            rank: worst_first(pass.judged(&id).class),
+            rank: rank(pass, &id),
             zone: zone(&id),
             id,
         })
@@ -212,8 +221,14 @@ fn old(pass: &Pass<'_>, to: &Build) -> Vec<InstanceId> {
         .filter(|id| !is_of(state, id, to) && pass.protected(id).is_none())
         .cloned()
         .collect();
-    old.sort_by_key(|id| worst_first(pass.judged(id).class));
+    old.sort_by_key(|id| rank(pass, id));
     old
+}
+
+/// What serves worst goes first, and who leads a quorum last: the others would choose another each
+/// time.
+fn rank(pass: &Pass<'_>, id: &InstanceId) -> u8 {
+    worst_first(pass.judged(id).class) + u8::from(leads(pass, id))
 }
 
 fn worst_first(class: InstanceClass) -> u8 {

@@ -217,6 +217,7 @@ impl Bench {
                 digest: Digest::from_sha256([1; 32]),
             },
             address: "127.72.255.1".parse().unwrap(),
+            zone: None,
         }
     }
 
