@@ -4,7 +4,10 @@
 use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 
 use super::repair::healthy_by;
-use crate::{pass::Pass, state::Life};
+use crate::{
+    pass::Pass,
+    state::{Instance, Life, Purpose},
+};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -18,13 +21,28 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .filter(|(id, instance)| {
             let serves =
                 instance.catalogue == CatalogueRole::Active && instance.wanted.role == Role::Active;
-            !instance.leaving() && !serves && !idle.contains(*id)
+            !instance.leaving() && !serves && !idle.contains(*id) && belongs(pass, instance)
         })
         .map(|(id, _)| id.clone())
         .collect();
     for id in candidates {
         admit(pass, &id);
     }
+}
+
+/// Whether an instance may serve. What a failed attempt made, and somebody protected, never does;
+/// while a rollout runs, its sets say who serves.
+fn belongs(pass: &Pass<'_>, instance: &Instance) -> bool {
+    let state = pass.state();
+    let serving = state.serving.as_ref().map(|serving| &serving.image);
+    let of_a_rollout = match instance.purpose {
+        Purpose::Rollout(_) => true,
+        Purpose::Repair(_) | Purpose::Scale => false,
+    };
+    state.running().is_some()
+        || !of_a_rollout
+        || Some(&instance.build.image) == serving
+        || instance.catalogue >= CatalogueRole::Entered
 }
 
 fn admit(pass: &mut Pass<'_>, id: &InstanceId) {
