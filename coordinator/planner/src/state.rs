@@ -456,7 +456,14 @@ impl FleetState {
             | Phase::Retiring => &rollout.sets.blue,
             Phase::Done | Phase::RolledBack => return BTreeSet::new(),
         };
-        not_to_serve.iter().cloned().collect()
+        let mut not_to_serve: BTreeSet<InstanceId> = not_to_serve.iter().cloned().collect();
+        // What earlier attempts left never served, whoever protects it.
+        if rollout.from.is_none() {
+            let left = self.instances.keys();
+            let left = left.filter(|id| !rollout.sets.green.contains(id));
+            not_to_serve.extend(left.cloned());
+        }
+        not_to_serve
     }
 }
 

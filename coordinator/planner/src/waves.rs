@@ -139,8 +139,12 @@ impl Sizing {
     }
 }
 
-/// How many are protected and run another image: they stay as they are, and count.
+/// How many are protected and run another image: they stay as they are, and count. What a failed
+/// first rollout left never served, and does not.
 pub(crate) fn left_out(state: &FleetState, build: &Build) -> u32 {
+    if state.serving.is_none() {
+        return 0;
+    }
     let left_out = |one: &&Instance| {
         !one.leaving()
             && one.protected.is_some()

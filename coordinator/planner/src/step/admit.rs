@@ -7,7 +7,12 @@ use super::{
     exclusive::{is_exclusive, successor},
     repair::healthy_by,
 };
-use crate::{exclusive::other_at_work, pass::Pass, plan::DeleteBasis, state::Life};
+use crate::{
+    exclusive::other_at_work,
+    pass::Pass,
+    plan::DeleteBasis,
+    state::{Instance, Life, Purpose},
+};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -26,7 +31,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
                 && (pass.state().switched() || pass.state().set_aside(instance));
             let goes = instance.replace == Some(DeleteBasis::Ordered)
                 && instance.catalogue < CatalogueRole::Entered;
-            !instance.leaving() && !serves && !kept && !goes && !idle.contains(*id)
+            !instance.leaving()
+                && !serves
+                && !kept
+                && !goes
+                && !idle.contains(*id)
+                && belongs(pass, instance)
         })
         .map(|(id, _)| id.clone())
         .collect();
@@ -52,6 +62,21 @@ fn other_is_meant(pass: &mut Pass<'_>, id: &InstanceId) -> bool {
     }
     let replaced = pass.instance(id).is_some_and(|one| one.replace.is_some());
     replaced && successor(pass).is_some()
+}
+
+/// Whether an instance may serve. What a failed attempt made, and somebody protected, never does;
+/// while a rollout runs, its sets say who serves.
+fn belongs(pass: &Pass<'_>, instance: &Instance) -> bool {
+    let state = pass.state();
+    let serving = state.serving.as_ref().map(|serving| &serving.image);
+    let of_a_rollout = match instance.purpose {
+        Purpose::Rollout(_) => true,
+        Purpose::Repair(_) | Purpose::Scale => false,
+    };
+    state.running().is_some()
+        || !of_a_rollout
+        || Some(&instance.build.image) == serving
+        || instance.catalogue >= CatalogueRole::Entered
 }
 
 fn admit(pass: &mut Pass<'_>, id: &InstanceId) {
