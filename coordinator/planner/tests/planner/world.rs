@@ -1,6 +1,7 @@
 //! A small deterministic world: what the engine, providers, agents and the catalogue are to the
 //! planner. It carries plans out at once and shows the result at the next look.
 
+mod faults;
 mod kinds;
 mod machine;
 mod windows;
@@ -15,9 +16,9 @@ use calvin_model::{
 };
 use calvin_planner::{
     Action, AgentObserved, Build, Capacity, CatalogueObserved, Command, CommandInput,
-    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, Instance, InstanceObserved,
-    Life, MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan, PlanInput,
-    ProbeObserved, ProviderFault, Refusal, SessionObserved, command, plan,
+    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, InstanceObserved, Life,
+    MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved,
+    ProviderFault, Refusal, SessionObserved, command, plan,
 };
 
 pub(crate) use machine::{Agent, Behaviour, Machine};
@@ -459,83 +460,6 @@ impl World {
                 .values()
                 .all(|fleet| fleet.next == Next::Same && fleet.actions.is_empty())
         })
-    }
-
-    pub(crate) fn web(&self) -> &FleetState {
-        &self.fleets[&web()]
-    }
-
-    pub(crate) fn report(&self) -> &FleetReport {
-        &self.reports[&web()]
-    }
-
-    pub(crate) fn phase(&self) -> Option<Phase> {
-        let rollout = self.fleets.get(&web())?.rollout.as_ref()?;
-        Some(rollout.phase)
-    }
-
-    /// The instances that serve: found as active, of that version.
-    pub(crate) fn active(&self, version: &str) -> Vec<InstanceId> {
-        let roles = self.catalogue.get(&web()).cloned().unwrap_or_default();
-        let active = roles
-            .into_iter()
-            .filter(|(id, role)| *role == CatalogueRole::Active && !self.hidden.contains(id));
-        active
-            .map(|(id, _)| id)
-            .filter(|id| {
-                self.machines
-                    .get(id)
-                    .is_some_and(|one| one.version == version)
-            })
-            .collect()
-    }
-
-    pub(crate) fn staying(&self) -> Vec<(&InstanceId, &Instance)> {
-        let all = self.web().instances.iter();
-        all.filter(|(_, instance)| !instance.leaving()).collect()
-    }
-
-    pub(crate) fn agent(&mut self, id: &InstanceId) -> &mut Agent {
-        &mut self.machines.get_mut(id).unwrap().agent
-    }
-
-    pub(crate) fn kill_agent(&mut self, id: &InstanceId) {
-        let ms = self.ms;
-        self.agent(id).ended_at = Some(ms);
-    }
-
-    pub(crate) fn revive_agent(&mut self, id: &InstanceId) {
-        self.agent(id).ended_at = None;
-    }
-
-    /// Lets every agent run again that has a machine and an identity.
-    pub(crate) fn revive_unrevoked(&mut self) {
-        for (id, machine) in &mut self.machines {
-            if machine.state == MachineState::Running && !self.revoked.contains(id) {
-                machine.agent.ended_at = None;
-            }
-        }
-    }
-
-    pub(crate) fn kill_machine(&mut self, id: &InstanceId) {
-        self.end_machine(id, MachineState::Absent);
-    }
-
-    /// Ends all that runs on a machine. One that is not there any more does not come back.
-    pub(crate) fn end_machine(&mut self, id: &InstanceId, state: MachineState) {
-        let ms = self.ms;
-        let machine = self.machines.get_mut(id).unwrap();
-        if machine.state == MachineState::Absent {
-            return;
-        }
-        machine.state = state;
-        machine.agent.ended_at.get_or_insert(ms);
-        machine.workload_answers = false;
-    }
-
-    pub(crate) fn cut_path(&mut self, id: &InstanceId) {
-        let ms = self.ms;
-        self.machines.get_mut(id).unwrap().path_cut_at = Some(ms);
     }
 
     /// The history, for a test that fails.
