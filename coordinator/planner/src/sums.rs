@@ -60,6 +60,9 @@ mod tests {
             assert!(list_is_short(least, of), "{of}");
             assert!(!list_is_short(least - 1, of), "{of}");
         }
+        for (members, least) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)] {
+            assert_eq!(majority(members), least, "{members}");
+        }
         assert!(!list_is_short(1, 1));
         // One alone has nobody to ask: its silence never counts.
         assert!(witnesses_needed(0) > 0);

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use calvin_model::FleetSpec;
 use calvin_planner::{
     FleetState, InvariantId, diagram, preview,
-    sums::{hidden_limit, unmanaged_limit, witnesses_needed},
+    sums::{hidden_limit, majority, unmanaged_limit, witnesses_needed},
 };
 
 use crate::world::World;
@@ -85,8 +85,8 @@ fn more_sums() -> String {
 
 fn sums() -> String {
     let mut text = String::from(
-        "| fleet of | surge 1 | 25 % | 50 % | 100 % | may be unmanaged | may be hidden | witnesses |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| fleet of | surge 1 | 25 % | 50 % | 100 % | may be unmanaged | may be hidden | witnesses | quorum |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     for fleet in FLEETS {
         let mut row = format!("| {fleet} |");
@@ -100,9 +100,10 @@ fn sums() -> String {
             needed => format!("{needed} of {}", size - 1),
         };
         row.push_str(&format!(
-            " {} | {} | {witnesses} |\n",
+            " {} | {} | {witnesses} | {} |\n",
             unmanaged_limit(size),
-            hidden_limit(size)
+            hidden_limit(size),
+            majority(fleet)
         ));
         text.push_str(&row);
     }
