@@ -33,6 +33,9 @@ pub struct MachineTag {
     pub image: ImageRef,
     /// Its address, claimed as long as it runs.
     pub address: IpAddr,
+    /// The epoch of the coordinator that made it; zero where an older version did.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 impl MachineTag {
@@ -261,6 +264,7 @@ mod tests {
                 digest: calvin_model::Digest::from_sha256([1; 32]),
             },
             address: "127.9.0.1".parse().unwrap(),
+            epoch: 3,
         }
     }
 
