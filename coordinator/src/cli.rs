@@ -2,6 +2,7 @@
 //! answers, a pure function renders. Nothing here decides anything about a fleet.
 
 mod arguments;
+mod backup;
 mod ca;
 mod caller;
 mod certificate;
@@ -23,9 +24,11 @@ mod image;
 mod instance;
 mod live;
 mod operator;
+mod recover;
 #[cfg(test)]
 mod reference;
 mod render;
+mod restore;
 mod rollout;
 mod screen;
 mod serve;
@@ -75,6 +78,9 @@ fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
         Command::Instance(command) => asking()?.block_on(instance::run(command, setting)),
         Command::Image(command) => asking()?.block_on(image::run(command, setting)),
         Command::Operator(command) => asking()?.block_on(operator::run(command, setting)),
+        Command::Backup(command) => asking()?.block_on(backup::run(command, setting)),
+        Command::Restore(arguments) => restore::run(&arguments, setting),
+        Command::Recover(command) => asking()?.block_on(recover::run(command, setting)),
         Command::Ca(command) => asking()?.block_on(ca::run(command, setting)),
         Command::Doctor => asking()?.block_on(doctor::run(setting)),
         Command::Context(command) => context::run(command, setting),

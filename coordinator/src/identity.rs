@@ -7,6 +7,7 @@
 //! where that is allowed. Time comes from the caller, so that a test can make a
 //! certificate expire.
 
+mod adopt;
 mod audit;
 mod authority;
 mod caller;

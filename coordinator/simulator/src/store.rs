@@ -106,6 +106,10 @@ impl SimStore {
                 .line(self.now, format_args!("epoch {}", epoch.number));
             self.stored.epoch = Some(epoch.clone());
         }
+        if let Some(change) = &batch.recovering {
+            self.trace.line(self.now, format_args!("{change:?}"));
+            self.stored.recovering = change.after();
+        }
         self.stored.revision.0 += 1;
     }
 }

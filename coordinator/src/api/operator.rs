@@ -5,6 +5,7 @@
 //! says which role it needs, in the one table that the trait's implementation is.
 
 mod answer;
+mod backup;
 mod calls;
 mod console;
 mod doctor;
@@ -14,14 +15,20 @@ mod history;
 mod identities;
 mod images;
 mod picture;
+mod recovery;
 mod rollouts;
 mod watch;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use crate::{
-    api::agent::Agents, config::ServeConfig, identity::Identity, images::ImageStore,
-    provider::Machines, runtime::Desk, store::History,
+    api::agent::Agents,
+    config::ServeConfig,
+    identity::Identity,
+    images::ImageStore,
+    provider::Machines,
+    runtime::Desk,
+    store::{Database, History},
 };
 
 pub use doctor::DiskLooks;
@@ -47,6 +54,8 @@ pub struct OperatorParts {
     pub machines: Arc<dyn Machines>,
     /// The history.
     pub history: History,
+    /// The database, for backups.
+    pub database: Arc<Database>,
     /// The database's file.
     pub store: PathBuf,
     /// Looks of the doctor at the disk.

@@ -20,13 +20,15 @@ pub enum Exit {
     Timeout,
     /// No coordinator could be reached.
     CouldNotAsk,
+    /// The coordinator decides nothing until a person approves what it found.
+    Recovering,
     /// Ctrl-C ended the watching, or the reader of the output went away.
     Interrupted,
 }
 
 impl Exit {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -34,6 +36,7 @@ impl Exit {
         Self::Refused,
         Self::Timeout,
         Self::CouldNotAsk,
+        Self::Recovering,
         Self::Interrupted,
     ];
 
@@ -49,6 +52,7 @@ impl Exit {
             Self::Refused => 4,
             Self::Timeout => 5,
             Self::CouldNotAsk => 6,
+            Self::Recovering => 7,
             Self::Interrupted => 130,
         }
     }
@@ -64,6 +68,7 @@ impl Exit {
             Self::Refused => "refused",
             Self::Timeout => "timeout",
             Self::CouldNotAsk => "could_not_ask",
+            Self::Recovering => "recovering",
             Self::Interrupted => "interrupted",
         }
     }
@@ -78,6 +83,7 @@ impl Exit {
             Self::Refused => "refused, by the coordinator or by you; nothing was changed",
             Self::Timeout => "--timeout passed first; what was begun goes on",
             Self::CouldNotAsk => "no coordinator could be reached",
+            Self::Recovering => "the coordinator recovers: a person must approve first",
             Self::Interrupted => "Ctrl-C ended the watching; the rollout goes on",
         }
     }
@@ -96,6 +102,9 @@ impl Exit {
             Self::Refused => "Read the reason; asking again unchanged gives the same answer.",
             Self::Timeout => "Look with `calvin status` what became of it before asking again.",
             Self::CouldNotAsk => "Asking again is safe. `calvin doctor` looks for the cause.",
+            Self::Recovering => {
+                "`calvin recover show` says what was found; nothing is decided before `calvin recover approve`."
+            }
             Self::Interrupted => "`calvin rollout watch FLEET` goes on watching.",
         }
     }

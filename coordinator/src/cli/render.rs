@@ -9,6 +9,7 @@ pub(crate) mod instance;
 pub(crate) mod live;
 pub(crate) mod phase;
 pub(crate) mod plan;
+pub(crate) mod recovery;
 pub(crate) mod status;
 pub(crate) mod time;
 pub(crate) mod wait;

@@ -6,6 +6,7 @@
 mod admin;
 mod fleet;
 mod plan;
+mod recovery;
 
 pub(crate) use admin::{
     CaView, CheckView, ContextView, DoctorView, HistoryLineView, ImageView, OperatorView,
@@ -17,6 +18,7 @@ pub(crate) use fleet::{
 #[cfg(test)]
 pub(crate) use plan::WayBackView;
 pub(crate) use plan::{ChangeView, PlanStepView, PlanView};
+pub(crate) use recovery::{BackupView, FindingView, RecoveryView};
 
 /// `None` for the wire's empty text.
 fn some(text: String) -> Option<String> {

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use calvin_engine::ports::{Admitted, AgentLink, AgentSeen};
-use calvin_model::{InstanceId, NamesVersion, Wanted};
+use calvin_engine::ports::{Admitted, AgentHeard, AgentLink, AgentSeen, NotAdopted};
+use calvin_model::{Epoch, InstanceId, NamesVersion, Wanted};
 use calvin_planner::{AgentObserved, SessionObserved};
 
 use super::{Agents, registry::Entry};
@@ -69,6 +69,22 @@ impl AgentLink for Agents {
 
     fn report_interval(&self) -> Duration {
         self.shared.options.report_interval
+    }
+
+    fn only_listen(&mut self, why: Option<&str>) {
+        self.registry().only_listen(why);
+    }
+
+    fn heard(&self) -> BTreeMap<InstanceId, AgentHeard> {
+        self.registry().all_heard()
+    }
+
+    fn adopt(&mut self, instances: &[InstanceId]) -> Result<(), NotAdopted> {
+        self.adopt_heard(instances)
+    }
+
+    fn speak(&mut self, epoch: &Epoch) {
+        self.set_epoch(epoch.clone());
     }
 }
 

@@ -173,6 +173,7 @@ pub(crate) fn status(fleets: Vec<FleetView>) -> StatusView {
         epoch: 7,
         up_ms: 11_520_000,
         held: None,
+        recovering: None,
         notices: Vec::new(),
         fleets,
     }

@@ -13,6 +13,7 @@ pub(crate) struct StatusView {
     pub(crate) epoch: u64,
     pub(crate) up_ms: u64,
     pub(crate) held: Option<String>,
+    pub(crate) recovering: Option<String>,
     pub(crate) notices: Vec<String>,
     pub(crate) fleets: Vec<FleetView>,
 }
@@ -143,6 +144,7 @@ impl From<wire::StatusReply> for StatusView {
             epoch: reply.epoch,
             up_ms: reply.up_ms,
             held: some(reply.held),
+            recovering: some(reply.recovering),
             notices: reply.notices,
             fleets: each(reply.fleets),
         }

@@ -8,12 +8,13 @@ use std::{
 
 use calvin_proto::wire::{
     AboutReply, AboutRequest, AddImageRequest, AddOperatorReply, AddOperatorRequest,
-    ApplyFleetRequest, ChangeReply, ConsoleChunk, ConsoleRequest, DoctorCheck, DoctorReply,
-    DoctorRequest, FleetRequest, HistoryLine, HistoryRequest, Image, InstanceRequest,
-    InstanceStatus, ListImagesReply, ListImagesRequest, ListOperatorsReply, ListOperatorsRequest,
-    PlanRolloutReply, PlanRolloutRequest, PlanStep, RevokeOperatorRequest, RolloutRequest,
-    RolloutStatus, RotateCaReply, RotateCaRequest, ScaleFleetRequest, ShowCaReply, ShowCaRequest,
-    ShowFleetReply, StartRolloutRequest, StatusReply, StatusRequest, TrustedCa,
+    ApplyFleetRequest, ApproveRecoveryRequest, BackupChunk, ChangeReply, ConsoleChunk,
+    ConsoleRequest, CreateBackupRequest, DoctorCheck, DoctorReply, DoctorRequest, FleetRequest,
+    HistoryLine, HistoryRequest, Image, InstanceRequest, InstanceStatus, ListImagesReply,
+    ListImagesRequest, ListOperatorsReply, ListOperatorsRequest, PlanRolloutReply,
+    PlanRolloutRequest, PlanStep, Recovery, RevokeOperatorRequest, RolloutRequest, RolloutStatus,
+    RotateCaReply, RotateCaRequest, ScaleFleetRequest, ShowCaReply, ShowCaRequest, ShowFleetReply,
+    ShowRecoveryRequest, StartRolloutRequest, StatusReply, StatusRequest, TrustedCa,
     operator_server::Operator,
 };
 use futures_util::{Stream, StreamExt as _, stream};
@@ -61,6 +62,7 @@ impl Operator for Script {
     type WatchRolloutStream = Items<RolloutStatus>;
     type HistoryStream = Items<HistoryLine>;
     type ConsoleStream = Items<ConsoleChunk>;
+    type CreateBackupStream = Items<BackupChunk>;
 
     async fn about(&self, _: Request<AboutRequest>) -> Answer<AboutReply> {
         Ok(Response::new(AboutReply {
@@ -295,6 +297,28 @@ impl Operator for Script {
             ca_pem: "pem".to_owned(),
             not_renewed: 2,
         }))
+    }
+
+    async fn show_recovery(&self, _: Request<ShowRecoveryRequest>) -> Answer<Recovery> {
+        Ok(Response::new(states::recovery()))
+    }
+
+    async fn approve_recovery(
+        &self,
+        request: Request<ApproveRecoveryRequest>,
+    ) -> Answer<ChangeReply> {
+        let ApproveRecoveryRequest { plan, reason, .. } = request.into_inner();
+        self.changed(format!("approve {plan} {reason}"), "it decides again", "")
+    }
+
+    async fn create_backup(
+        &self,
+        _: Request<CreateBackupRequest>,
+    ) -> Answer<Self::CreateBackupStream> {
+        let cut_off = BackupChunk {
+            data: b"{\"calvin_backup\":1,".to_vec(),
+        };
+        Ok(Response::new(stream::iter([Ok(cut_off)]).boxed()))
     }
 
     async fn doctor(&self, _: Request<DoctorRequest>) -> Answer<DoctorReply> {

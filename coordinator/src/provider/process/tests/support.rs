@@ -203,6 +203,7 @@ impl Bench {
             instance: instance.parse().unwrap(),
             fleet: "web".parse().unwrap(),
             image: self.image.clone(),
+            epoch: 4,
         }
     }
 
@@ -216,6 +217,7 @@ impl Bench {
                 digest: Digest::from_sha256([1; 32]),
             },
             address: "127.72.255.1".parse().unwrap(),
+            epoch: 4,
         }
     }
 
