@@ -15,6 +15,7 @@ mod dev;
 mod enrolment;
 mod identity;
 mod malformed;
+mod recovery;
 mod rollouts;
 mod rotation;
 mod start;
