@@ -4,13 +4,20 @@ mod dev;
 mod network;
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use calvin_model::{ConfigError, EnvironmentName, HumanDuration, parse_toml};
+use calvin_model::{
+    ConfigError, EnvironmentName, HumanDuration, LimitName, ZoneName, fleet::BudgetPolicy,
+    parse_toml,
+};
+use calvin_planner::{EnvironmentRules, ProviderRules};
 use serde::{Deserialize, Serialize};
+
+use crate::api::operator::PROCESS;
 
 pub use dev::{DevError, dev, dev_directory};
 pub use network::{Network, NetworkError};
@@ -48,6 +55,12 @@ pub struct ServeConfig {
     pub catalogue: CatalogueConfig,
     /// What makes machines.
     pub provider: ProvidersConfig,
+    /// How much there is of what instances use, such as licences or connections.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<LimitName, u32>,
+    /// How much may change at once, over all fleets.
+    #[serde(default)]
+    pub budget: BudgetPolicy,
 }
 
 /// Where agents reach this coordinator.
@@ -113,6 +126,9 @@ pub struct ProcessConfig {
     /// The agent's program; `calvin-agent` beside the running `calvin` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<PathBuf>,
+    /// Zones that fleets may name; on one host they are only labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<ZoneName>,
 }
 
 fn default_domain() -> String {
@@ -199,6 +215,19 @@ impl ServeConfig {
             .check()
             .map_err(|(key, message)| ConfigError::about(file, text, key, message))?;
         Ok(config)
+    }
+
+    /// What decisions rest on.
+    #[must_use]
+    pub fn rules(&self) -> EnvironmentRules {
+        let process = ProviderRules {
+            zones: self.provider.process.zones.clone(),
+        };
+        EnvironmentRules {
+            providers: BTreeMap::from([(PROCESS.to_owned(), process)]),
+            limits: self.limits.clone(),
+            budget: self.budget.clone(),
+        }
     }
 
     /// What machines are told to connect to, once the listener is bound to `bound`.

@@ -32,12 +32,12 @@ pub trait Machines: Provider + Send + Sync {
     ///
     /// # Errors
     /// Where that cannot be found out.
-    fn capacity(&self) -> io::Result<Capacity>;
+    fn room(&self) -> io::Result<Room>;
 }
 
 /// How many machines a provider can make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
+pub struct Room {
     /// More, now.
     pub free: u64,
     /// In all.

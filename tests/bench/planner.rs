@@ -16,9 +16,9 @@ use calvin_model::{
     Report, Role, Wanted, WorkloadState, image::Work,
 };
 use calvin_planner::{
-    AgentObserved, Build, CatalogueObserved, Command, FleetState, Instance, InstanceObserved, Life,
-    MachineObserved, MachineState, Moment, Observed, PlanInput, ProbeObserved, Purpose,
-    SessionObserved, command, plan,
+    AgentObserved, Build, CatalogueObserved, Command, CommandInput, EnvironmentRules,
+    EnvironmentState, FleetState, Instance, InstanceObserved, Life, MachineObserved, MachineState,
+    Moment, Observed, PlanInput, ProbeObserved, Purpose, SessionObserved, command, plan,
 };
 
 use self::report::Figures;
@@ -30,6 +30,8 @@ const RUNS: usize = 15;
 const FLEET: usize = 100;
 
 struct World {
+    environment: EnvironmentState,
+    rules: EnvironmentRules,
     fleets: BTreeMap<FleetName, FleetState>,
     observed: Observed,
 }
@@ -62,6 +64,7 @@ fn instance(build: &Build) -> Instance {
         catalogue: CatalogueRole::Active,
         proven: true,
         replace: None,
+        zone: None,
     }
 }
 
@@ -106,6 +109,8 @@ fn healthy(boot: &BootId) -> InstanceObserved {
 fn world(fleets: usize) -> World {
     let boot: BootId = "b0".parse().expect("a boot id");
     let mut world = World {
+        environment: EnvironmentState::default(),
+        rules: EnvironmentRules::default(),
         fleets: BTreeMap::new(),
         observed: Observed {
             report_interval: Duration::from_secs(5),
@@ -145,9 +150,17 @@ fn begin_rollouts(world: &mut World, now: Moment) {
             fleet,
             build: build("2.0"),
             plan: None,
+            emergency: None,
         };
-        let outcome = command(&world.fleets, &BTreeMap::new(), &order, now, "bench")
-            .expect("the order is taken");
+        let input = CommandInput {
+            now,
+            wall_ms: now.ms,
+            environment: &world.environment,
+            rules: &world.rules,
+            fleets: &world.fleets,
+            gone: &BTreeMap::new(),
+        };
+        let outcome = command(&input, &order, "bench").expect("the order is taken");
         world.fleets.extend(outcome.changes);
     }
 }
@@ -160,6 +173,9 @@ fn passes(world: &World, now: Moment) -> (Vec<f64>, usize) {
             let input = PlanInput {
                 now,
                 seed: 7,
+                wall_ms: now.ms,
+                environment: &world.environment,
+                rules: &world.rules,
                 fleets: &world.fleets,
                 observed: &world.observed,
             };

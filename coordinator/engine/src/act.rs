@@ -156,6 +156,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                 fleet,
                 build,
                 provider: name,
+                zone,
             } => match self.ports.provider(name) {
                 Some(provider) => {
                     provider.create(&CreateOrder {
@@ -163,6 +164,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                         fleet: fleet.clone(),
                         image: build.image.clone(),
                         epoch: self.epoch.number,
+                        zone: zone.clone(),
                     });
                     Done::Yes
                 }

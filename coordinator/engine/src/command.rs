@@ -1,6 +1,6 @@
 //! Takes operators' orders: decided, committed, and in effect only then.
 
-use calvin_planner::{Command, CommandOutcome, Refusal};
+use calvin_planner::{Command, CommandInput, CommandOutcome, Refusal};
 
 use crate::{
     decide::Decide,
@@ -69,17 +69,25 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             });
         }
         let moment = self.moment(now);
-        let outcome = self
-            .decide
-            .command(&self.fleets, &self.gone, order, moment, who)?;
-        if outcome.changes.is_empty() && outcome.events.is_empty() {
+        let wall_ms = self.ports.clock().wall_ms();
+        let input = CommandInput {
+            now: moment,
+            wall_ms,
+            environment: &self.environment,
+            rules: &self.rules,
+            fleets: &self.fleets,
+            gone: &self.gone,
+        };
+        let outcome = self.decide.command(&input, order, who)?;
+        let unchanged = outcome.changes.is_empty() && outcome.environment.is_none();
+        if unchanged && outcome.events.is_empty() {
             return Ok(outcome);
         }
-        let wall_ms = self.ports.clock().wall_ms();
         let changes = outcome.changes.iter();
         let events = outcome.events.iter();
         let batch = Batch {
             moment,
+            environment: outcome.environment.clone(),
             fleets: changes
                 .map(|(name, fleet)| (name.clone(), Some(fleet.clone())))
                 .collect(),

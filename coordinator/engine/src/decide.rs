@@ -1,9 +1,8 @@
 //! The engine's only source of decisions.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::fmt::Debug;
 
-use calvin_model::FleetName;
-use calvin_planner::{Command, CommandOutcome, FleetState, Moment, Plan, PlanInput, Refusal};
+use calvin_planner::{Command, CommandInput, CommandOutcome, Plan, PlanInput, Refusal};
 
 /// Decides. The planner does; tests of the executor let somebody else try.
 pub trait Decide: Debug {
@@ -15,10 +14,8 @@ pub trait Decide: Debug {
     /// The order does not fit the state.
     fn command(
         &self,
-        fleets: &BTreeMap<FleetName, FleetState>,
-        gone: &BTreeMap<FleetName, u64>,
+        input: &CommandInput<'_>,
         order: &Command,
-        now: Moment,
         who: &str,
     ) -> Result<CommandOutcome, Refusal>;
 }
@@ -34,12 +31,10 @@ impl Decide for Planner {
 
     fn command(
         &self,
-        fleets: &BTreeMap<FleetName, FleetState>,
-        gone: &BTreeMap<FleetName, u64>,
+        input: &CommandInput<'_>,
         order: &Command,
-        now: Moment,
         who: &str,
     ) -> Result<CommandOutcome, Refusal> {
-        calvin_planner::command(fleets, gone, order, now, who)
+        calvin_planner::command(input, order, who)
     }
 }

@@ -12,7 +12,8 @@ use std::{
 
 use calvin_model::{Epoch, FleetName, RunId};
 use calvin_planner::{
-    FleetReport, FleetState, Moment, Next, Observed, PLANNER, Plan, PlanInput, invariant::check,
+    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, Moment, Next, Observed,
+    PLANNER, Plan, PlanInput, invariant::check,
 };
 
 use crate::{
@@ -42,6 +43,9 @@ pub struct Engine<P, D = Planner> {
     /// The committed state.
     pub(crate) revision: Revision,
     pub(crate) fleets: Arc<BTreeMap<FleetName, FleetState>>,
+    pub(crate) environment: Arc<EnvironmentState>,
+    /// What `calvin.toml` says.
+    pub(crate) rules: Arc<EnvironmentRules>,
     /// How many rollouts fleets had that were removed.
     pub(crate) gone: Arc<BTreeMap<FleetName, u64>>,
     /// Grows with each change of `fleets`.
@@ -136,6 +140,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let wall_ms = ports.clock().wall_ms();
         let fleets = Arc::new(stored.fleets);
         let gone = Arc::new(stored.gone);
+        let environment = Arc::new(stored.environment);
+        let rules = Arc::new(ports.rules());
         let view = View {
             number: 0,
             epoch: epoch.clone(),
@@ -146,6 +152,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             held: None,
             recovery: None,
             breaches: 0,
+            environment: Arc::clone(&environment),
+            rules: Arc::clone(&rules),
             fleets: Arc::clone(&fleets),
             gone: Arc::clone(&gone),
             reports: Arc::default(),
@@ -164,6 +172,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             random: fastrand::Rng::with_seed(seed),
             revision,
             fleets,
+            environment,
+            rules,
             gone,
             fleets_version: 1,
             clock: DecisionClock::resume(stored.moment, now),
@@ -228,6 +238,9 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let input = PlanInput {
             now: moment,
             seed: self.random.u64(..),
+            wall_ms: self.ports.clock().wall_ms(),
+            environment: &self.environment,
+            rules: &self.rules,
             fleets: &self.fleets,
             observed: &self.observed,
         };
@@ -303,6 +316,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         self.revision = stored.revision;
         self.fleets = Arc::new(stored.fleets);
         self.gone = Arc::new(stored.gone);
+        self.environment = Arc::new(stored.environment);
         self.fleets_version += 1;
         let batch = Batch {
             moment: self.clock.moment(),
@@ -316,10 +330,20 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     /// the state changed.
     fn commit_plan(&mut self, plan: &Plan, moment: Moment) -> Result<bool, NotCommitted> {
         let wall_ms = self.ports.clock().wall_ms();
+        let line = |event: &Event| HistoryLine {
+            wall_ms,
+            who: PLANNER.to_owned(),
+            event: event.clone(),
+        };
         let mut batch = Batch {
             moment,
+            environment: plan.environment.as_deref().cloned(),
             ..Batch::default()
         };
+        for event in &plan.events {
+            tracing::info!(kind = ?event.kind, "{}", event.text);
+            batch.history.push(line(event));
+        }
         for (name, fleet) in &plan.fleets {
             match &fleet.next {
                 Next::Same => {}
@@ -334,14 +358,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             }
             for event in &fleet.events {
                 tracing::info!(fleet = %name, kind = ?event.kind, "{}", event.text);
-                batch.history.push(HistoryLine {
-                    wall_ms,
-                    who: PLANNER.to_owned(),
-                    event: event.clone(),
-                });
+                batch.history.push(line(event));
             }
         }
-        let changed = !batch.fleets.is_empty();
+        let changed = !batch.fleets.is_empty() || batch.environment.is_some();
         let checkpoint_due = moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
         if changed || !batch.history.is_empty() || checkpoint_due {
             self.commit(batch)?;
@@ -392,6 +412,9 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             Some(RecoveringChange::Ends) => self.end_recovery(),
             None => {}
         }
+        if let Some(environment) = batch.environment {
+            self.environment = Arc::new(environment);
+        }
         if batch.fleets.is_empty() {
             return;
         }
@@ -432,6 +455,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             held: self.hold.shown().cloned().or_else(|| self.recovery_held()),
             recovery: self.recovery.as_ref().map(Recovery::shown),
             breaches: self.breaches,
+            environment: Arc::clone(&self.environment),
+            rules: Arc::clone(&self.rules),
             fleets: Arc::clone(&self.fleets),
             gone: Arc::clone(&self.gone),
             reports: Arc::clone(&self.reports),

@@ -94,6 +94,10 @@ pub(crate) fn look<P: Ports>(
         .map(|(instance, _)| instance)
         .collect();
     let mut machines = list_machines(ports);
+    let providers = ports.providers().into_iter();
+    let capacity = providers
+        .map(|(name, provider)| (name.to_owned(), provider.capacity()))
+        .collect();
 
     let mut instances = BTreeMap::new();
     for fleet in fleets.values() {
@@ -143,6 +147,8 @@ pub(crate) fn look<P: Ports>(
             instances,
             catalogue,
             provider_lists: list_ages,
+            capacity,
+            windows: BTreeMap::new(),
             report_interval,
             watching_for,
         },

@@ -16,11 +16,12 @@ use std::{
 };
 
 use calvin_model::{
-    CatalogueEntry, CatalogueRole, Digest, Epoch, FleetName, InstanceId, Wanted, image::ImageRef,
+    CatalogueEntry, CatalogueRole, Digest, Epoch, FleetName, InstanceId, Wanted, ZoneName,
+    image::ImageRef,
 };
 use calvin_planner::{
-    AgentObserved, CatalogueObserved, DeleteBasis, Event, FleetState, MachineState, Moment,
-    ProbeObserved, ProviderFault, SessionObserved,
+    AgentObserved, Capacity, CatalogueObserved, DeleteBasis, EnvironmentRules, EnvironmentState,
+    Event, FleetState, MachineState, Moment, ProbeObserved, ProviderFault, SessionObserved,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,8 @@ pub struct Stored {
     pub moment: Moment,
     /// The newest epoch that was taken.
     pub epoch: Option<Epoch>,
+    /// What was decided for the environment as a whole.
+    pub environment: EnvironmentState,
     /// Every fleet.
     pub fleets: BTreeMap<FleetName, FleetState>,
     /// How many rollouts fleets had that were removed, so that one that is made again under the
@@ -69,6 +72,8 @@ pub struct Batch {
     pub moment: Moment,
     /// A newly taken epoch.
     pub epoch: Option<Epoch>,
+    /// What was decided for the environment as a whole, if that changed.
+    pub environment: Option<EnvironmentState>,
     /// Fleets that changed; `None` removes one, of which the store keeps the number of rollouts.
     pub fleets: BTreeMap<FleetName, Option<FleetState>>,
     /// Lines for the history, in order.
@@ -140,6 +145,8 @@ pub struct CreateOrder {
     /// The epoch of who asks, for the tag.
     #[serde(default)]
     pub epoch: u64,
+    /// In which zone; the provider chooses if none is named.
+    pub zone: Option<ZoneName>,
 }
 
 /// A machine that carries our tag.
@@ -178,6 +185,10 @@ pub trait Provider: Debug {
     /// a provider whose tags say no more has nothing to answer.
     fn tags(&self) -> BTreeMap<InstanceId, MachineTag> {
         BTreeMap::new()
+    }
+    /// How many more machines it can make, beside those that it lists or was asked for.
+    fn capacity(&self) -> Capacity {
+        Capacity::Unknown
     }
 }
 
@@ -310,6 +321,8 @@ pub trait Images: Debug {
 pub trait Ports: Debug {
     /// Time.
     fn clock(&self) -> &dyn Clock;
+    /// What `calvin.toml` says that decisions rest on.
+    fn rules(&self) -> EnvironmentRules;
     /// Durable state.
     fn store(&mut self) -> &mut dyn Store;
     /// Every provider of `calvin.toml` with its name, in the order of the names.

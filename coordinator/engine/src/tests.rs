@@ -36,11 +36,13 @@ fn plan_of(next: Next, actions: Vec<Action>) -> Plan {
     };
     Plan {
         fleets: BTreeMap::from([(fleet_name(), fleet)]),
+        ..Plan::default()
     }
 }
 
 fn create(number: u64) -> Action {
     Action::CreateMachine {
+        zone: None,
         instance: id(number),
         fleet: fleet_name(),
         build: build(),
@@ -231,6 +233,7 @@ fn a_machine_is_made_only_with_a_committed_intent_of_that_image() {
     let mut other = build();
     other.services = false;
     let wrong = Action::CreateMachine {
+        zone: None,
         instance: id(0),
         fleet: fleet_name(),
         build: other,
@@ -310,7 +313,7 @@ fn the_moment_is_committed_every_five_seconds_also_when_nothing_changes() {
 fn events_go_into_the_history_with_the_state_that_they_are_about() {
     let mut world = Fake::new(fleets(&[]));
     let event = Event {
-        fleet: fleet_name(),
+        fleet: Some(fleet_name()),
         instance: Some(id(0)),
         kind: EventKind::InstanceIntended,
         text: "intended".into(),

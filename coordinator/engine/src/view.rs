@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use calvin_model::{Epoch, FleetName, InstanceId};
 use calvin_planner::{
-    FleetReport, FleetState, MachineState, Moment, Observed, invariant::Violation,
+    CommandInput, EnvironmentRules, EnvironmentState, FleetReport, FleetState, MachineState,
+    Moment, Observed, invariant::Violation,
 };
 
 use crate::{
@@ -35,6 +36,10 @@ pub struct View {
     /// How often a plan of this run broke a rule of the planner: a fault of ours, never of what
     /// it saw.
     pub breaches: u64,
+    /// What was decided for the environment as a whole.
+    pub environment: Arc<EnvironmentState>,
+    /// What `calvin.toml` says that decisions rest on.
+    pub rules: Arc<EnvironmentRules>,
     /// The committed state.
     pub fleets: Arc<BTreeMap<FleetName, FleetState>>,
     /// How many rollouts fleets had that were removed.
@@ -45,6 +50,21 @@ pub struct View {
     pub observed: Arc<Observed>,
     /// What a person should look at.
     pub notices: Arc<Vec<Notice>>,
+}
+
+impl View {
+    /// What an order would meet now.
+    #[must_use]
+    pub fn command_input(&self) -> CommandInput<'_> {
+        CommandInput {
+            now: self.moment,
+            wall_ms: self.wall_ms,
+            environment: &self.environment,
+            rules: &self.rules,
+            fleets: &self.fleets,
+            gone: &self.gone,
+        }
+    }
 }
 
 /// Something that a person should look at. None of it is acted on.

@@ -3,14 +3,18 @@
 
 mod fleet;
 mod instance;
+mod people;
 mod rollout;
 
 use std::collections::BTreeMap;
 
-use calvin_model::{FleetName, FleetSpec, InstanceId, RolloutId};
+use calvin_model::{
+    FleetName, FleetSpec, InstanceId, RolloutId, ZoneName, fleet::Gate, image::ImageTag,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    environment::{EnvironmentRules, EnvironmentState, FreezeScope},
     moment::Moment,
     plan::{Event, EventKind},
     state::{Build, FleetState},
@@ -48,6 +52,108 @@ pub enum Command {
         build: Build,
         /// The id of a previewed plan: refused if what would be done has changed since.
         plan: Option<String>,
+        /// Why it cannot wait, where soak, waves, windows and freezes are to be skipped.
+        emergency: Option<String>,
+    },
+    /// Hold the running rollout where it is; going back goes on.
+    Pause {
+        /// Which fleet.
+        fleet: FleetName,
+        /// Why, for the history.
+        reason: String,
+    },
+    /// Let a paused rollout go on; its deadlines go on with the time that they had left.
+    Resume {
+        /// Which fleet.
+        fleet: FleetName,
+    },
+    /// Do not wait for the rest of the soak: every green must be healthy all the same.
+    Promote {
+        /// Which fleet.
+        fleet: FleetName,
+        /// Why, for the history.
+        reason: String,
+    },
+    /// Approve the running rollout at a gate.
+    Approve {
+        /// Which fleet.
+        fleet: FleetName,
+        /// Which gate; the one that it waits at if none is named.
+        gate: Option<Gate>,
+        /// Why, for the history.
+        reason: String,
+    },
+    /// Let nothing begin, in one fleet or in all.
+    Freeze {
+        /// Which fleet; all if none is named.
+        fleet: Option<FleetName>,
+        /// How much is held.
+        scope: FreezeScope,
+        /// When it ends by itself, in milliseconds since 1970 UTC.
+        until_wall_ms: Option<u64>,
+        /// Why.
+        reason: String,
+    },
+    /// End a freeze.
+    Unfreeze {
+        /// Of which fleet; of the environment if none is named.
+        fleet: Option<FleetName>,
+    },
+    /// Let nothing happen to an instance, whatever else is decided.
+    Protect {
+        /// Which instance.
+        instance: InstanceId,
+        /// Why.
+        reason: String,
+    },
+    /// End the protection of an instance.
+    Unprotect {
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// Make nothing from an image any more.
+    Veto {
+        /// Which image.
+        image: ImageTag,
+        /// Why.
+        reason: String,
+    },
+    /// End the veto of an image.
+    Unveto {
+        /// Which image.
+        image: ImageTag,
+    },
+    /// Keep a fleet on the image that serves: no rollout starts.
+    Pin {
+        /// Which fleet.
+        fleet: FleetName,
+        /// Why.
+        reason: String,
+    },
+    /// End a pin.
+    Unpin {
+        /// Which fleet.
+        fleet: FleetName,
+    },
+    /// A person is the second source: a zone is lost. Capacity is made elsewhere, and nothing is
+    /// deleted there.
+    LoseZone {
+        /// Which zone.
+        zone: ZoneName,
+        /// How that is known.
+        reason: String,
+    },
+    /// A lost zone is back.
+    FindZone {
+        /// Which zone.
+        zone: ZoneName,
+    },
+    /// Repair a fleet again that is held because too many failed at once.
+    ResumeRepairs {
+        /// Which fleet.
+        fleet: FleetName,
+        /// Why that is safe.
+        reason: String,
     },
     /// Give the running rollout up before traffic was switched.
     Abort {
@@ -118,6 +224,8 @@ pub enum Refusal {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "an order whose outcome is not committed was not taken"]
 pub struct CommandOutcome {
+    /// The environment as a whole as it is from now on, if that changes.
+    pub environment: Option<EnvironmentState>,
     /// Fleets as they are from now on; only those that change.
     pub changes: BTreeMap<FleetName, FleetState>,
     /// For the history.
@@ -128,56 +236,80 @@ pub struct CommandOutcome {
     pub rollout: Option<RolloutId>,
 }
 
+/// What an order meets.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandInput<'a> {
+    /// The moment on the decision clock.
+    pub now: Moment,
+    /// Milliseconds since 1970 UTC.
+    pub wall_ms: u64,
+    /// The environment as a whole.
+    pub environment: &'a EnvironmentState,
+    /// What `calvin.toml` says.
+    pub rules: &'a EnvironmentRules,
+    /// Every fleet.
+    pub fleets: &'a BTreeMap<FleetName, FleetState>,
+    /// How many rollouts each fleet had that is no more: a new one of its name counts on, so that no
+    /// id ever means two rollouts.
+    pub gone: &'a BTreeMap<FleetName, u64>,
+}
+
 /// What every order needs to know.
 #[derive(Debug, Clone, Copy)]
 struct Desk<'a> {
-    fleets: &'a BTreeMap<FleetName, FleetState>,
-    gone: &'a BTreeMap<FleetName, u64>,
-    now: Moment,
+    input: CommandInput<'a>,
     who: &'a str,
 }
 
 /// Takes an order, whole or not at all. Pure: the caller commits the outcome.
 ///
-/// `gone` says how many rollouts each fleet had that is no more: a new one of its name counts on, so
-/// that no id ever means two rollouts.
-///
 /// # Errors
 /// The order does not fit the state, with what was asked, why not, and what to do instead.
 pub fn command(
-    fleets: &BTreeMap<FleetName, FleetState>,
-    gone: &BTreeMap<FleetName, u64>,
+    input: &CommandInput<'_>,
     order: &Command,
-    now: Moment,
     who: &str,
 ) -> Result<CommandOutcome, Refusal> {
-    let desk = Desk {
-        fleets,
-        gone,
-        now,
-        who,
-    };
+    let desk = Desk { input: *input, who };
     match order {
         Command::ApplyFleet { spec, build } => fleet::apply(desk, spec, build),
         Command::Scale { fleet, count } => fleet::scale(desk, fleet, *count),
         Command::DeleteFleet { fleet } => fleet::delete(desk, fleet),
-        Command::StartRollout { fleet, build, plan } => {
-            rollout::start(desk, fleet, build, plan.as_deref())
-        }
+        Command::StartRollout {
+            fleet,
+            build,
+            plan,
+            emergency,
+        } => rollout::start(desk, fleet, build, plan.as_deref(), emergency.as_deref()),
         Command::Abort { fleet, reason } => rollout::abort(desk, fleet, reason),
         Command::Rollback { fleet, reason } => rollout::roll_back(desk, fleet, reason),
         Command::Undo { fleet } => rollout::undo(desk, fleet),
         Command::ReplaceInstance { instance, reason } => instance::replace(desk, instance, reason),
+        Command::Pause { .. }
+        | Command::Resume { .. }
+        | Command::Promote { .. }
+        | Command::Approve { .. }
+        | Command::Freeze { .. }
+        | Command::Unfreeze { .. }
+        | Command::Protect { .. }
+        | Command::Unprotect { .. }
+        | Command::Veto { .. }
+        | Command::Unveto { .. }
+        | Command::Pin { .. }
+        | Command::Unpin { .. }
+        | Command::LoseZone { .. }
+        | Command::FindZone { .. }
+        | Command::ResumeRepairs { .. } => people::order(desk, order),
     }
 }
 
 impl<'a> Desk<'a> {
     /// The fleet, if there is one that may be changed.
     fn fleet(self, name: &FleetName) -> Result<&'a FleetState, Refusal> {
-        let Some(state) = self.fleets.get(name) else {
+        let Some(state) = self.input.fleets.get(name) else {
             return Err(Refusal::NoFleet {
                 fleet: name.clone(),
-                known: self.fleets.keys().cloned().collect(),
+                known: self.input.fleets.keys().cloned().collect(),
             });
         };
         if state.deleting {
@@ -194,7 +326,7 @@ impl<'a> Desk<'a> {
     fn changed(self, name: &FleetName, after: FleetState, line: String) -> CommandOutcome {
         let mut outcome = CommandOutcome {
             events: vec![Event {
-                fleet: name.clone(),
+                fleet: Some(name.clone()),
                 instance: None,
                 kind: EventKind::Command,
                 text: format!("{}: {line}", self.who),

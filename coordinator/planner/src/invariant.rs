@@ -2,6 +2,7 @@
 //! held back names one, and the same functions check every plan in debug builds, in property
 //! tests and in the simulator.
 
+mod budget;
 mod capacity;
 mod removal;
 mod rollout;
@@ -51,11 +52,16 @@ pub enum InvariantId {
     ShortListNeedsWitnesses,
     /// What a person is to decide waits for a person.
     PolicyHolds,
+    /// No more machines are in flight, and no more are deleted within a time, than the budgets of
+    /// the fleet and of the environment allow.
+    BudgetsNeverExceeded,
+    /// A machine is intended only where its provider has one free and the declared limits last.
+    NothingMadeWithoutRoom,
 }
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -70,6 +76,8 @@ impl InvariantId {
         Self::SilenceAloneNeedsWitnesses,
         Self::ShortListNeedsWitnesses,
         Self::PolicyHolds,
+        Self::BudgetsNeverExceeded,
+        Self::NothingMadeWithoutRoom,
     ];
 }
 
@@ -79,7 +87,7 @@ impl InvariantId {
     pub fn rule(self) -> &'static str {
         match self {
             Self::ServingCapacityNeverBelowMinimum => {
-                "what serves never ends by our doing, nor falls below the wanted count, other than by an order to delete"
+                "what serves never ends by our doing, nor falls below the wanted count, or while a rollout runs below `min_serving`, other than by an order to delete"
             }
             Self::NoDeleteWithoutTwoSourcesOrOrder => {
                 "a machine is deleted only on a committed basis: an order, the end of a rollout, or loss by two sources of different kinds"
@@ -114,6 +122,12 @@ impl InvariantId {
                 "a provider's list that lacks most of its machines at once, and more than one, is no word against them"
             }
             Self::PolicyHolds => "what a policy leaves to a person waits for a person",
+            Self::BudgetsNeverExceeded => {
+                "no more machines are in flight, and no more are deleted within a time, than the budgets of the fleet and of the environment allow; an order to delete a fleet, a way back, and what is lost by two sources or never was healthy are counted and not held"
+            }
+            Self::NothingMadeWithoutRoom => {
+                "a machine is intended only where its provider has one free and the declared limits last, over all fleets"
+            }
         }
     }
 }
@@ -167,5 +181,6 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
             text,
         }));
     }
+    budget::check(input, plan, &mut violations);
     violations
 }

@@ -6,9 +6,11 @@
 //! input gives the same plan, so a decision can be tested, replayed and explained.
 
 pub mod command;
+pub mod environment;
 mod fnv;
 pub mod invariant;
 pub mod judge;
+mod ledger;
 pub mod moment;
 pub mod observed;
 mod pass;
@@ -16,26 +18,36 @@ pub mod phase;
 pub mod plan;
 pub mod preview;
 pub mod report;
+mod spread;
 pub mod state;
 mod step;
 pub mod sums;
 pub mod transition;
+mod turns;
+mod waves;
 
-pub use command::{Command, CommandOutcome, Refusal, command};
+pub use command::{Command, CommandInput, CommandOutcome, Refusal, command};
+pub use environment::{
+    EnvironmentRules, EnvironmentState, Freeze, FreezeScope, Order, ProviderRules,
+};
 pub use invariant::{InvariantId, Violation, check};
 pub use judge::{Answering, Judgement, ListTrust, Loss, judge};
 pub use moment::Moment;
 pub use observed::{
-    AgentObserved, CatalogueObserved, InstanceObserved, MachineObserved, MachineState, Observed,
-    ProbeObserved, ProviderFault, SessionObserved,
+    AgentObserved, Capacity, CatalogueObserved, InstanceObserved, MachineObserved, MachineState,
+    Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
 };
 pub use phase::Phase;
 pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};
 pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
-pub use state::{Build, FleetState, Instance, Life, NextRollout, Purpose, Rollout, Wave};
+pub use state::{
+    Build, Deletion, FleetState, Instance, Life, NextRollout, Owed, Purpose, Rollout, Wave,
+    WaveOrder,
+};
 pub use step::RETIRE_GRACE;
 pub use transition::{Cause, IllegalTransition, diagram, transition};
+pub use waves::waves_in_all;
 
 /// Who decided what nobody ordered, in the history and as the one who started a rollout.
 pub const PLANNER: &str = "planner";

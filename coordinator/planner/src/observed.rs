@@ -15,10 +15,36 @@ pub struct Observed {
     pub catalogue: BTreeMap<FleetName, CatalogueObserved>,
     /// Age of the last complete list of machines, for each provider that has answered.
     pub provider_lists: BTreeMap<String, Duration>,
+    /// How many more machines each provider can make, for each that was asked.
+    #[serde(default)]
+    pub capacity: BTreeMap<String, Capacity>,
+    /// Whether the windows of each fleet that has some are open.
+    #[serde(default)]
+    pub windows: BTreeMap<FleetName, WindowObserved>,
     /// How often agents report. An observation older than three intervals is unknown.
     pub report_interval: Duration,
     /// How long this run of the coordinator has been looking. No silence is older than that.
     pub watching_for: Duration,
+}
+
+/// How many more machines a provider can make.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Capacity {
+    /// It cannot say.
+    #[default]
+    Unknown,
+    /// This many, beside those that it lists or was asked for.
+    Free(u32),
+}
+
+/// Whether a fleet's windows are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowObserved {
+    /// At least one is.
+    pub open: bool,
+    /// Time until that changes; `None` where it does not within the next eight days.
+    pub changes_in: Option<Duration>,
 }
 
 /// One instance, by source.

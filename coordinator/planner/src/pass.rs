@@ -1,6 +1,7 @@
 //! One look at one fleet: what is judged, what is changed, what is said. The steps read and write
 //! it in turn; each sees what the steps before it decided.
 
+mod budget;
 mod moves;
 
 use std::{
@@ -11,9 +12,11 @@ use std::{
 use calvin_model::{CatalogueRole, FleetName, InstanceId};
 
 use crate::{
+    environment::EnvironmentState,
     fnv::Fnv,
     invariant::InvariantId,
     judge::{Answering, Judgement, ListTrust, judge},
+    ledger::{Ledger, Shortage},
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
     plan::{Action, Event, EventKind, PlanInput},
@@ -22,6 +25,15 @@ use crate::{
 };
 
 pub(crate) use moves::basis_of;
+
+/// Whether a pass made or deleted anything that the budgets count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Granted {
+    /// It did not.
+    Nothing,
+    /// It did.
+    Some,
+}
 
 /// One look at one fleet.
 #[derive(Debug)]
@@ -46,6 +58,16 @@ pub(crate) struct Pass<'a> {
     pub(crate) hidden: Vec<InstanceId>,
     /// Whether the provider's list is believed where it lacks a machine.
     pub(crate) list: ListTrust,
+    /// The environment as a whole.
+    pub(crate) environment: &'a EnvironmentState,
+    /// What all fleets share, and how much of it is left.
+    pub(crate) ledger: Ledger<'a>,
+    /// What could not be made or deleted in this pass, by reason, and how many.
+    pub(crate) short: BTreeMap<Shortage, u32>,
+    /// Whether this pass made or deleted anything that the budgets count.
+    pub(crate) granted: Granted,
+    /// Agents that serve older names and are likely to come back.
+    pub(crate) returning: usize,
     visible: BTreeSet<&'a InstanceId>,
     judged: BTreeMap<&'a InstanceId, Judgement>,
     before: &'a FleetState,
@@ -81,6 +103,11 @@ impl<'a> Pass<'a> {
             blocked: Vec::new(),
             hidden: Vec::new(),
             list: answering.list,
+            environment: input.environment,
+            ledger: Ledger::default(),
+            short: BTreeMap::new(),
+            granted: Granted::Nothing,
+            returning: answering.returning,
             visible: catalogue.visible.iter().collect(),
             judged,
             before,
@@ -157,12 +184,14 @@ impl<'a> Pass<'a> {
         self.visible.contains(id)
     }
 
-    /// Whether every live agent serves the newest names.
+    /// Whether every agent that lives, as far as can be seen, serves the newest names. One whose
+    /// session has just ended, above all because this coordinator has just started, does not yet,
+    /// and its clients would still look for what is about to go.
     pub(crate) fn confirmed(&self) -> bool {
         // A catalogue that was not read yet in this run says nothing; above all not that a name is
         // gone.
         let read = self.observed.catalogue.contains_key(self.fleet);
-        read && self.catalogue.unconfirmed.is_empty()
+        read && self.catalogue.unconfirmed.is_empty() && self.returning == 0
     }
 
     /// Whether an instance is found as active, stays, and answers as far as can be seen.
@@ -183,7 +212,7 @@ impl<'a> Pass<'a> {
     /// Writes a line of the history.
     pub(crate) fn event(&mut self, instance: Option<&InstanceId>, kind: EventKind, text: String) {
         self.events.push(Event {
-            fleet: self.fleet.clone(),
+            fleet: Some(self.fleet.clone()),
             instance: instance.cloned(),
             kind,
             text,

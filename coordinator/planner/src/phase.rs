@@ -13,14 +13,22 @@ use serde::{Deserialize, Serialize};
 pub enum Phase {
     /// Greens are being made and are not all healthy yet.
     Provisioning,
+    /// What the wave replaces leaves first: there is no room for more machines.
+    MakingRoom,
     /// Every green is healthy; it must stay so for `min_healthy` without a break.
     Soaking,
+    /// Green is proven; a person is to approve the switch.
+    AwaitingSwitch,
     /// Greens enter the catalogue, then become active, and that is read back.
     Switching,
+    /// Blue's work is being stopped: never two of this fleet may be active.
+    Stopping,
     /// Blue goes on serving those who still hold its addresses.
     Settling,
     /// Blue stands by, warm, while green proves itself.
     Baking,
+    /// Green has baked; a person is to approve that blue is deleted.
+    AwaitingRetire,
     /// Blue finishes what it has.
     Draining,
     /// Blue's machines, identities and entries are removed.
@@ -37,12 +45,16 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order of a rollout.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Provisioning,
+        Self::MakingRoom,
         Self::Soaking,
+        Self::AwaitingSwitch,
         Self::Switching,
+        Self::Stopping,
         Self::Settling,
         Self::Baking,
+        Self::AwaitingRetire,
         Self::Draining,
         Self::Retiring,
         Self::RollingBack,
@@ -57,10 +69,14 @@ impl Phase {
         match self {
             Self::Done | Self::RolledBack | Self::Failed => true,
             Self::Provisioning
+            | Self::MakingRoom
             | Self::Soaking
+            | Self::AwaitingSwitch
             | Self::Switching
+            | Self::Stopping
             | Self::Settling
             | Self::Baking
+            | Self::AwaitingRetire
             | Self::Draining
             | Self::Retiring
             | Self::RollingBack => false,
@@ -71,10 +87,14 @@ impl Phase {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::MakingRoom => "making_room",
             Self::Provisioning => "provisioning",
+            Self::AwaitingSwitch => "awaiting_switch",
             Self::Soaking => "soaking",
+            Self::Stopping => "stopping",
             Self::Switching => "switching",
             Self::Settling => "settling",
+            Self::AwaitingRetire => "awaiting_retire",
             Self::Baking => "baking",
             Self::Draining => "draining",
             Self::Retiring => "retiring",

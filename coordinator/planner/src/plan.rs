@@ -2,18 +2,22 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted};
+use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted, ZoneName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    environment::{EnvironmentRules, EnvironmentState},
     invariant::check,
-    judge::{Answering, ListTrust, PROVIDER_FRESH},
+    judge::{Answering, ListTrust, PROVIDER_FRESH, returns},
+    ledger::{Counts, Ledger},
     moment::Moment,
-    observed::{MachineState, Observed, SessionObserved},
+    observed::{CatalogueObserved, MachineState, Observed, SessionObserved},
+    pass::Pass,
     report::FleetReport,
     state::{Build, FleetState, Life},
     step::plan_fleet,
     sums::list_is_short,
+    turns::{turns, unready},
 };
 
 /// All that a decision rests on.
@@ -23,7 +27,13 @@ pub struct PlanInput<'a> {
     pub now: Moment,
     /// Random number of this pass: new instance ids are made from it.
     pub seed: u64,
-    /// The durable state.
+    /// Milliseconds since 1970 UTC. Only what people gave a date rests on it.
+    pub wall_ms: u64,
+    /// The durable state of the environment as a whole.
+    pub environment: &'a EnvironmentState,
+    /// What `calvin.toml` says.
+    pub rules: &'a EnvironmentRules,
+    /// The durable state of every fleet.
     pub fleets: &'a BTreeMap<FleetName, FleetState>,
     /// What is seen.
     pub observed: &'a Observed,
@@ -35,6 +45,11 @@ pub struct PlanInput<'a> {
 pub struct Plan {
     /// One entry for each fleet of the input.
     pub fleets: BTreeMap<FleetName, FleetPlan>,
+    /// The next durable state of the environment as a whole, where it changes; to be committed with
+    /// the fleets'.
+    pub environment: Option<Box<EnvironmentState>>,
+    /// What goes into the history about no fleet alone.
+    pub events: Vec<Event>,
 }
 
 /// What to do now for one fleet.
@@ -83,6 +98,9 @@ pub enum Action {
         build: Build,
         /// On which provider.
         provider: String,
+        /// In which zone; the provider chooses if none is named.
+        #[serde(default)]
+        zone: Option<ZoneName>,
     },
     /// Tell an agent its wanted state.
     SetWanted {
@@ -154,8 +172,8 @@ impl fmt::Display for DeleteBasis {
 /// One line of the history: a decision and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// The fleet it is about.
-    pub fleet: FleetName,
+    /// The fleet it is about, if one.
+    pub fleet: Option<FleetName>,
     /// The instance it is about, if one.
     pub instance: Option<InstanceId>,
     /// What kind of thing happened, a fixed word such as `phase` or `instance_lost`.
@@ -193,11 +211,28 @@ pub enum EventKind {
 /// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
     let answering = answering(input);
-    let mut plan = Plan::default();
+    let nothing = CatalogueObserved::default();
+    let mut passes: Vec<Pass<'_>> = Vec::with_capacity(input.fleets.len());
     for (name, state) in input.fleets {
         let answering = answering.of(&state.spec.provider);
-        let next = plan_fleet(input, name, state, answering);
-        plan.fleets.insert(name.clone(), next);
+        let catalogue = input.observed.catalogue.get(name).unwrap_or(&nothing);
+        passes.push(Pass::new(input, name, state, catalogue, answering));
+    }
+    let turns = turns(&passes);
+    let mut ledger = Ledger::new(
+        input.rules,
+        Counts::of(input, input.fleets.iter()),
+        unready(input.fleets, &passes),
+    );
+    let mut plan = Plan::default();
+    for turn in turns {
+        let Some(pass) = passes.get_mut(turn) else {
+            continue;
+        };
+        pass.ledger = ledger;
+        let next = plan_fleet(pass);
+        ledger = std::mem::take(&mut pass.ledger);
+        plan.fleets.insert(pass.fleet.clone(), next);
     }
     debug_assert_eq!(check(input, &plan), Vec::new(), "a plan keeps every rule");
     plan
@@ -209,6 +244,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
 pub(crate) struct Answers<'a> {
     all: usize,
     alive: usize,
+    returning: usize,
     /// Machines that were up, by provider: how many its list lacks, of how many.
     lists: BTreeMap<&'a str, (usize, usize)>,
 }
@@ -225,6 +261,7 @@ impl Answers<'_> {
         Answering {
             all: self.all,
             alive: self.alive,
+            returning: self.returning,
             list,
         }
     }
@@ -246,6 +283,7 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
             if matches!(seen.session, SessionObserved::Alive(_)) {
                 answers.alive += 1;
             }
+            answers.returning += usize::from(returns(seen, input.observed.watching_for));
             if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
                 *of += 1;
                 *lacks += usize::from(machine.state == MachineState::Absent);

@@ -14,12 +14,26 @@ use crate::phase::Phase;
 pub enum Cause {
     /// A rollout starts.
     Started,
+    /// The wave may have nothing on top: what it replaces leaves first.
+    NeedsRoom,
+    /// What the wave replaces is gone: its greens can be made.
+    RoomMade,
     /// Every green of the wave is healthy.
     AllHealthy,
     /// A green failed and another is made.
     GreenReplaced,
+    /// A green was not healthy while a person was waited for.
+    Flapped,
     /// Every green was healthy for `min_healthy` without a break.
     Soaked,
+    /// A person is to decide whether it goes on.
+    NeedsApproval,
+    /// Enough persons have approved.
+    Approved,
+    /// Never two may be active: blue's work is stopped before green's begins.
+    StopFirst,
+    /// Blue's work is known to have stopped.
+    Stopped,
     /// Green is active, blue stands by, and that was read back.
     Switched,
     /// Green is active, read back, and there was nothing to replace: the last wave.
@@ -56,11 +70,18 @@ pub struct IllegalTransition {
 
 impl Cause {
     /// All causes, in the order of a rollout.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::Started,
+        Self::NeedsRoom,
+        Self::RoomMade,
         Self::AllHealthy,
         Self::GreenReplaced,
+        Self::Flapped,
         Self::Soaked,
+        Self::NeedsApproval,
+        Self::Approved,
+        Self::StopFirst,
+        Self::Stopped,
         Self::Switched,
         Self::SwitchedOnly,
         Self::NextWave,
@@ -79,9 +100,16 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Started => "a rollout starts",
+            Self::NeedsRoom => "room is made first",
+            Self::RoomMade => "room is made",
             Self::AllHealthy => "every green is healthy",
             Self::GreenReplaced => "a green is replaced",
+            Self::Flapped => "a green flapped",
             Self::Soaked => "every green soaked",
+            Self::NeedsApproval => "a person is to approve",
+            Self::Approved => "it is approved",
+            Self::StopFirst => "blue's work is stopped first",
+            Self::Stopped => "blue's work has stopped",
             Self::Switched => "the switch was read back",
             Self::SwitchedOnly => "the last greens are active and nothing was replaced",
             Self::NextWave => "the next wave begins",

@@ -198,13 +198,19 @@ fn check_blue(after: &FleetState, at: Duration, violations: &mut Violations) {
     let kept = match rollout.phase {
         Phase::Provisioning
         | Phase::Soaking
+        | Phase::AwaitingSwitch
         | Phase::Switching
+        | Phase::Stopping
         | Phase::Settling
         | Phase::Baking
+        | Phase::AwaitingRetire
         | Phase::RollingBack => true,
-        Phase::Draining | Phase::Retiring | Phase::Done | Phase::RolledBack | Phase::Failed => {
-            false
-        }
+        Phase::MakingRoom
+        | Phase::Draining
+        | Phase::Retiring
+        | Phase::Done
+        | Phase::RolledBack
+        | Phase::Failed => false,
     };
     for id in &rollout.sets.blue {
         let replaced = after

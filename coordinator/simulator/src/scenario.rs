@@ -1,10 +1,16 @@
 //! What is to happen in a simulation: a fleet, its images, what an operator does, what goes wrong.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use calvin_model::{
     Digest, FleetName, FleetSpec, HumanDuration, ImageManifest, ImageRef,
-    fleet::{DrainPolicy, OnDrainTimeout, OnSettleTimeout, RepairPolicy, ReplacePolicy, Surge},
+    fleet::{
+        Amount, BudgetPolicy, DrainPolicy, FleetKind, OnDrainTimeout, OnSettleTimeout,
+        RepairPolicy, ReplacePolicy,
+    },
     image::{ImageTag, Work},
 };
 use calvin_planner::{Build, Phase};
@@ -283,7 +289,7 @@ fn spec(count: u32) -> FleetSpec {
         count,
         provider: crate::provider::NAME.to_owned(),
         replace: ReplacePolicy {
-            surge: Surge::Percent(100),
+            surge: Amount::Percent(100),
             min_healthy: HumanDuration::from_secs(3),
             healthy_deadline: HumanDuration::from_secs(30),
             progress_deadline: HumanDuration::from_secs(60),
@@ -293,6 +299,7 @@ fn spec(count: u32) -> FleetSpec {
             bake: HumanDuration::from_secs(6),
             max_instance_failures: 0,
             keep_failed: HumanDuration::from_secs(30),
+            ..ReplacePolicy::default()
         },
         drain: DrainPolicy {
             timeout: HumanDuration::from_secs(5),
@@ -301,6 +308,12 @@ fn spec(count: u32) -> FleetSpec {
         repair: RepairPolicy {
             silent_after: HumanDuration::from_secs(60),
             unmanaged_after: HumanDuration::from_secs(120),
+            ..RepairPolicy::default()
         },
+        kind: FleetKind::Service,
+        zones: Vec::new(),
+        after: Vec::new(),
+        uses: BTreeMap::new(),
+        budget: BudgetPolicy::default(),
     }
 }

@@ -78,6 +78,9 @@ impl SimStore {
     }
 
     fn write(&mut self, batch: &Batch) {
+        if let Some(environment) = &batch.environment {
+            self.stored.environment = environment.clone();
+        }
         for (name, after) in &batch.fleets {
             let before = self.stored.fleets.get(name);
             check_commit(before, after.as_ref(), self.now, &mut self.violations);

@@ -18,7 +18,7 @@ use std::{
 use calvin_engine::ports::{AgentLink, Catalogue, Clock, Images, Ports, Probe, Provider, Store};
 use calvin_lifecycle::Spec;
 use calvin_model::{Epoch, ImageManifest, ImageRef, InstanceId, NamesSnapshot, image::ImageTag};
-use calvin_planner::MachineState;
+use calvin_planner::{EnvironmentRules, MachineState};
 
 use crate::{
     agents::SimLink,
@@ -285,6 +285,10 @@ fn machines_max(scenario: &Scenario) -> usize {
 impl Ports for World {
     fn clock(&self) -> &dyn Clock {
         &self.clock
+    }
+
+    fn rules(&self) -> EnvironmentRules {
+        EnvironmentRules::default()
     }
 
     fn store(&mut self) -> &mut dyn Store {

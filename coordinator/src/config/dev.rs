@@ -5,12 +5,13 @@
 //! is also the first example of one that a person sees, and may be changed.
 
 use std::{
+    collections::BTreeMap,
     env, fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
-use calvin_model::HumanDuration;
+use calvin_model::{HumanDuration, fleet::BudgetPolicy};
 
 use super::{
     AgentsConfig, CatalogueConfig, ListenConfig, LoadError, Network, ProcessConfig,
@@ -106,8 +107,11 @@ fn write_new(data: &Path, file: &Path) -> Result<(), DevError> {
             process: ProcessConfig {
                 network: Network::of_seed(fastrand::u8(..)),
                 agent: None,
+                zones: Vec::new(),
             },
         },
+        limits: BTreeMap::new(),
+        budget: BudgetPolicy::default(),
     };
     let text = toml::to_string(&config)
         .map_err(|error| failed("write the configuration as TOML")(io::Error::other(error)))?;

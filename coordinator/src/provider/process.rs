@@ -28,11 +28,11 @@ use std::{
 
 use calvin_engine::ports::{CreateOrder, MachineList, MachineTag, Provider};
 use calvin_model::{EnvironmentName, InstanceId};
-use calvin_planner::DeleteBasis;
+use calvin_planner::{Capacity, DeleteBasis};
 use tracing::{info, warn};
 
 use self::{addresses::Addresses, create::Verified, directories::Directories, state::Shared};
-use super::{Capacity, ConsoleError, ConsoleFollower, FirstBoot, ImageFiles, Machines};
+use super::{ConsoleError, ConsoleFollower, FirstBoot, ImageFiles, Machines, Room};
 use crate::config::Network;
 
 pub use directories::DirectoryError;
@@ -202,6 +202,15 @@ impl Provider for ProcessProvider {
         });
         tags.collect()
     }
+
+    fn capacity(&self) -> Capacity {
+        // Every machine takes an address. Those that others of this host hold are found out when one
+        // is made: to look at their locks takes too long for every pass.
+        let context = &self.inner.context;
+        let taken = context.shared.addresses().len();
+        let free = context.addresses.size().saturating_sub(taken as u64);
+        Capacity::Free(u32::try_from(free).unwrap_or(u32::MAX))
+    }
 }
 
 impl Machines for ProcessProvider {
@@ -213,7 +222,7 @@ impl Machines for ProcessProvider {
         self.inner.context.directories.console(instance, bytes_max)
     }
 
-    fn capacity(&self) -> io::Result<Capacity> {
+    fn room(&self) -> io::Result<Room> {
         let context = &self.inner.context;
         context.addresses.capacity(&context.shared.addresses())
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use calvin_engine::ports::{Batch, Revision, Store, StoreError, Stored};
 use calvin_model::{Epoch, FleetName};
-use calvin_planner::{FleetState, Moment};
+use calvin_planner::{EnvironmentState, FleetState, Moment};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,8 @@ const GONE: TableDefinition<'_, &str, u64> = TableDefinition::new("gone_fleets")
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 const HEAD: &str = "head";
 const HEAD_RECORD: &str = "the head record of the store";
+const ENVIRONMENT: &str = "environment";
+const ENVIRONMENT_RECORD: &str = "the record of the environment";
 
 /// What every commit changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,10 +75,18 @@ impl FleetStore {
                 }
             }
         }
+        let environment = match read.open_table(STATE) {
+            Err(redb::TableError::TableDoesNotExist(_)) => EnvironmentState::default(),
+            other => match other?.get(ENVIRONMENT)? {
+                Some(bytes) => record::decode(ENVIRONMENT_RECORD, bytes.value())?,
+                None => EnvironmentState::default(),
+            },
+        };
         Ok(Stored {
             revision: head.revision,
             moment: head.moment,
             epoch: head.epoch,
+            environment,
             fleets,
             gone,
             recovering: about::recovering(&read)?,
@@ -104,6 +114,10 @@ impl FleetStore {
             };
             let bytes = record::encode(HEAD_RECORD, &after)?;
             state.insert(HEAD, bytes.as_slice())?;
+            if let Some(environment) = &batch.environment {
+                let bytes = record::encode(ENVIRONMENT_RECORD, environment)?;
+                state.insert(ENVIRONMENT, bytes.as_slice())?;
+            }
             revision
         };
         write_fleets(&write, batch)?;

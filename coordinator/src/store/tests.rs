@@ -23,13 +23,14 @@ fn batch(ms: u64, fleets: &[(FleetName, Option<FleetState>)]) -> Batch {
         wall_ms: ms,
         who: "planner".to_owned(),
         event: Event {
-            fleet: "web".parse().unwrap(),
+            fleet: Some("web".parse().unwrap()),
             instance: None,
             kind: EventKind::Phase,
             text,
         },
     };
     Batch {
+        environment: None,
         moment: Moment { ms },
         fleets: fleets.iter().cloned().collect(),
         history: vec![

@@ -1,16 +1,26 @@
 //! `FLEET.toml`: how many instances of which image, on which provider, and how to replace them.
 //! Written by the operator, kept in git.
 
-use std::{fmt, num::NonZeroU32, str::FromStr};
+pub mod amount;
+pub mod policy;
+pub mod window;
+
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{ConfigError, parse_toml},
-    duration::HumanDuration,
     image::ImageTag,
-    name::FleetName,
+    name::{FleetName, LimitName, ZoneName},
 };
+
+pub use amount::{Amount, AmountError};
+pub use policy::{
+    Approver, BudgetPolicy, DrainPolicy, Gate, MeltdownPolicy, OnDrainTimeout, OnSettleTimeout,
+    RepairPolicy, ReplacePolicy,
+};
+pub use window::{Window, WindowError};
 
 /// Most instances of one fleet. Ten times what the planner's bench plans in one pass of 100 ms.
 pub const COUNT_MAX: u32 = 10_000;
@@ -28,6 +38,18 @@ pub struct FleetSpec {
     /// Which provider of `calvin.toml` makes its machines.
     #[serde(default = "default_provider")]
     pub provider: String,
+    /// What its instances may do at the same time.
+    #[serde(default)]
+    pub kind: FleetKind,
+    /// The zones that its instances are spread over; one that nobody names if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<ZoneName>,
+    /// Fleets that must serve before this one is made, repaired or replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<FleetName>,
+    /// What each instance takes of the environment's limits, such as licences or connections.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub uses: BTreeMap<LimitName, u32>,
     /// How an image is replaced.
     #[serde(default)]
     pub replace: ReplacePolicy,
@@ -37,208 +59,36 @@ pub struct FleetSpec {
     /// How what is lost is repaired.
     #[serde(default)]
     pub repair: RepairPolicy,
+    /// How much of it may change at once.
+    #[serde(default)]
+    pub budget: BudgetPolicy,
+}
+
+/// What the instances of a fleet may do at the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FleetKind {
+    /// They are interchangeable, and all serve.
+    #[default]
+    Service,
+    /// Never two may be active: what serves is stopped first, then another starts.
+    Exclusive,
+    /// They vote: one is replaced at a time, while all others are healthy and know enough voters.
+    Quorum,
+}
+
+impl fmt::Display for FleetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Service => "service",
+            Self::Exclusive => "exclusive",
+            Self::Quorum => "quorum",
+        })
+    }
 }
 
 fn default_provider() -> String {
     "process".to_owned()
-}
-
-/// How an image is replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ReplacePolicy {
-    /// Instances of one wave: a number, a share such as `"20%"`, or `"100%"` for the whole set.
-    pub surge: Surge,
-    /// How long every green must be healthy without a break before traffic is switched to it.
-    pub min_healthy: HumanDuration,
-    /// How long one instance may take to become healthy.
-    pub healthy_deadline: HumanDuration,
-    /// How long a rollout may go without an instance that becomes healthy.
-    pub progress_deadline: HumanDuration,
-    /// How long blue goes on serving after the switch: the names' TTL and a margin.
-    pub settle: HumanDuration,
-    /// How long it may take, beyond `settle`, until blue's connections are few and every agent
-    /// serves the new names.
-    pub settle_max: HumanDuration,
-    /// What to do when `settle_max` is up.
-    pub on_settle_timeout: OnSettleTimeout,
-    /// How long blue is kept warm after the switch.
-    pub bake: HumanDuration,
-    /// Greens that may fail and be made again before the rollout is given up.
-    pub max_instance_failures: u32,
-    /// How long the greens of a failed first rollout are kept, to be looked at.
-    pub keep_failed: HumanDuration,
-}
-
-impl Default for ReplacePolicy {
-    fn default() -> Self {
-        Self {
-            surge: Surge::Percent(100),
-            min_healthy: HumanDuration::from_secs(10),
-            healthy_deadline: HumanDuration::from_secs(300),
-            progress_deadline: HumanDuration::from_secs(600),
-            settle: HumanDuration::from_secs(10),
-            settle_max: HumanDuration::from_secs(300),
-            on_settle_timeout: OnSettleTimeout::GoOn,
-            bake: HumanDuration::from_secs(600),
-            max_instance_failures: 0,
-            keep_failed: HumanDuration::from_secs(3_600),
-        }
-    }
-}
-
-/// What to do when connections to blue outlive `settle_max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnSettleTimeout {
-    /// Tell blue to stand by all the same.
-    GoOn,
-    /// Wait for a person, and say so.
-    Hold,
-}
-
-/// How an instance is drained.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DrainPolicy {
-    /// How long an instance may take to finish what it has.
-    pub timeout: HumanDuration,
-    /// What to do when it is up.
-    pub on_timeout: OnDrainTimeout,
-}
-
-impl Default for DrainPolicy {
-    fn default() -> Self {
-        Self {
-            timeout: HumanDuration::from_secs(60),
-            on_timeout: OnDrainTimeout::Force,
-        }
-    }
-}
-
-/// What to do with an instance that is not drained in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnDrainTimeout {
-    /// Retire it all the same.
-    Force,
-    /// Wait for a person, and say so.
-    Hold,
-    /// Go back to the old image, while it is there.
-    Back,
-}
-
-/// How what is lost is repaired.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RepairPolicy {
-    /// Without word from a machine on any path, and without its provider saying that it is gone:
-    /// how long until it counts as lost, while most others answer.
-    pub silent_after: HumanDuration,
-    /// Agent gone but workload reachable: how long until it is replaced, one at a time.
-    pub unmanaged_after: HumanDuration,
-}
-
-impl Default for RepairPolicy {
-    fn default() -> Self {
-        Self {
-            silent_after: HumanDuration::from_secs(300),
-            unmanaged_after: HumanDuration::from_secs(900),
-        }
-    }
-}
-
-/// How many instances are replaced at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "SurgeText", into = "SurgeText")]
-pub enum Surge {
-    /// This many.
-    Count(NonZeroU32),
-    /// This share of the fleet, 1 to 100, rounded up.
-    Percent(u8),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum SurgeText {
-    Number(u32),
-    Text(String),
-}
-
-/// Why a surge is not one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("surge {text} is not a number above 0 or a share from \"1%\" to \"100%\"")]
-pub struct SurgeError {
-    text: String,
-}
-
-impl Surge {
-    /// Instances of one wave, for a fleet of `count`: at least one, at most all.
-    #[must_use]
-    pub fn of(self, count: u32) -> u32 {
-        let wanted = match self {
-            Self::Count(number) => number.get(),
-            Self::Percent(share) => {
-                let scaled = u64::from(count) * u64::from(share);
-                u32::try_from(scaled.div_ceil(100)).unwrap_or(count)
-            }
-        };
-        wanted.clamp(1, count.max(1))
-    }
-}
-
-impl FromStr for Surge {
-    type Err = SurgeError;
-
-    fn from_str(text: &str) -> Result<Self, SurgeError> {
-        let refusal = || SurgeError {
-            text: format!("{:?}", text.chars().take(80).collect::<String>()),
-        };
-        if let Some(share) = text.strip_suffix('%') {
-            let share: u8 = share.parse().map_err(|_| refusal())?;
-            return if (1..=100).contains(&share) {
-                Ok(Self::Percent(share))
-            } else {
-                Err(refusal())
-            };
-        }
-        text.parse().map(Self::Count).map_err(|_| refusal())
-    }
-}
-
-impl TryFrom<SurgeText> for Surge {
-    type Error = SurgeError;
-
-    fn try_from(text: SurgeText) -> Result<Self, SurgeError> {
-        match text {
-            SurgeText::Number(number) => {
-                NonZeroU32::new(number)
-                    .map(Self::Count)
-                    .ok_or_else(|| SurgeError {
-                        text: number.to_string(),
-                    })
-            }
-            SurgeText::Text(text) => text.parse(),
-        }
-    }
-}
-
-impl From<Surge> for SurgeText {
-    fn from(surge: Surge) -> Self {
-        match surge {
-            Surge::Count(number) => Self::Number(number.get()),
-            Surge::Percent(_) => Self::Text(surge.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Surge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Count(number) => number.fmt(f),
-            Self::Percent(share) => write!(f, "{share}%"),
-        }
-    }
 }
 
 impl FleetSpec {
@@ -264,6 +114,9 @@ impl FleetSpec {
                 format!("count {} must be from 1 to {COUNT_MAX}", self.count),
             ));
         }
+        self.check_sums()?;
+        self.check_people()?;
+        self.check_kind()?;
         let replace = &self.replace;
         if replace.healthy_deadline <= replace.min_healthy {
             return Err((
@@ -285,44 +138,144 @@ impl FleetSpec {
         }
         Ok(())
     }
+
+    /// How many must go on serving whatever is replaced: `min_serving`, or else what `unavailable`
+    /// leaves of the count.
+    #[must_use]
+    pub fn min_serving(&self) -> u32 {
+        let may_miss = self.replace.unavailable.of_at_most(self.count);
+        let least = self.count.saturating_sub(may_miss);
+        self.repair.min_serving.unwrap_or(least)
+    }
+
+    /// Keys that contradict, so that no replacement could ever begin.
+    fn check_sums(&self) -> Result<(), (&'static str, String)> {
+        let (count, replace) = (self.count, &self.replace);
+        let (surge, unavailable) = (
+            replace.surge.of(count),
+            replace.unavailable.of_at_most(count),
+        );
+        if surge == 0 && unavailable == 0 {
+            let text = format!(
+                "surge {} and unavailable {} are both none of {count}: nothing could ever be replaced",
+                replace.surge, replace.unavailable
+            );
+            return Err(("surge", text));
+        }
+        if let Some(least) = self.repair.min_serving {
+            if least > count {
+                let text = format!("min_serving {least} must not be above count {count}");
+                return Err(("min_serving", text));
+            }
+            if surge == 0 && least > count - unavailable {
+                let text = format!(
+                    "min_serving {least} leaves no room: with surge 0, unavailable {} takes {unavailable} of count {count}",
+                    replace.unavailable
+                );
+                return Err(("min_serving", text));
+            }
+        }
+        let zones = u32::try_from(self.zones.len()).unwrap_or(u32::MAX).max(1);
+        if replace.canary.saturating_mul(zones) > count {
+            let text = format!(
+                "canary {} in each of {zones} zones must not be above count {count}",
+                replace.canary
+            );
+            return Err(("canary", text));
+        }
+        let meltdown = &self.repair.meltdown;
+        if meltdown.count == 0 || meltdown.percent > 100 {
+            let text = format!(
+                "meltdown needs a count above 0 and a percent up to 100, not {} and {}",
+                meltdown.count, meltdown.percent
+            );
+            return Err(("meltdown", text));
+        }
+        if self.repair.image_failures == 0 {
+            let text = "image_failures must be above 0, or every image would be vetoed";
+            return Err(("image_failures", text.to_owned()));
+        }
+        for (key, bound) in [
+            ("in_flight", self.budget.in_flight),
+            ("deletions", self.budget.deletions),
+        ] {
+            if bound == Some(0) {
+                let text = format!("{key} must be above 0: leave it out for no bound");
+                return Err((key, text));
+            }
+        }
+        if self.uses.values().any(|amount| *amount == 0) {
+            let text = "what an instance uses of a limit must be above 0: leave it out for none";
+            return Err(("uses", text.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Keys about who decides, and when.
+    fn check_people(&self) -> Result<(), (&'static str, String)> {
+        let replace = &self.replace;
+        if replace.approvals == 0 || replace.approvals > APPROVALS_MAX {
+            let text = format!(
+                "approvals {} must be from 1 to {APPROVALS_MAX}: to need none, leave approve empty",
+                replace.approvals
+            );
+            return Err(("approvals", text));
+        }
+        if !replace.approve.is_empty() && replace.approval_timeout.0.is_zero() {
+            let text = "approval_timeout must be above 0s where approve names a gate";
+            return Err(("approval_timeout", text.to_owned()));
+        }
+        if has_twins(&replace.approve) {
+            let text = "approve names a gate twice";
+            return Err(("approve", text.to_owned()));
+        }
+        if has_twins(&self.zones) {
+            return Err(("zones", "zones names a zone twice".to_owned()));
+        }
+        if self.after.contains(&self.name) {
+            let text = format!("fleet {} cannot come after itself", self.name);
+            return Err(("after", text));
+        }
+        Ok(())
+    }
+
+    /// Keys that a kind of fleet does not go with.
+    fn check_kind(&self) -> Result<(), (&'static str, String)> {
+        let replace = &self.replace;
+        match self.kind {
+            FleetKind::Service => Ok(()),
+            FleetKind::Exclusive => {
+                if self.count == 1 && replace.canary == 0 {
+                    return Ok(());
+                }
+                let text = format!(
+                    "kind \"exclusive\" means one active instance: count {} must be 1 and canary {} must be 0",
+                    self.count, replace.canary
+                );
+                Err(("kind", text))
+            }
+            FleetKind::Quorum => {
+                if replace.canary == 0 && replace.unavailable.is_zero() {
+                    return Ok(());
+                }
+                let text = format!(
+                    "kind \"quorum\" replaces one member at a time, the new one first: canary {} and unavailable {} must be 0",
+                    replace.canary, replace.unavailable
+                );
+                Err(("kind", text))
+            }
+        }
+    }
+}
+
+/// Most persons that can be asked for.
+const APPROVALS_MAX: u32 = 10;
+
+fn has_twins<T: PartialEq>(list: &[T]) -> bool {
+    list.iter()
+        .enumerate()
+        .any(|(at, one)| list.iter().skip(at + 1).any(|other| other == one))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fleet_needs_only_name_image_and_count() {
-        let spec = FleetSpec::parse(
-            "web.toml",
-            "name = \"web\"\nimage = \"web@1.0\"\ncount = 5\n",
-        )
-        .unwrap();
-        assert_eq!(spec.replace, ReplacePolicy::default());
-        assert_eq!(spec.replace.surge.of(spec.count), 5);
-    }
-
-    #[test]
-    fn a_share_is_rounded_up_and_never_zero() {
-        let of = |text: &str, count| text.parse::<Surge>().unwrap().of(count);
-        assert_eq!(
-            (of("20%", 5), of("20%", 1), of("1%", 3), of("50%", 3)),
-            (1, 1, 1, 2)
-        );
-        assert_eq!((of("2", 5), of("9", 5), of("100%", 5)), (2, 5, 5));
-        for bad in ["0", "0%", "101%", "-1", "x", ""] {
-            assert!(bad.parse::<Surge>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn keys_that_contradict_are_both_named() {
-        let text =
-            "name = \"web\"\nimage = \"web@1.0\"\ncount = 5\n[replace]\nmin_healthy = \"10m\"\n";
-        let error = FleetSpec::parse("web.toml", text).unwrap_err().to_string();
-        assert!(
-            error.contains("healthy_deadline") && error.contains("min_healthy"),
-            "{error}"
-        );
-    }
-}
+mod tests;

@@ -27,7 +27,8 @@ pub use health::{Health, Source};
 pub use id::{BootId, Digest, InstanceId, RolloutId};
 pub use image::{ImageManifest, ImageRef};
 pub use name::{
-    EnvironmentName, FleetName, ImageName, ImageVersion, NameError, OperatorName, ServiceName,
+    EnvironmentName, FleetName, ImageName, ImageVersion, LimitName, NameError, OperatorName,
+    ServiceName, ZoneName,
 };
 pub use operator::OperatorRole;
 pub use provision::Provision;

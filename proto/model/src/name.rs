@@ -175,6 +175,10 @@ names! {
     EnvironmentName, "environment name", 40, check_label;
     /// A fleet: interchangeable instances of one role. Leaves room for the instance's suffix.
     FleetName, "fleet name", 40, check_label;
+    /// A zone: what fails together, such as a rack, a host or an availability zone.
+    ZoneName, "zone name", 40, check_label;
+    /// A limit of the environment, such as licences or connections.
+    LimitName, "limit name", 40, check_label;
     /// A service as clients look it up. Leaves room for `-standby` within a DNS label.
     ServiceName, "service name", 55, check_label;
     /// An image, without its version.

@@ -2,14 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use calvin_planner::EnvironmentRules;
+
 use super::{AgentLink, Catalogue, Clock, Images, Ports, Probe, Provider, Store};
 
 /// Ports whose implementations are chosen when the process starts and may move to the engine's
 /// thread.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "each field is the port of its type")]
+#[expect(
+    missing_docs,
+    reason = "each field is the port of its type, or what it gives"
+)]
 pub struct PortSet {
     pub clock: Box<dyn Clock + Send>,
+    pub rules: EnvironmentRules,
     pub store: Box<dyn Store + Send>,
     pub providers: BTreeMap<String, Box<dyn Provider + Send>>,
     pub catalogue: Box<dyn Catalogue + Send>,
@@ -21,6 +27,10 @@ pub struct PortSet {
 impl Ports for PortSet {
     fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    fn rules(&self) -> EnvironmentRules {
+        self.rules.clone()
     }
 
     fn store(&mut self) -> &mut dyn Store {
@@ -62,6 +72,10 @@ impl Ports for PortSet {
 impl<P: Ports> Ports for &mut P {
     fn clock(&self) -> &dyn Clock {
         (**self).clock()
+    }
+
+    fn rules(&self) -> EnvironmentRules {
+        (**self).rules()
     }
 
     fn store(&mut self) -> &mut dyn Store {

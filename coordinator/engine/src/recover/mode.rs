@@ -147,11 +147,11 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             return;
         };
         let wall_ms = self.ports.clock().wall_ms();
-        let line = |fleet: &calvin_model::FleetName| HistoryLine {
+        let line = HistoryLine {
             wall_ms,
             who: "engine".to_owned(),
             event: Event {
-                fleet: fleet.clone(),
+                fleet: None,
                 instance: None,
                 kind: EventKind::Hold,
                 text: format!("recovering: nothing is decided, because {reason}"),
@@ -159,7 +159,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         };
         let batch = Batch {
             moment: self.clock.moment(),
-            history: self.fleets.keys().map(line).collect(),
+            history: vec![line],
             recovering: Some(RecoveringChange::Begins(Recovering {
                 reason: reason.clone(),
                 since_wall_ms: wall_ms,
@@ -305,6 +305,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                 .collect(),
             history: history(&difference, approval, who, self.ports.clock().wall_ms()),
             recovering: Some(RecoveringChange::Ends),
+            ..Batch::default()
         };
         let before = std::mem::replace(&mut self.epoch, epoch.clone());
         match self.commit(batch) {

@@ -187,6 +187,7 @@ fn serving(now: Moment, one: &Seen<'_>, build: Build) -> Instance {
         catalogue: CatalogueRole::Active,
         proven: true,
         replace: None,
+        zone: record.and_then(|record| record.zone.clone()),
     }
 }
 
@@ -208,6 +209,8 @@ fn with_instances(before: &FleetState, instances: BTreeMap<InstanceId, Instance>
     state.rollouts = before.rollouts.saturating_add(ROLLOUTS_SKIPPED);
     state.holding = BTreeSet::new();
     state.given_up_in_a_row = 0;
+    state.owed.clear();
+    state.waiting_since = None;
     state.failed.retain(|id| instances.contains_key(id));
     state.instances = instances;
     state

@@ -46,6 +46,7 @@ fn instance(version: &str) -> Instance {
         catalogue: CatalogueRole::Active,
         proven: true,
         replace: None,
+        zone: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an approval did, for who gave it and for the history.
 
-use calvin_model::InstanceId;
+use calvin_model::{FleetName, InstanceId};
 use calvin_planner::{Event, EventKind};
 
 use super::{Approval, Difference, Verdict};
@@ -41,30 +41,33 @@ pub(super) fn history(
     wall_ms: u64,
 ) -> Vec<HistoryLine> {
     let line =
-        |fleet: &calvin_model::FleetName, instance: Option<InstanceId>, text: String| HistoryLine {
+        |fleet: Option<&FleetName>, instance: Option<InstanceId>, text: String| HistoryLine {
             wall_ms,
             who: who.to_owned(),
             event: Event {
-                fleet: fleet.clone(),
+                fleet: fleet.cloned(),
                 instance,
                 kind: EventKind::Command,
                 text,
             },
         };
     let mut history = Vec::new();
+    let approved = format!(
+        "{who}: approved the recovery plan {}, epoch {} follows {}: {}",
+        difference.id, difference.epoch_next, difference.epoch_seen, approval.reason
+    );
+    if difference.fleets.is_empty() {
+        history.push(line(None, None, approved.clone()));
+    }
     for name in difference.fleets.keys() {
-        let text = format!(
-            "{who}: approved the recovery plan {}, epoch {} follows {}: {}",
-            difference.id, difference.epoch_next, difference.epoch_seen, approval.reason
-        );
-        history.push(line(name, None, text));
+        history.push(line(Some(name), None, approved.clone()));
         let of_fleet = difference
             .findings
             .iter()
             .filter(|one| one.fleet == *name && one.verdict != Verdict::Keep);
         for finding in of_fleet {
             let text = format!("recovered: {finding}");
-            history.push(line(name, finding.instance.clone(), text));
+            history.push(line(Some(name), finding.instance.clone(), text));
         }
     }
     history

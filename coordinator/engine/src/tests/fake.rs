@@ -14,8 +14,9 @@ use calvin_model::{
     ImageRef, InstanceId, Role, Wanted, image::Work,
 };
 use calvin_planner::{
-    Build, CatalogueObserved, Command, CommandOutcome, DeleteBasis, FleetState, Instance, Life,
-    MachineState, Moment, Plan, PlanInput, ProbeObserved, Purpose, Refusal,
+    Build, CatalogueObserved, Command, CommandInput, CommandOutcome, DeleteBasis, EnvironmentRules,
+    FleetState, Instance, Life, MachineState, Moment, Plan, PlanInput, ProbeObserved, Purpose,
+    Refusal,
 };
 
 use crate::{decide::Decide, ports::*};
@@ -286,6 +287,10 @@ impl Images for Fake {
 }
 
 impl Ports for Fake {
+    fn rules(&self) -> EnvironmentRules {
+        EnvironmentRules::default()
+    }
+
     fn clock(&self) -> &dyn Clock {
         self
     }
@@ -354,13 +359,11 @@ impl Decide for Script {
 
     fn command(
         &self,
-        fleets: &BTreeMap<FleetName, FleetState>,
-        gone: &BTreeMap<FleetName, u64>,
+        input: &CommandInput<'_>,
         order: &Command,
-        now: Moment,
         who: &str,
     ) -> Result<CommandOutcome, Refusal> {
-        calvin_planner::command(fleets, gone, order, now, who)
+        calvin_planner::command(input, order, who)
     }
 }
 
@@ -389,6 +392,7 @@ pub(super) fn build() -> Build {
 
 pub(super) fn instance(life: Life) -> Instance {
     Instance {
+        zone: None,
         build: build(),
         purpose: Purpose::Scale,
         life,

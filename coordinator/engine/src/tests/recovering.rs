@@ -160,6 +160,7 @@ fn only_orders_that_change_what_is_wanted_are_taken_meanwhile() {
         fleet: fleet_name(),
         build: build(),
         plan: None,
+        emergency: None,
     };
     let error = engine.command(&start, "ann").unwrap_err();
     assert!(matches!(error, CommandError::Recovering { .. }), "{error}");

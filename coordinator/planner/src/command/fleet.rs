@@ -23,9 +23,9 @@ pub(super) fn apply(
             hint: "correct the file and apply it again".to_owned(),
         });
     }
-    if !desk.fleets.contains_key(name) {
+    if !desk.input.fleets.contains_key(name) {
         let mut state = FleetState::new(spec.clone());
-        state.rollouts = desk.gone.get(name).copied().unwrap_or_default();
+        state.rollouts = desk.input.gone.get(name).copied().unwrap_or_default();
         return Ok(first_rollout(desk, name, state, build, "is new"));
     }
     let before = desk.fleet(name)?;
@@ -73,7 +73,7 @@ fn first_rollout(
         build: build.clone(),
         by: desk.who.to_owned(),
         reason: None,
-        now: desk.now,
+        now: desk.input.now,
     };
     let rollout = begin(&mut state, start);
     let line = format!(
@@ -138,7 +138,12 @@ pub(super) fn scale(
 }
 
 pub(super) fn delete(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome, Refusal> {
-    if desk.fleets.get(name).is_some_and(|state| state.deleting) {
+    if desk
+        .input
+        .fleets
+        .get(name)
+        .is_some_and(|state| state.deleting)
+    {
         return Ok(Desk::unchanged(format!(
             "fleet {name} is being deleted already"
         )));

@@ -11,6 +11,7 @@ pub(super) fn replace(
     reason: &str,
 ) -> Result<CommandOutcome, Refusal> {
     let found = desk
+        .input
         .fleets
         .iter()
         .find(|(_, state)| state.instances.contains_key(id));

@@ -16,6 +16,7 @@ pub(super) fn start(
     name: &FleetName,
     build: &Build,
     plan: Option<&str>,
+    _emergency: Option<&str>,
 ) -> Result<CommandOutcome, Refusal> {
     let before = desk.fleet(name)?;
     if let Some(plan) = plan {
@@ -46,7 +47,7 @@ fn start_now(
         build: build.clone(),
         by: desk.who.to_owned(),
         reason: None,
-        now: desk.now,
+        now: desk.input.now,
     };
     let rollout = begin(&mut after, start);
     let from = before.serving.as_ref();
@@ -129,7 +130,7 @@ fn turn_back(desk: Desk<'_>, state: &mut FleetState, why: &str) -> Option<Phase>
     };
     let phase = transition(Some(rollout.phase), cause).ok()?;
     rollout.phase = phase;
-    rollout.phase_since = desk.now;
+    rollout.phase_since = desk.input.now;
     rollout.reason = Some(why.to_owned());
     Some(phase)
 }

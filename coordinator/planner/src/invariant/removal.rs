@@ -184,10 +184,16 @@ pub(super) fn blue_stays(view: &View<'_>, found: &mut Found) {
         return;
     }
     let may_leave = match rollout.phase {
-        Phase::Baking | Phase::Draining | Phase::Retiring => true,
+        Phase::MakingRoom
+        | Phase::Baking
+        | Phase::AwaitingRetire
+        | Phase::Draining
+        | Phase::Retiring => true,
         Phase::Provisioning
         | Phase::Soaking
+        | Phase::AwaitingSwitch
         | Phase::Switching
+        | Phase::Stopping
         | Phase::Settling
         | Phase::RollingBack
         | Phase::Done

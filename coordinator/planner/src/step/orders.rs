@@ -20,6 +20,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
                 fleet: pass.fleet.clone(),
                 build: instance.build.clone(),
                 provider: pass.state().spec.provider.clone(),
+                zone: instance.zone.clone(),
             });
         }
         if to_be_told(pass, id, instance) {

@@ -11,9 +11,10 @@ use crate::{
     moment::Moment,
     observed::MachineState,
     pass::Pass,
+    phase::Phase,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
-    state::{Instance, Life, Purpose},
+    state::{Build, FleetState, Instance, Life, Owed, Purpose, WaveOrder},
 };
 
 /// How often the deadline of instances that never become healthy doubles at most.
@@ -28,6 +29,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     }
     let idle = pass.state().not_to_serve();
     doubt_a_short_list(pass);
+    make_what_is_owed(pass);
     look_for_losses(pass, &idle);
     give_up_never_healthy(pass, &idle);
     replace_marked(pass, &idle);
@@ -149,14 +151,32 @@ pub(super) fn healthy_by(pass: &Pass<'_>, instance: &Instance) -> Moment {
 }
 
 /// Makes an instance in the place of another. While a rollout runs, of the same build: the rollout
-/// decides when builds change.
+/// decides when builds change. Where a budget or the room does not allow it now, it is owed.
 fn repair(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     if enough(pass) || stands_in(pass, old) {
         return;
     }
-    let Some(build) = pass.instance(old).map(|instance| instance.build.clone()) else {
+    let Some(instance) = pass.instance(old) else {
         return;
     };
+    let owed = Owed {
+        build: instance.build.clone(),
+        zone: instance.zone.clone(),
+    };
+    let leaves = instance.leaving();
+    if make_instead(pass, old, owed.build.clone(), why) == Made::NotYet && leaves {
+        pass.change().owed.insert(old.clone(), owed);
+    }
+}
+
+/// Whether an instance was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Now,
+    NotYet,
+}
+
+fn make_instead(pass: &mut Pass<'_>, old: &InstanceId, build: Build, why: &str) -> Made {
     let running = pass.running().is_some();
     let serving = pass.state().serving.clone().filter(|_| !running);
     let made = pass.create(
@@ -164,17 +184,32 @@ fn repair(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
         Purpose::Repair(old.clone()),
         &format!("in the place of {old}: {why}"),
     );
+    let Some(made) = made else {
+        return Made::NotYet;
+    };
     // Before the switch it is one of those that the wave replaces, as the lost one was.
     if pass.state().switched() || pass.running().is_none() {
-        return;
+        return Made::Now;
     }
-    let Some(rollout) = &mut pass.change().rollout else {
-        return;
-    };
-    for blue in &mut rollout.sets.blue {
-        if blue == old {
-            *blue = made.clone();
+    if let Some(rollout) = &mut pass.change().rollout {
+        for blue in &mut rollout.sets.blue {
+            if blue == old {
+                *blue = made.clone();
+            }
         }
+    }
+    Made::Now
+}
+
+/// Makes what could not be made when it was lost, unless the fleet has enough without it by now.
+fn make_what_is_owed(pass: &mut Pass<'_>) {
+    for (old, owed) in pass.state().owed.clone() {
+        let done = enough(pass)
+            || make_instead(pass, &old, owed.build, "it could not be made before") == Made::Now;
+        if !done {
+            return;
+        }
+        pass.change().owed.remove(&old);
     }
 }
 
@@ -217,7 +252,7 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
 }
 
 /// Whether a fleet has its count without those that are to be replaced; while a rollout runs,
-/// without those of its sets that do not serve.
+/// without those of its sets that do not serve. What left to make room is not missing.
 pub(super) fn enough(pass: &Pass<'_>) -> bool {
     let state = pass.state();
     let (kept, count) = match state.running() {
@@ -226,10 +261,26 @@ pub(super) fn enough(pass: &Pass<'_>) -> bool {
             let idle = state.not_to_serve();
             let staying = state.instances.iter();
             let staying = staying.filter(|(id, one)| !one.leaving() && !idle.contains(*id));
-            (staying.count(), rollout.count)
+            (staying.count() + left_to_make_room(state), rollout.count)
         }
     };
     kept >= usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// How many left to make room for greens that do not serve yet.
+fn left_to_make_room(state: &FleetState) -> usize {
+    let Some(rollout) = state.running() else {
+        return 0;
+    };
+    let goes_back = rollout.phase == Phase::RollingBack;
+    if rollout.sets.order != WaveOrder::RoomFirst || goes_back || state.switched() {
+        return 0;
+    }
+    let left = rollout.sets.blue.iter().filter(|id| {
+        let found = state.instances.get(*id);
+        found.is_none_or(Instance::leaving)
+    });
+    left.count()
 }
 
 /// Whether an instance was made for one that still waits for its replacement, and gets another.
@@ -265,7 +316,7 @@ fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     let Some(basis) = pass.instance(old).and_then(|old| old.replace.clone()) else {
         return;
     };
-    if missed(pass, old) {
+    if missed(pass, old) || !pass.may_delete(pass.draining()) {
         return;
     }
     let judgement = pass.judged(old);

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The whole table. A row that is missing here, or is too many, fails the test below.
-const ROWS: [(Option<Phase>, Cause, Phase); 35] = {
+const ROWS: [(Option<Phase>, Cause, Phase); 54] = {
     use Cause as C;
     use Phase as P;
     [
@@ -42,6 +42,25 @@ const ROWS: [(Option<Phase>, Cause, Phase); 35] = {
         (Some(P::Draining), C::FleetDeleted, P::Failed),
         (Some(P::Retiring), C::FleetDeleted, P::Failed),
         (Some(P::RollingBack), C::FleetDeleted, P::Failed),
+        (Some(P::Provisioning), C::NeedsRoom, P::MakingRoom),
+        (Some(P::MakingRoom), C::RoomMade, P::Provisioning),
+        (Some(P::AwaitingSwitch), C::GreenReplaced, P::Provisioning),
+        (Some(P::AwaitingSwitch), C::Flapped, P::Soaking),
+        (Some(P::Soaking), C::NeedsApproval, P::AwaitingSwitch),
+        (Some(P::AwaitingSwitch), C::Approved, P::Switching),
+        (Some(P::Switching), C::StopFirst, P::Stopping),
+        (Some(P::Stopping), C::Stopped, P::Switching),
+        (Some(P::Baking), C::NeedsApproval, P::AwaitingRetire),
+        (Some(P::AwaitingRetire), C::Approved, P::Draining),
+        (Some(P::MakingRoom), C::GoBack, P::RollingBack),
+        (Some(P::AwaitingSwitch), C::GoBack, P::RollingBack),
+        (Some(P::Stopping), C::GoBack, P::RollingBack),
+        (Some(P::AwaitingRetire), C::GoBack, P::RollingBack),
+        (Some(P::AwaitingSwitch), C::GivenUp, P::Failed),
+        (Some(P::MakingRoom), C::FleetDeleted, P::Failed),
+        (Some(P::AwaitingSwitch), C::FleetDeleted, P::Failed),
+        (Some(P::Stopping), C::FleetDeleted, P::Failed),
+        (Some(P::AwaitingRetire), C::FleetDeleted, P::Failed),
     ]
 };
 

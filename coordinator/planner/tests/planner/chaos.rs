@@ -202,6 +202,9 @@ fn keeps_every_rule(world: &World) {
     let input = PlanInput {
         now: world.now(),
         seed: 7,
+        wall_ms: world.ms,
+        environment: &world.environment,
+        rules: &world.rules,
         fleets: &world.fleets,
         observed: &observed,
     };

@@ -232,6 +232,7 @@ fn a_plan_that_no_longer_holds_is_refused_with_what_changed() {
         fleet: web(),
         build: build.clone(),
         plan: Some(plan.to_owned()),
+        emergency: None,
     };
     let refusal = world.order(&start("nonsense")).unwrap_err().to_string();
     assert!(refusal.contains("it is no plan's id"), "{refusal}");

@@ -30,6 +30,9 @@ fn broken_by(
     let input = PlanInput {
         now: world.now(),
         seed: 1,
+        wall_ms: world.ms,
+        environment: &world.environment,
+        rules: &world.rules,
         fleets: &world.fleets,
         observed: &observed,
     };
@@ -118,6 +121,7 @@ fn a_machine_without_an_intent_and_one_too_many_break_their_rule() {
         let instance = first(state);
         let build = state.instances[&instance].build.clone();
         plan.actions.push(Action::CreateMachine {
+            zone: None,
             instance,
             fleet: web(),
             build,

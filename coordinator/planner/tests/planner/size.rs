@@ -45,6 +45,9 @@ fn a_pass_over_ten_thousand_instances_fits_into_its_time() {
     let input = PlanInput {
         now: world.now(),
         seed: 1,
+        wall_ms: world.ms,
+        environment: &world.environment,
+        rules: &world.rules,
         fleets: &fleets,
         observed: &observed,
     };

@@ -12,9 +12,10 @@ use calvin_model::{
     CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, image::Work,
 };
 use calvin_planner::{
-    Action, AgentObserved, Build, CatalogueObserved, Command, Event, FleetReport, FleetState,
-    Instance, InstanceObserved, MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan,
-    PlanInput, ProbeObserved, ProviderFault, Refusal, SessionObserved, command, plan,
+    Action, AgentObserved, Build, CatalogueObserved, Command, CommandInput, EnvironmentRules,
+    EnvironmentState, Event, FleetReport, FleetState, Instance, InstanceObserved, MachineObserved,
+    MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved, ProviderFault,
+    Refusal, SessionObserved, command, plan,
 };
 
 pub(crate) use machine::{Agent, Behaviour, Machine};
@@ -29,6 +30,8 @@ pub(crate) struct World {
     pub(crate) fleets: BTreeMap<FleetName, FleetState>,
     /// How many rollouts fleets had that are no more.
     pub(crate) gone: BTreeMap<FleetName, u64>,
+    pub(crate) environment: EnvironmentState,
+    pub(crate) rules: EnvironmentRules,
     pub(crate) machines: BTreeMap<InstanceId, Machine>,
     pub(crate) catalogue: BTreeMap<FleetName, BTreeMap<InstanceId, CatalogueRole>>,
     pub(crate) hidden: BTreeSet<InstanceId>,
@@ -58,6 +61,8 @@ impl World {
             // The coordinator has been looking for a day.
             ms: 86_400_000,
             fleets: BTreeMap::new(),
+            environment: EnvironmentState::default(),
+            rules: EnvironmentRules::default(),
             gone: BTreeMap::new(),
             machines: BTreeMap::new(),
             catalogue: BTreeMap::new(),
@@ -99,7 +104,18 @@ impl World {
 
     /// Gives an order, as `ann`.
     pub(crate) fn order(&mut self, order: &Command) -> Result<Vec<String>, Refusal> {
-        let outcome = command(&self.fleets, &self.gone, order, self.now(), "ann")?;
+        let input = CommandInput {
+            now: self.now(),
+            wall_ms: self.ms,
+            environment: &self.environment,
+            rules: &self.rules,
+            fleets: &self.fleets,
+            gone: &self.gone,
+        };
+        let outcome = command(&input, order, "ann")?;
+        if let Some(environment) = outcome.environment.clone() {
+            self.environment = environment;
+        }
         self.fleets.extend(outcome.changes);
         self.events.extend(outcome.events);
         Ok(outcome.lines)
@@ -121,6 +137,7 @@ impl World {
             fleet: web(),
             build,
             plan: None,
+            emergency: None,
         })
     }
 
@@ -225,15 +242,23 @@ impl World {
         self.seed += 1;
         let observed = self.observed();
         let before = self.fleets.clone();
+        let environment = self.environment.clone();
         let input = PlanInput {
             now: self.now(),
             seed: self.seed,
+            wall_ms: self.ms,
+            environment: &environment,
+            rules: &self.rules,
             fleets: &before,
             observed: &observed,
         };
         let caught = std::panic::catch_unwind(|| plan(&input));
         let made = caught.unwrap_or_else(|_| panic!("{}", self.story()));
         assert_eq!(made, plan(&input), "the same input gives the same plan");
+        if let Some(after) = &made.environment {
+            self.environment = (**after).clone();
+        }
+        self.events.extend(made.events.clone());
         for (name, fleet) in &made.fleets {
             match &fleet.next {
                 Next::Same => assert!(fleet.events.is_empty(), "{:?}", fleet.events),

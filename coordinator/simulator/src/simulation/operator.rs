@@ -171,6 +171,7 @@ impl<'a> Operator<'a> {
                     fleet: name,
                     build,
                     plan: None,
+                    emergency: None,
                 })
             }
             Step::Undo => (fleet?.rollouts == rollouts).then_some(Command::Undo { fleet: name }),

@@ -1,13 +1,11 @@
 //! Planners that break a rule on purpose: the simulation must notice each. A check that no mutant
 //! can fail proves nothing.
 
-use std::collections::BTreeMap;
-
 use calvin_engine::{Decide, Planner};
-use calvin_model::{CatalogueRole, FleetName};
+use calvin_model::CatalogueRole;
 use calvin_planner::{
-    Action, Command, CommandOutcome, DeleteBasis, FleetPlan, FleetState, InvariantId, Life, Moment,
-    Next, Plan, PlanInput, Refusal,
+    Action, Command, CommandInput, CommandOutcome, DeleteBasis, FleetPlan, FleetState, InvariantId,
+    Life, Next, Plan, PlanInput, Refusal,
 };
 
 use super::*;
@@ -29,13 +27,11 @@ impl Decide for Mutant {
 
     fn command(
         &self,
-        fleets: &BTreeMap<FleetName, FleetState>,
-        gone: &BTreeMap<FleetName, u64>,
+        input: &CommandInput<'_>,
         order: &Command,
-        now: Moment,
         who: &str,
     ) -> Result<CommandOutcome, Refusal> {
-        Planner.command(fleets, gone, order, now, who)
+        Planner.command(input, order, who)
     }
 }
 

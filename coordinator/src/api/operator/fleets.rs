@@ -38,8 +38,7 @@ impl OperatorParts {
         };
         if request.dry_run {
             let view = self.desk.view();
-            let outcome =
-                calvin_planner::command(&view.fleets, &view.gone, &order, view.moment, who)?;
+            let outcome = calvin_planner::command(&view.command_input(), &order, who)?;
             return Ok(ChangeReply {
                 lines: outcome.lines,
                 ..ChangeReply::default()

@@ -1,5 +1,6 @@
 //! The history, as a stream of its lines.
 
+use calvin_model::FleetName;
 use calvin_planner::EventKind;
 use calvin_proto::{transport::peer::hexadecimal, wire};
 
@@ -23,7 +24,8 @@ impl OperatorParts {
         let history = self.history.clone();
         let lines = tokio::task::spawn_blocking(move || {
             let of_fleet = |line: &Recorded| {
-                let fleet = line.line.event.fleet.as_str();
+                let fleet = line.line.event.fleet.as_ref();
+                let fleet = fleet.map_or("", FleetName::as_str);
                 request.fleet.is_empty() || request.fleet == fleet
             };
             if request.rollout.is_empty() {
@@ -68,7 +70,9 @@ fn shown(line: Recorded, hash: [u8; 32]) -> wire::HistoryLine {
         wall_ms: line.line.wall_ms,
         who: line.line.who,
         kind: kind(event.kind).to_owned(),
-        fleet: event.fleet.to_string(),
+        fleet: event
+            .fleet
+            .map_or_else(String::new, |fleet| fleet.to_string()),
         instance: event.instance.map(|id| id.to_string()).unwrap_or_default(),
         text: event.text,
         hash: hexadecimal(&hash),

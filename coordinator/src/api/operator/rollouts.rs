@@ -32,6 +32,7 @@ impl OperatorParts {
             fleet: self.known_fleet(&request.fleet)?,
             build: self.build_for(&request.fleet, &request.image)?,
             plan: (!request.plan.is_empty()).then_some(request.plan),
+            emergency: None,
         };
         let outcome = self.desk.order(order, who).await?;
         Ok(change(outcome, &request.fleet))

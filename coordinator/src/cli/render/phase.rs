@@ -28,11 +28,17 @@ pub(crate) fn words(name: &str) -> String {
 pub(crate) fn meaning(phase: Phase) -> &'static str {
     match phase {
         Phase::Provisioning => "making the new instances; they are not all healthy yet",
+        Phase::MakingRoom => "some of the old instances leave first, to make room for new ones",
         Phase::Soaking => "every new instance is healthy and must stay so without a break",
+        Phase::AwaitingSwitch => "the new instances are proven; a person is to approve the switch",
         Phase::Switching => "traffic goes over to the new instances",
+        Phase::Stopping => "the old instance stops its work before the new one starts",
         Phase::Settling => "the old instances still serve those who remember their addresses",
         Phase::Baking => {
             "the new image serves; the old instances stand by, ready to take over again"
+        }
+        Phase::AwaitingRetire => {
+            "the new image has proved itself; a person is to approve that the old machines go"
         }
         Phase::Draining => "the old instances finish what they have",
         Phase::Retiring => "the old machines, their identities and names are being removed",
@@ -64,10 +70,14 @@ pub(crate) enum Standing {
 pub(crate) fn standing(phase: Phase) -> Standing {
     match phase {
         Phase::Provisioning
+        | Phase::MakingRoom
         | Phase::Soaking
+        | Phase::AwaitingSwitch
         | Phase::Switching
+        | Phase::Stopping
         | Phase::Settling
         | Phase::Baking
+        | Phase::AwaitingRetire
         | Phase::Draining
         | Phase::Retiring => Standing::UnderWay,
         Phase::Done => Standing::Well,
@@ -91,10 +101,16 @@ pub(crate) enum Retreat {
 /// How a person goes back from that phase.
 pub(crate) fn retreat(phase: Phase) -> Retreat {
     match phase {
-        Phase::Provisioning | Phase::Soaking => Retreat::Abort,
-        Phase::Switching | Phase::Settling | Phase::Baking | Phase::Draining | Phase::Retiring => {
-            Retreat::Rollback
+        Phase::Provisioning | Phase::MakingRoom | Phase::Soaking | Phase::AwaitingSwitch => {
+            Retreat::Abort
         }
+        Phase::Switching
+        | Phase::Stopping
+        | Phase::Settling
+        | Phase::Baking
+        | Phase::AwaitingRetire
+        | Phase::Draining
+        | Phase::Retiring => Retreat::Rollback,
         Phase::RollingBack | Phase::Done | Phase::RolledBack | Phase::Failed => Retreat::None,
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use calvin_proto::machine::AddressLock;
 
-use super::super::Capacity;
+use super::super::Room;
 use crate::config::Network;
 
 /// Gives out the addresses of one network.
@@ -59,8 +59,13 @@ impl Addresses {
         Ok(None)
     }
 
+    /// How many there are.
+    pub(super) fn size(&self) -> u64 {
+        u64::from(self.network.size())
+    }
+
     /// Counts what is left. A lock file that nobody has locked is from a machine that is gone.
-    pub(super) fn capacity(&self, taken: &BTreeSet<IpAddr>) -> io::Result<Capacity> {
+    pub(super) fn capacity(&self, taken: &BTreeSet<IpAddr>) -> io::Result<Room> {
         let ours = taken.iter().filter(|address| self.is_of_network(address));
         let mut used = ours.count() as u64;
         for entry in fs::read_dir(&self.locks)? {
@@ -73,7 +78,7 @@ impl Addresses {
             }
         }
         let total = u64::from(self.network.size());
-        Ok(Capacity {
+        Ok(Room {
             free: total.saturating_sub(used),
             total,
         })

@@ -50,11 +50,11 @@ fn deleting_ends_everything_and_keeps_the_last_output() {
         "{processes:?}"
     );
 
-    let free = provider.capacity().unwrap().free;
+    let free = provider.room().unwrap().free;
     bench.delete(&mut provider, "web-aaaaaaaa");
     assert!(processes.iter().all(|process| !process.is_alive()));
     assert!(!files.root().exists());
-    assert_eq!(provider.capacity().unwrap().free, free + 1);
+    assert_eq!(provider.room().unwrap().free, free + 1);
     let instance = "web-aaaaaaaa".parse().unwrap();
     let kept = provider.console(&instance, 1000).unwrap().read(1000);
     let kept = kept.unwrap();
@@ -122,11 +122,15 @@ fn what_is_half_made_is_cleaned_up_and_made_anew_when_asked_for() {
     let bench = Bench::new(6, 28);
     let order = bench.order("web-aaaaaaaa");
     let tag = bench.tag("build", "web-aaaaaaaa");
-    // Before its directory was complete; before anything was in it; before init was started.
+    // Before its directory was complete; before anything was in it; before its tag was written to
+    // the end; before init was started.
     let making = bench.machines().join(".making-web-aaaaaaaa");
     fs::create_dir_all(&making).unwrap();
     tag.write(&MachineFiles::new(&making)).unwrap();
     fs::create_dir(bench.machines().join(".making-web-bbbbbbbb")).unwrap();
+    let tagging = bench.machines().join(".making-web-dddddddd");
+    fs::create_dir(&tagging).unwrap();
+    fs::write(tagging.join("machine.json.new"), "{").unwrap();
     let complete = bench.machines().join("web-cccccccc");
     fs::create_dir(&complete).unwrap();
     bench
@@ -137,6 +141,7 @@ fn what_is_half_made_is_cleaned_up_and_made_anew_when_asked_for() {
     let mut provider = bench.open("build");
     assert!(provider.list().machines.is_empty());
     assert_eq!(bench.names(), Vec::<String>::new());
+    assert!(!tagging.exists());
     provider.create(&order);
     bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
 }
@@ -218,7 +223,7 @@ fn two_coordinators_with_one_network_never_share_an_address() {
     two.make(&mut second, "web-aaaaaaaa");
     let address = |provider: &ProcessProvider| provider.list().machines[0].address;
     assert_ne!(address(&first), address(&second));
-    assert_eq!(first.capacity().unwrap(), Capacity { free: 0, total: 2 });
+    assert_eq!(first.room().unwrap(), Room { free: 0, total: 2 });
 
     first.create(&one.order("web-bbbbbbbb"));
     let fault = one.until_fault(&first, "web-bbbbbbbb");

@@ -27,7 +27,7 @@ fn filled(data: &Path) -> Stored {
         wall_ms: 5,
         who: "ann".to_owned(),
         event: Event {
-            fleet: "web".parse().unwrap(),
+            fleet: Some("web".parse().unwrap()),
             instance: None,
             kind: EventKind::Command,
             text: text.to_owned(),

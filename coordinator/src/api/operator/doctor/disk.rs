@@ -155,7 +155,7 @@ fn clock(history: &History) -> wire::DoctorCheck {
 }
 
 fn addresses(machines: &dyn Machines) -> wire::DoctorCheck {
-    let (ok, found) = match machines.capacity() {
+    let (ok, found) = match machines.room() {
         Ok(capacity) => (
             capacity.free > 0,
             format!("{} of {} free", capacity.free, capacity.total),

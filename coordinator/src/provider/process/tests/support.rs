@@ -200,6 +200,7 @@ impl Bench {
 
     pub(super) fn order(&self, instance: &str) -> CreateOrder {
         CreateOrder {
+            zone: None,
             instance: instance.parse().unwrap(),
             fleet: "web".parse().unwrap(),
             image: self.image.clone(),

@@ -8,7 +8,7 @@ use calvin_planner::DeleteBasis;
 
 use super::*;
 use crate::{
-    provider::{Capacity, ConsoleError, ConsoleFollower},
+    provider::{ConsoleError, ConsoleFollower, Room},
     store::Database,
 };
 
@@ -34,8 +34,8 @@ impl Machines for Counted {
         unreachable!("the doctor reads no console")
     }
 
-    fn capacity(&self) -> io::Result<Capacity> {
-        Ok(Capacity { free: 1, total: 2 })
+    fn room(&self) -> io::Result<Room> {
+        Ok(Room { free: 1, total: 2 })
     }
 }
 
