@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &RestoreArguments, setting: &Setting) -> Result<Exi
 fn text(view: &RestoredView, canvas: Canvas) -> String {
     let mut text = render::recovery::backup(&view.backup, canvas);
     let mut line = |label: &str, tone, what: &str| {
-        text.push_str(&canvas.labelled(15, label, tone, what));
+        text.push_str(&canvas.labelled(17, label, tone, what));
     };
     let data = view.data.display();
     line("restored", Tone::Good, &format!("into {data}"));

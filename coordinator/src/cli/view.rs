@@ -18,6 +18,8 @@ pub(crate) use fleet::{
 #[cfg(test)]
 pub(crate) use plan::WayBackView;
 pub(crate) use plan::{ChangeView, PlanStepView, PlanView};
+#[cfg(test)]
+pub(crate) use recovery::BackedUpFleetView;
 pub(crate) use recovery::{BackupView, FindingView, RecoveryView};
 
 /// `None` for the wire's empty text.

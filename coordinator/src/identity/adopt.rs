@@ -6,13 +6,18 @@ use calvin_model::{FleetName, InstanceId};
 use calvin_proto::transport::PeerCertificate;
 
 use super::{
-    Identity, IdentityError, certificate::Issued, records::InstanceRecord, token, wall_ms,
+    CasKept, Identity, IdentityError, certificate::Issued, records::InstanceRecord, token, wall_ms,
 };
 
 /// As in the first-boot data: instance ids are never used twice, so each has one create intent.
 const INTENT: u64 = 1;
 
 impl Identity {
+    /// Says which CAs are kept from now on: while the coordinator recovers, all of them.
+    pub fn keep_cas(&self, keeps: CasKept) {
+        self.state().keeps = keeps;
+    }
+
     /// Takes over the identity of an instance as its certificate shows it. One that is known with
     /// this key stays as it is, and so does one that is revoked.
     ///

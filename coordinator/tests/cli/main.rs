@@ -6,6 +6,7 @@
 mod changes;
 mod fake;
 mod reading;
+mod recovering;
 mod run;
 mod terminal;
 mod tls;

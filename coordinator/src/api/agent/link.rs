@@ -10,7 +10,10 @@ use calvin_model::{Epoch, InstanceId, NamesVersion, Wanted};
 use calvin_planner::{AgentObserved, SessionObserved};
 
 use super::{Agents, registry::Entry};
-use crate::{catalogue::AgentNames, identity::Refusal};
+use crate::{
+    catalogue::AgentNames,
+    identity::{CasKept, Refusal},
+};
 
 impl AgentLink for Agents {
     fn tell(&mut self, instance: &InstanceId, wanted: &Wanted) {
@@ -72,6 +75,10 @@ impl AgentLink for Agents {
     }
 
     fn only_listen(&mut self, why: Option<&str>) {
+        self.identity().keep_cas(match why {
+            Some(_) => CasKept::All,
+            None => CasKept::Needed,
+        });
         self.registry().only_listen(why);
     }
 

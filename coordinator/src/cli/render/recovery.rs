@@ -8,7 +8,7 @@ use crate::cli::{
 };
 
 /// Columns of the labels.
-const LABEL: usize = 15;
+const LABEL: usize = 17;
 
 /// The plan, with what blocks it first.
 pub(crate) fn recovery(view: &RecoveryView, canvas: Canvas) -> String {

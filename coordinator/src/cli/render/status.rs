@@ -72,6 +72,16 @@ pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
     for notice in &status.notices {
         text.push_str(&canvas.labelled(6, "look", Tone::Warn, &tame(notice)));
     }
+    if status.recovering.is_some() {
+        // Who serves is not judged meanwhile, and what is on record is the past.
+        let names: Vec<String> = status.fleets.iter().map(|one| tame(&one.name)).collect();
+        let names = match names.as_slice() {
+            [] => "none".to_owned(),
+            names => names.join(", "),
+        };
+        text.push_str(&canvas.labelled(RECOVERING, "on record", Tone::Dim, &names));
+        return text;
+    }
     for fleet in &status.fleets {
         text.push_str(&fleet_lines(fleet, canvas));
     }

@@ -116,3 +116,15 @@ fn one_that_is_revoked_on_record_stays_so() {
     let peer = peer(&enrolled.certificate_pem);
     assert!(bench.identity.unrecorded_instance(&peer).is_err());
 }
+
+#[test]
+fn while_recovering_no_ca_is_forgotten_that_somebody_unknown_may_rest_on() {
+    let bench = Bench::new();
+    bench.identity.keep_cas(CasKept::All);
+    bench.identity.rotate_ca("ann").unwrap();
+    bench.identity.maintain().unwrap();
+    assert_eq!(bench.identity.ca().trusted.len(), 2);
+    bench.identity.keep_cas(CasKept::Needed);
+    bench.identity.maintain().unwrap();
+    assert_eq!(bench.identity.ca().trusted.len(), 1);
+}
