@@ -26,6 +26,7 @@ use crate::{
     ports::{Batch, HistoryLine, Ports, RecoveringChange, Revision, StoreError, Stored},
     recover::Recovery,
     view::{Notice, View},
+    windows::Windows,
 };
 
 /// Longest time without a commit: what a crash makes the decision clock lose at most. At one
@@ -54,6 +55,7 @@ pub struct Engine<P, D = Planner> {
     committed_moment: Moment,
     pub(crate) hold: Hold,
     pub(crate) addresses: Addresses,
+    windows: Windows,
     pub(crate) manifests: Manifests,
     pub(crate) told: Told,
     pub(crate) reports: Arc<BTreeMap<FleetName, FleetReport>>,
@@ -180,6 +182,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             committed_moment: stored.moment,
             hold: Hold::None,
             addresses: Addresses::default(),
+            windows: Windows::default(),
             manifests: Manifests::default(),
             told: Told::default(),
             reports: Arc::default(),
@@ -223,6 +226,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             &mut self.ports,
             &self.fleets,
             &mut self.addresses,
+            &mut self.windows,
             watching_for,
         );
         self.observed = Arc::new(observed);

@@ -13,6 +13,7 @@ mod permit;
 pub mod ports;
 pub mod recover;
 pub mod view;
+mod windows;
 
 pub use command::CommandError;
 pub use decide::{Decide, Planner};

@@ -3,6 +3,7 @@
 
 mod budget;
 mod moves;
+mod people;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub(crate) use moves::basis_of;
+pub(crate) use people::{freeze_of, window_closed};
 
 /// Whether a pass made or deleted anything that the budgets count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) fleet: &'a FleetName,
     /// What is seen.
     pub(crate) observed: &'a Observed,
+    /// All that the plan rests on.
+    pub(crate) input: PlanInput<'a>,
     /// What the catalogue shows of the fleet.
     pub(crate) catalogue: &'a CatalogueObserved,
     /// What is to be carried out.
@@ -96,6 +100,7 @@ impl<'a> Pass<'a> {
             now: input.now,
             fleet,
             observed: input.observed,
+            input: *input,
             catalogue,
             actions: Vec::new(),
             events: Vec::new(),
@@ -119,6 +124,11 @@ impl<'a> Pass<'a> {
     /// The state, with what this pass has changed so far.
     pub(crate) fn state(&self) -> &FleetState {
         self.changed.as_deref().unwrap_or(self.before)
+    }
+
+    /// The state as this pass found it.
+    pub(crate) fn before(&self) -> &'a FleetState {
+        self.before
     }
 
     /// The state, to be changed.

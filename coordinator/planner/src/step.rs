@@ -6,19 +6,24 @@ mod arrive;
 mod budget;
 mod delete;
 mod drain;
+mod freeze;
 mod hide;
 mod make;
 mod orders;
+mod protect;
 mod repair;
 mod retire;
 mod rollout;
 mod scale;
 mod start;
 mod summary;
+mod tell;
 mod unmanaged;
 
 pub use retire::RETIRE_GRACE;
 pub(crate) use start::{Start, begin};
+
+pub(crate) use tell::untold;
 
 use crate::{
     pass::Pass,
@@ -27,6 +32,7 @@ use crate::{
 
 /// Plans one fleet. It takes from the ledger, and leaves in it what is left for the others.
 pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
+    freeze::step(pass);
     arrive::step(pass);
     delete::step(pass);
     rollout::step(pass);
@@ -41,6 +47,8 @@ pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
     hide::step(pass);
     orders::step(pass);
     budget::step(pass);
+    protect::step(pass);
+    tell::step(pass);
     let names_wait = rollout::names_wait(pass);
     let report = summary::step(pass);
 

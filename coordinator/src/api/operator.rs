@@ -14,10 +14,12 @@ mod fleets;
 mod history;
 mod identities;
 mod images;
+mod orders;
 mod picture;
 mod recovery;
 mod rollouts;
 mod watch;
+mod zones;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 

@@ -188,6 +188,7 @@ fn serving(now: Moment, one: &Seen<'_>, build: Build) -> Instance {
         proven: true,
         replace: None,
         zone: record.and_then(|record| record.zone.clone()),
+        protected: record.and_then(|record| record.protected.clone()),
     }
 }
 
@@ -211,6 +212,8 @@ fn with_instances(before: &FleetState, instances: BTreeMap<InstanceId, Instance>
     state.given_up_in_a_row = 0;
     state.owed.clear();
     state.waiting_since = None;
+    state.later_count = None;
+    state.standing = None;
     state.failed.retain(|id| instances.contains_key(id));
     state.instances = instances;
     state

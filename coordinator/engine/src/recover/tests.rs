@@ -47,6 +47,7 @@ fn instance(version: &str) -> Instance {
         proven: true,
         replace: None,
         zone: None,
+        protected: None,
     }
 }
 
@@ -197,6 +198,13 @@ fn rollout(phase: Phase) -> Rollout {
         failures: 0,
         reason: None,
         started_by: "ann".to_owned(),
+        aim: calvin_planner::people::Aim::default(),
+        emergency: None,
+        paused: None,
+        gates: calvin_planner::people::Gates::default(),
+        approvals: Vec::new(),
+        asked: None,
+        promoted: None,
     }
 }
 
@@ -235,6 +243,8 @@ fn a_rollout_on_record_that_has_ended_in_the_world_is_not_followed() {
         build: build("2.0"),
         by: "ann".to_owned(),
         reason: None,
+        aim: calvin_planner::people::Aim::default(),
+        emergency: None,
     });
     for number in [11, 12] {
         let green = Instance {

@@ -33,6 +33,7 @@ const DOUBTED: Answering = Answering {
 fn instance(services: bool) -> Instance {
     Instance {
         zone: None,
+        protected: None,
         build: Build {
             image: ImageRef {
                 tag: "web@1.0".parse().unwrap(),

@@ -27,6 +27,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
         return;
     }
+    if pass.holds_all("nothing is repaired") {
+        return;
+    }
     let idle = pass.state().not_to_serve();
     doubt_a_short_list(pass);
     make_what_is_owed(pass);
@@ -63,6 +66,7 @@ fn doubt_a_short_list(pass: &mut Pass<'_>) {
 fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let suspects = select(pass, |id, instance| {
         instance.life == Life::Up
+            && instance.protected.is_none()
             && (pass.judged(id).loss != Loss::None || instance.replace == Some(DeleteBasis::Lost))
     });
     for id in suspects {
@@ -115,6 +119,7 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let late = select(pass, |id, instance| {
         !instance.proven
             && !instance.leaving()
+            && instance.protected.is_none()
             && !idle.contains(id)
             && healthy_by(pass, instance).reached(pass.now)
             && !pass.judged(id).serves()
@@ -179,8 +184,11 @@ enum Made {
 fn make_instead(pass: &mut Pass<'_>, old: &InstanceId, build: Build, why: &str) -> Made {
     let running = pass.running().is_some();
     let serving = pass.state().serving.clone().filter(|_| !running);
+    let Some(build) = pass.may_make(&serving.unwrap_or(build)) else {
+        return Made::NotYet;
+    };
     let made = pass.create(
-        serving.unwrap_or(build),
+        build,
         Purpose::Repair(old.clone()),
         &format!("in the place of {old}: {why}"),
     );

@@ -5,7 +5,7 @@ use calvin_engine::View;
 use calvin_model::{FleetName, InstanceId};
 use calvin_planner::{
     Blocked, FleetReport, FleetState, Instance, InstanceClass, InstanceObserved, MachineState,
-    Phase, ProbeObserved, Rollout, Waiting,
+    Phase, ProbeObserved, Rollout, Waiting, waves_in_all,
 };
 use calvin_proto::wire;
 
@@ -13,6 +13,7 @@ use super::{
     OperatorParts,
     answer::{count, fleet, instance, ms},
     error::OperatorError,
+    zones::{freeze, lost_zones},
 };
 
 impl OperatorParts {
@@ -65,6 +66,8 @@ fn status(environment: &str, view: &View, only: &str) -> Result<wire::StatusRepl
             .as_ref()
             .map(|recovery| recovery.recovering.reason.clone())
             .unwrap_or_default(),
+        freeze: freeze(view.environment.freeze.as_ref(), view.wall_ms),
+        lost_zones: lost_zones(view),
     })
 }
 
@@ -140,7 +143,6 @@ pub(super) fn rollout_status(
     } else {
         view.moment
     };
-    let surge = state.spec.replace.surge.of(rollout.count);
     let sets = rollout.sets.green.iter().chain(&rollout.sets.blue);
     wire::RolloutStatus {
         id: rollout.id.to_string(),
@@ -155,7 +157,7 @@ pub(super) fn rollout_status(
         phase_ms: ms(view.moment.since(rollout.phase_since)),
         total_ms: ms(until.since(rollout.started)),
         wave: rollout.wave + 1,
-        waves: rollout.count.div_ceil(surge.max(1)).max(rollout.wave + 1),
+        waves: waves_in_all(state).max(rollout.wave + 1),
         reason: rollout.reason.clone().unwrap_or_default(),
         started_by: rollout.started_by.clone(),
         failures: rollout.failures,

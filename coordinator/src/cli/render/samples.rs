@@ -2,8 +2,8 @@
 
 use crate::cli::view::{
     BackedUpFleetView, BackupView, BlockedView, FindingView, FleetView, HistoryLineView,
-    InstanceView, PlanStepView, PlanView, RecoveryView, ReportView, RolloutView, StatusView,
-    WaitingView, WayBackView,
+    InstanceView, OrderView, PlanStepView, PlanView, RecoveryView, ReportView, RolloutView,
+    StatusView, WaitingView, WayBackView,
 };
 
 /// An instance of `fleet` as the planner judges it.
@@ -176,7 +176,18 @@ pub(crate) fn status(fleets: Vec<FleetView>) -> StatusView {
         held: None,
         recovering: None,
         notices: Vec::new(),
+        freeze: None,
+        lost_zones: Vec::new(),
         fleets,
+    }
+}
+
+/// What somebody ordered half an hour before that.
+pub(crate) fn order() -> OrderView {
+    OrderView {
+        by: "alice".to_owned(),
+        reason: "it loses sessions under load".to_owned(),
+        wall_ms: 1_795_426_990_000 - 1_800_000,
     }
 }
 

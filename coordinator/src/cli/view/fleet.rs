@@ -3,7 +3,11 @@
 use calvin_proto::wire;
 use serde::Serialize;
 
-use super::{each, some};
+use super::{
+    each,
+    orders::{FreezeView, LostZoneView},
+    some,
+};
 
 /// `StatusReply`.
 #[derive(Debug, Clone, Serialize)]
@@ -15,6 +19,8 @@ pub(crate) struct StatusView {
     pub(crate) held: Option<String>,
     pub(crate) recovering: Option<String>,
     pub(crate) notices: Vec<String>,
+    pub(crate) freeze: Option<FreezeView>,
+    pub(crate) lost_zones: Vec<LostZoneView>,
     pub(crate) fleets: Vec<FleetView>,
 }
 
@@ -146,6 +152,8 @@ impl From<wire::StatusReply> for StatusView {
             held: some(reply.held),
             recovering: some(reply.recovering),
             notices: reply.notices,
+            freeze: reply.freeze.map(Into::into),
+            lost_zones: each(reply.lost_zones),
             fleets: each(reply.fleets),
         }
     }
