@@ -2,6 +2,7 @@
 //! answers, a pure function renders. Nothing here decides anything about a fleet.
 
 mod arguments;
+mod backup;
 mod ca;
 mod caller;
 mod certificate;
@@ -26,10 +27,12 @@ mod live;
 mod moment;
 mod operator;
 mod order;
+mod recover;
 #[cfg(test)]
 mod reference;
 mod render;
 mod repair;
+mod restore;
 mod rollout;
 mod screen;
 mod serve;
@@ -89,6 +92,9 @@ fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
         Command::Zone(command) => asking()?.block_on(zone::run(command, setting)),
         Command::Repair(command) => asking()?.block_on(repair::run(command, setting)),
         Command::Operator(command) => asking()?.block_on(operator::run(command, setting)),
+        Command::Backup(command) => asking()?.block_on(backup::run(command, setting)),
+        Command::Restore(arguments) => restore::run(&arguments, setting),
+        Command::Recover(command) => asking()?.block_on(recover::run(command, setting)),
         Command::Ca(command) => asking()?.block_on(ca::run(command, setting)),
         Command::Doctor => asking()?.block_on(doctor::run(setting)),
         Command::Simulate(arguments) => simulate::run(&arguments, setting),

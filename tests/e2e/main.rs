@@ -17,6 +17,7 @@ mod identity;
 mod kinds;
 mod malformed;
 mod people;
+mod recovery;
 mod rollouts;
 mod rotation;
 mod start;

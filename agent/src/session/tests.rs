@@ -44,6 +44,7 @@ fn agent(coordinator: &Coordinator) -> Agent {
     let seen = watch::Sender::new(Seen {
         epoch: None,
         generation: Generation(41),
+        ..Seen::default()
     });
     let reports = watch::Sender::new(None);
     let refuse = watch::Sender::new(None);

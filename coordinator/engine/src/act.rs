@@ -165,6 +165,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                         instance: instance.clone(),
                         fleet: fleet.clone(),
                         image: build.image.clone(),
+                        epoch: self.epoch.number,
                         zone: zone.clone(),
                     });
                     Done::Yes

@@ -4,7 +4,11 @@
 //! it is seen to be done: the next pass retries, never the action. So a crash between any two
 //! steps costs time only.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use calvin_model::{Epoch, FleetName, RunId};
 use calvin_planner::{
@@ -19,7 +23,8 @@ use crate::{
     entries::Manifests,
     hold::{Hold, chain},
     look::{Addresses, Look, look},
-    ports::{Batch, HistoryLine, Ports, Revision, StoreError, Stored},
+    ports::{Batch, HistoryLine, Ports, RecoveringChange, Revision, StoreError, Stored},
+    recover::Recovery,
     tell::news,
     view::{Notice, View},
     windows::Windows,
@@ -35,10 +40,10 @@ pub struct Engine<P, D = Planner> {
     pub(crate) ports: P,
     pub(crate) decide: D,
     pub(crate) epoch: Epoch,
-    started: Duration,
+    pub(crate) started: Duration,
     pub(crate) random: fastrand::Rng,
     /// The committed state.
-    revision: Revision,
+    pub(crate) revision: Revision,
     pub(crate) fleets: Arc<BTreeMap<FleetName, FleetState>>,
     pub(crate) environment: Arc<EnvironmentState>,
     /// What `calvin.toml` says.
@@ -54,13 +59,18 @@ pub struct Engine<P, D = Planner> {
     windows: Windows,
     pub(crate) manifests: Manifests,
     pub(crate) told: Told,
-    reports: Arc<BTreeMap<FleetName, FleetReport>>,
+    pub(crate) reports: Arc<BTreeMap<FleetName, FleetReport>>,
     pub(crate) observed: Arc<Observed>,
     notices: Arc<Vec<Notice>>,
     passes: u64,
     /// Rules that plans of this run broke.
     breaches: u64,
     breaches_by_rule: Arc<BTreeMap<InvariantId, u64>>,
+    /// Nothing is decided until a person approves what is found.
+    pub(crate) recovery: Option<Recovery>,
+    /// Providers whose machines' tags were compared with this run's epoch. Once is enough: what
+    /// is made from now on is made by this run.
+    pub(crate) tags_compared: BTreeSet<String>,
     view: Arc<View>,
 }
 
@@ -144,6 +154,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             wall_ms,
             revision,
             held: None,
+            recovery: None,
             breaches: 0,
             breaches_by_rule: Arc::default(),
             environment: Arc::clone(&environment),
@@ -154,6 +165,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             observed: Arc::default(),
             notices: Arc::default(),
         };
+        let recovery = stored.recovering.map(Recovery::new);
+        if let Some(recovery) = &recovery {
+            recovery.begin(&mut ports);
+        }
         Ok(Self {
             ports,
             decide,
@@ -179,6 +194,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             passes: 0,
             breaches: 0,
             breaches_by_rule: Arc::default(),
+            recovery,
+            tags_compared: BTreeSet::new(),
             view: Arc::new(view),
         })
     }
@@ -220,6 +237,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         if !self.ready(now) {
             self.clock.stand_still(now);
             return self.rest(now, notices);
+        }
+        self.notice_being_behind();
+        if self.recovery.is_some() {
+            return self.compare(now, watching_for, notices);
         }
         let moment = self.clock.advance(now);
         let input = PlanInput {
@@ -295,9 +316,19 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                 return false;
             }
         };
-        if stored.epoch.as_ref() != Some(&self.epoch) {
-            self.hold.stop(taken_over(&stored), wall_ms);
-            return false;
+        match &stored.epoch {
+            Some(epoch) if *epoch == self.epoch => {}
+            // An approval that was committed, although the disk could not say so.
+            Some(epoch) if self.approved_meanwhile(&stored, epoch) => {
+                self.take_epoch(epoch.clone());
+            }
+            Some(_) | None => {
+                self.hold.stop(taken_over(&stored), wall_ms);
+                return false;
+            }
+        }
+        if stored.recovering.is_none() {
+            self.end_recovery();
         }
         self.revision = stored.revision;
         self.fleets = Arc::new(stored.fleets);
@@ -389,6 +420,15 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     }
 
     fn apply(&mut self, batch: Batch) {
+        match batch.recovering {
+            Some(RecoveringChange::Begins(recovering)) => {
+                let recovery = Recovery::new(recovering);
+                recovery.begin(&mut self.ports);
+                self.recovery = Some(recovery);
+            }
+            Some(RecoveringChange::Ends) => self.end_recovery(),
+            None => {}
+        }
         if let Some(environment) = batch.environment {
             self.environment = Arc::new(environment);
         }
@@ -429,7 +469,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             up: now.saturating_sub(self.started),
             wall_ms: self.ports.clock().wall_ms(),
             revision: self.revision,
-            held: self.hold.shown().cloned(),
+            held: self.hold.shown().cloned().or_else(|| self.recovery_held()),
+            recovery: self.recovery.as_ref().map(Recovery::shown),
             breaches: self.breaches,
             breaches_by_rule: Arc::clone(&self.breaches_by_rule),
             environment: Arc::clone(&self.environment),

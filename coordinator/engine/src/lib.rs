@@ -11,6 +11,7 @@ pub mod hold;
 mod look;
 mod permit;
 pub mod ports;
+pub mod recover;
 mod tell;
 pub mod view;
 mod windows;
@@ -20,6 +21,7 @@ pub use decide::{Decide, Planner};
 pub use engine::{Engine, PassOutcome, StartError};
 pub use hold::Held;
 pub use ports::{PortSet, Ports};
+pub use recover::{Approval, RecoveryRefusal, RecoveryView, WhatBlocks};
 pub use view::{Notice, View};
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use calvin_planner::{
 use crate::{
     hold::Held,
     ports::{NotPublished, Revision},
+    recover::RecoveryView,
 };
 
 /// The engine after its newest pass. Cloning costs a few reference counts.
@@ -30,6 +31,8 @@ pub struct View {
     pub revision: Revision,
     /// Why nothing is decided now, if nothing is.
     pub held: Option<Held>,
+    /// What is found while this run recovers.
+    pub recovery: Option<Arc<RecoveryView>>,
     /// How often a plan of this run broke a rule of the planner: a fault of ours, never of what
     /// it saw.
     pub breaches: u64,

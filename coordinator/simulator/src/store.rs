@@ -74,6 +74,9 @@ impl Disk {
         if let Some(environment) = &batch.environment {
             self.stored.environment = environment.clone();
         }
+        if let Some(change) = &batch.recovering {
+            self.stored.recovering = change.after();
+        }
         for (name, after) in &batch.fleets {
             let before = self.stored.fleets.get(name);
             check_commit(before, after.as_ref(), log);

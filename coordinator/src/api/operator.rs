@@ -5,6 +5,7 @@
 //! says which role it needs, in the one table that the trait's implementation is.
 
 mod answer;
+mod backup;
 mod calls;
 mod console;
 mod doctor;
@@ -16,6 +17,7 @@ mod images;
 mod orders;
 mod people;
 mod picture;
+mod recovery;
 mod rollouts;
 mod watch;
 mod zones;
@@ -23,8 +25,13 @@ mod zones;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use crate::{
-    api::agent::Agents, config::ServeConfig, identity::Identity, images::ImageStore,
-    provider::Machines, runtime::Desk, store::History,
+    api::agent::Agents,
+    config::ServeConfig,
+    identity::Identity,
+    images::ImageStore,
+    provider::Machines,
+    runtime::Desk,
+    store::{Database, History},
 };
 
 pub use doctor::DiskLooks;
@@ -51,6 +58,8 @@ pub struct OperatorParts {
     pub machines: Arc<dyn Machines>,
     /// The history.
     pub history: History,
+    /// The database, for backups.
+    pub database: Arc<Database>,
     /// The database's file.
     pub store: PathBuf,
     /// Looks of the doctor at the disk.

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use super::{
+    backup::BackupCommand,
     ca::CaCommand,
     completions::CompletionsArguments,
     context::ContextCommand,
@@ -13,7 +14,9 @@ use super::{
     image::ImageCommand,
     instance::InstanceCommand,
     operator::OperatorCommand,
+    recover::RecoverCommand,
     repair::RepairCommand,
+    restore::RestoreArguments,
     rollout::{BackArguments, RolloutCommand},
     serve::ServeArguments,
     setting::Global,
@@ -69,6 +72,14 @@ pub(crate) enum Command {
     /// Who may speak to the environment.
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Backups: everything that an environment needs to be restored.
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    /// Restore a backup into a data directory without a store.
+    Restore(RestoreArguments),
+    /// After a restore: what differs from the world, and a person's word on it.
+    #[command(subcommand)]
+    Recover(RecoverCommand),
     /// The environment's certificate authority.
     #[command(subcommand)]
     Ca(CaCommand),

@@ -22,13 +22,15 @@ pub enum Exit {
     CouldNotAsk,
     /// A simulation found a rule of the coordinator broken.
     RuleBroken,
+    /// The coordinator decides nothing until a person approves what it found.
+    Recovering,
     /// Ctrl-C ended the watching, or the reader of the output went away.
     Interrupted,
 }
 
 impl Exit {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -37,6 +39,7 @@ impl Exit {
         Self::Timeout,
         Self::CouldNotAsk,
         Self::RuleBroken,
+        Self::Recovering,
         Self::Interrupted,
     ];
 
@@ -53,6 +56,7 @@ impl Exit {
             Self::Timeout => 5,
             Self::CouldNotAsk => 6,
             Self::RuleBroken => 7,
+            Self::Recovering => 8,
             Self::Interrupted => 130,
         }
     }
@@ -69,6 +73,7 @@ impl Exit {
             Self::Timeout => "timeout",
             Self::CouldNotAsk => "could_not_ask",
             Self::RuleBroken => "rule_broken",
+            Self::Recovering => "recovering",
             Self::Interrupted => "interrupted",
         }
     }
@@ -84,6 +89,7 @@ impl Exit {
             Self::Timeout => "--timeout passed first; what was begun goes on",
             Self::CouldNotAsk => "no coordinator could be reached",
             Self::RuleBroken => "a simulation found a rule of the coordinator broken",
+            Self::Recovering => "the coordinator recovers: a person must approve first",
             Self::Interrupted => "Ctrl-C ended the watching; the rollout goes on",
         }
     }
@@ -104,6 +110,9 @@ impl Exit {
             Self::CouldNotAsk => "Asking again is safe. `calvin doctor` looks for the cause.",
             Self::RuleBroken => {
                 "Report it with the command that `calvin simulate` shows: it runs the same again."
+            }
+            Self::Recovering => {
+                "`calvin recover show` says what was found; nothing is decided before `calvin recover approve`."
             }
             Self::Interrupted => "`calvin rollout watch FLEET` goes on watching.",
         }

@@ -10,6 +10,7 @@ pub(crate) mod live;
 pub(crate) mod orders;
 pub(crate) mod phase;
 pub(crate) mod plan;
+pub(crate) mod recovery;
 pub(crate) mod simulate;
 pub(crate) mod status;
 pub(crate) mod time;

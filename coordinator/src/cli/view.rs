@@ -7,6 +7,7 @@ mod admin;
 mod fleet;
 mod orders;
 mod plan;
+mod recovery;
 mod simulate;
 
 pub(crate) use admin::{
@@ -22,6 +23,9 @@ pub(crate) use orders::{LostZoneView, PauseView};
 #[cfg(test)]
 pub(crate) use plan::WayBackView;
 pub(crate) use plan::{ChangeView, PlanStepView, PlanView};
+#[cfg(test)]
+pub(crate) use recovery::BackedUpFleetView;
+pub(crate) use recovery::{BackupView, FindingView, RecoveryView};
 pub(crate) use simulate::{
     FleetForecastView, ForecastView, ForecastsView, MomentView, SeedsView, ShortestView,
 };

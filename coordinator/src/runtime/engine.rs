@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    desk::{Ask, Desk, MESSAGES, Message, News, Poke},
+    desk::{Ask, AskApproval, Desk, MESSAGES, Message, News, Poke},
     error::ServeError,
     metrics,
 };
@@ -166,6 +166,10 @@ impl AtDesk {
                     self.take(*ask);
                     due = earliest;
                 }
+                Ok(Message::Approve(ask)) => {
+                    self.approve(*ask);
+                    due = earliest;
+                }
                 Ok(Message::Poke) => due = earliest,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Next::Stop,
                 Err(RecvTimeoutError::Timeout) => return Next::Pass,
@@ -177,6 +181,13 @@ impl AtDesk {
         let outcome = self.engine.command(&ask.order, &ask.who);
         self.show();
         // Who asked may have gone away; the order is taken all the same.
+        let _ = ask.answer.send(outcome);
+    }
+
+    fn approve(&mut self, ask: AskApproval) {
+        let outcome = self.engine.approve_recovery(&ask.approval, &ask.who);
+        self.show();
+        // Who asked may have gone away; the word is taken all the same.
         let _ = ask.answer.send(outcome);
     }
 

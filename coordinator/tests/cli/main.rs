@@ -7,6 +7,7 @@ mod changes;
 mod fake;
 mod orders;
 mod reading;
+mod recovering;
 mod run;
 mod terminal;
 mod tls;

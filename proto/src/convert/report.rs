@@ -7,7 +7,7 @@ use calvin_model::{
 
 use super::{
     ConvertError, bounded_text, check_size, duration, known, milliseconds, parse,
-    wanted::{role, wire_role},
+    wanted::{maybe_role, wire_role},
 };
 use crate::{limits, wire};
 
@@ -24,7 +24,16 @@ fn health(value: i32) -> Result<Health, ConvertError> {
     )
 }
 
-fn wire_health(health: Health) -> wire::Health {
+/// Health that an older version does not tell.
+pub(super) fn maybe_health(field: &'static str, value: i32) -> Result<Health, ConvertError> {
+    known(field, value, |health: wire::Health| match health {
+        wire::Health::Unspecified | wire::Health::Unknown => Some(Health::Unknown),
+        wire::Health::Healthy => Some(Health::Healthy),
+        wire::Health::Unhealthy => Some(Health::Unhealthy),
+    })
+}
+
+pub(super) fn wire_health(health: Health) -> wire::Health {
     match health {
         Health::Unknown => wire::Health::Unknown,
         Health::Healthy => wire::Health::Healthy,
@@ -60,10 +69,7 @@ impl TryFrom<wire::Report> for Report {
     type Error = ConvertError;
 
     fn try_from(report: wire::Report) -> Result<Self, ConvertError> {
-        let role_applied = match wire::Role::try_from(report.role_applied) {
-            Ok(wire::Role::Unspecified) => None,
-            Ok(_) | Err(_) => Some(role("report.role_applied", report.role_applied)?),
-        };
+        let role_applied = maybe_role("report.role_applied", report.role_applied)?;
         if role_applied.is_some() != (report.generation_applied != 0) {
             let problem = "a role and a generation are applied together or not at all";
             let field = "report.role_applied";

@@ -79,18 +79,26 @@ fn hellos() -> impl Strategy<Value = Hello> {
         parsed("[a-z][a-z0-9]{0,39}"),
         parsed("[a-z][a-z0-9]{0,62}"),
     );
-    (numbers, texts, ids).prop_map(|((a, b, generation, wall_ms), texts, ids)| Hello {
-        version: texts.0,
-        protocol: a.min(b)..=a.max(b),
-        capabilities: texts.1,
-        boot: ids.0,
-        build: texts.2,
-        manifest: Digest::from_sha256(texts.3),
-        epoch_seen: ids.1,
-        generation_seen: Generation(generation),
-        environment: ids.2,
-        instance: ids.3,
-        wall_ms,
+    let works = (
+        option::of(roles()),
+        select(vec![Health::Unknown, Health::Healthy, Health::Unhealthy]),
+    );
+    (numbers, texts, ids, works).prop_map(|((a, b, generation, wall_ms), texts, ids, works)| {
+        Hello {
+            version: texts.0,
+            protocol: a.min(b)..=a.max(b),
+            capabilities: texts.1,
+            boot: ids.0,
+            build: texts.2,
+            manifest: Digest::from_sha256(texts.3),
+            epoch_seen: ids.1,
+            generation_seen: Generation(generation),
+            environment: ids.2,
+            instance: ids.3,
+            wall_ms,
+            role_applied: works.0,
+            health: works.1,
+        }
     })
 }
 

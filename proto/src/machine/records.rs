@@ -36,6 +36,9 @@ pub struct MachineTag {
     /// The zone that it was asked for in; on one host it is only a label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<ZoneName>,
+    /// The epoch of the coordinator that made it; zero where an older version did.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 impl MachineTag {
@@ -271,6 +274,7 @@ mod tests {
             },
             address: "127.9.0.1".parse().unwrap(),
             zone: Some("rack-1".parse().unwrap()),
+            epoch: 3,
         }
     }
 

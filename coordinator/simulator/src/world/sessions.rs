@@ -106,6 +106,8 @@ impl World {
             environment: environment(),
             instance: machine.instance.clone(),
             wall_ms: 0,
+            role_applied: agent.role(),
+            health: agent.report_now().health,
         });
         match FromAgent::try_from(wire::FromAgent::from(&hello)) {
             Ok(arrived) if arrived == hello => {}

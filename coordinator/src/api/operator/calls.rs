@@ -43,6 +43,7 @@ impl Operator for OperatorService {
     type WatchRolloutStream = Answers<wire::RolloutStatus>;
     type HistoryStream = Answers<wire::HistoryLine>;
     type ConsoleStream = Answers<wire::ConsoleChunk>;
+    type CreateBackupStream = Answers<wire::BackupChunk>;
 
     async fn about(&self, request: Request<wire::AboutRequest>) -> Reply<wire::AboutReply> {
         let (caller, _, parts) = self.admit(request, OperatorRole::Viewer)?;
@@ -225,6 +226,32 @@ impl Operator for OperatorService {
     async fn show_ca(&self, request: Request<wire::ShowCaRequest>) -> Reply<wire::ShowCaReply> {
         let (_, _, parts) = self.admit(request, OperatorRole::Viewer)?;
         Ok(Response::new(parts.show_ca()))
+    }
+
+    async fn show_recovery(
+        &self,
+        request: Request<wire::ShowRecoveryRequest>,
+    ) -> Reply<wire::Recovery> {
+        let (_, _, parts) = self.admit(request, OperatorRole::Viewer)?;
+        Ok(Response::new(parts.show_recovery()))
+    }
+
+    async fn approve_recovery(
+        &self,
+        request: Request<wire::ApproveRecoveryRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Admin)?;
+        Ok(Response::new(
+            parts.approve_recovery(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn create_backup(
+        &self,
+        request: Request<wire::CreateBackupRequest>,
+    ) -> Reply<Self::CreateBackupStream> {
+        let (caller, _, parts) = self.admit(request, OperatorRole::Admin)?;
+        Ok(Response::new(parts.create_backup(caller.name)))
     }
 
     async fn doctor(&self, request: Request<wire::DoctorRequest>) -> Reply<wire::DoctorReply> {

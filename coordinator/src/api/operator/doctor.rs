@@ -112,7 +112,10 @@ fn decides(view: &View) -> wire::DoctorCheck {
         Some(held) => format!("holds: {}", held.reason),
         None => format!("decides, in epoch {}", view.epoch.number),
     };
-    let advice = "mend what the reason names; it goes on by itself";
+    let advice = match &view.recovery {
+        Some(_) => "calvin recover show; a person must approve what it shows",
+        None => "mend what the reason names; it goes on by itself",
+    };
     check("engine", view.held.is_none(), found, advice)
 }
 

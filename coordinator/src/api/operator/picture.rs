@@ -62,6 +62,11 @@ fn status(environment: &str, view: &View, only: &str) -> Result<wire::StatusRepl
         notices: view.notices.iter().map(ToString::to_string).collect(),
         epoch: view.epoch.number,
         up_ms: ms(view.up),
+        recovering: view
+            .recovery
+            .as_ref()
+            .map(|recovery| recovery.recovering.reason.clone())
+            .unwrap_or_default(),
         freeze: freeze(view.environment.freeze.as_ref(), view.wall_ms),
         lost_zones: lost_zones(view),
     })

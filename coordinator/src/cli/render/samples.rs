@@ -1,10 +1,10 @@
 //! Views for the golden texts: a rollout in trouble, a fleet that is well, one that lost a machine.
 
 use crate::cli::view::{
-    BlockedView, FleetForecastView, FleetView, ForecastView, ForecastsView, HistoryLineView,
-    InstanceView, MomentView, OrderView, PhaseTimeView, PlanStepView, PlanView, ReportView,
-    RestsOnView, RolloutView, SeedsView, ShortestView, StatusView, ViolationView, WaitingView,
-    WayBackView,
+    BackedUpFleetView, BackupView, BlockedView, FindingView, FleetForecastView, FleetView,
+    ForecastView, ForecastsView, HistoryLineView, InstanceView, MomentView, OrderView,
+    PhaseTimeView, PlanStepView, PlanView, RecoveryView, ReportView, RestsOnView, RolloutView,
+    SeedsView, ShortestView, StatusView, ViolationView, WaitingView, WayBackView,
 };
 
 /// When the samples are looked at: 2026-11-23 09:43:10 UTC.
@@ -211,6 +211,7 @@ pub(crate) fn status(fleets: Vec<FleetView>) -> StatusView {
         epoch: 7,
         up_ms: 11_520_000,
         held: None,
+        recovering: None,
         notices: Vec::new(),
         freeze: None,
         lost_zones: Vec::new(),
@@ -405,5 +406,75 @@ pub(crate) fn seeds() -> SeedsView {
             command: Some("calvin simulate --seed 755 --instances 1 --faults cut".to_owned()),
             tries: 212,
         }),
+    }
+}
+
+/// What a coordinator on a restored backup has found.
+pub(crate) fn recovery() -> RecoveryView {
+    let finding =
+        |instance: Option<&str>, verdict: &str, found: &str, then: &str, blocks| FindingView {
+            fleet: "web".to_owned(),
+            instance: instance.map(str::to_owned),
+            verdict: verdict.to_owned(),
+            found: found.to_owned(),
+            then: then.to_owned(),
+            blocks,
+        };
+    RecoveryView {
+        environment: "prod".to_owned(),
+        reason: Some("its store was adopted".to_owned()),
+        since_wall_ms: 1_795_426_900_000,
+        wall_ms: 1_795_426_990_000,
+        plan: Some("0f3a9c0012345678".to_owned()),
+        epoch_seen: 7,
+        epoch_next: 1_007,
+        findings: vec![
+            finding(
+                None,
+                "change",
+                "web@1.0 is on record, web@2.0 serves",
+                "web@2.0 is its image from then on",
+                false,
+            ),
+            finding(
+                Some("web-aaaa0001"),
+                "adopt",
+                "serves web@2.0, and has no record",
+                "it is taken into the fleet as it serves",
+                false,
+            ),
+            finding(
+                Some("web-bbbb0002"),
+                "unknown_image",
+                "serves web@3.0, which is not recorded here",
+                "it blocks the plan: calvin image add DIRECTORY",
+                true,
+            ),
+        ],
+        waits: vec!["provider process has not listed its machines".to_owned()],
+    }
+}
+
+/// A backup in a file that others may read.
+pub(crate) fn backup() -> BackupView {
+    BackupView {
+        file: "prod.backup".to_owned(),
+        bytes: 40_000,
+        environment: "prod".to_owned(),
+        made_by: "calvin 0.1.0".to_owned(),
+        wall_ms: 1_795_426_900_000,
+        age_ms: 3_600_000,
+        epoch: Some(7),
+        fleets: vec![BackedUpFleetView {
+            name: "web".to_owned(),
+            image: Some("web@1.0".to_owned()),
+            instances: 5,
+            rollout: Some("web-4".to_owned()),
+        }],
+        history_lines: 210,
+        images: 2,
+        operators: 1,
+        cas: 1,
+        exposed: true,
     }
 }

@@ -17,6 +17,9 @@ use crate::cli::{
 /// Instances named where many have the same trouble; the rest is counted.
 const NAMED: usize = 3;
 
+/// Columns of the label of a coordinator that recovers.
+const RECOVERING: usize = 12;
+
 /// How much a fleet needs a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
@@ -44,7 +47,19 @@ impl Need {
 /// The state of everything, worst first as the coordinator sends it.
 pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
     let mut text = heading(status, canvas);
-    if let Some(held) = &status.held {
+    if let Some(reason) = &status.recovering {
+        let sentence = format!(
+            "it decides, makes, deletes and tells nothing, because {}",
+            tame(reason)
+        );
+        text.push_str(&canvas.labelled(RECOVERING, "RECOVERING", Tone::Bad, &sentence));
+        for line in [
+            "what runs goes on as it is, and is found under its names; it waits for a person",
+            "type: calvin recover show",
+        ] {
+            text.push_str(&canvas.labelled(RECOVERING, "", Tone::Dim, line));
+        }
+    } else if let Some(held) = &status.held {
         let sentence = format!("the coordinator decides nothing: {}", tame(held));
         text.push_str(&canvas.labelled(6, "HELD", Tone::Bad, &sentence));
         text.push_str(&canvas.labelled(
@@ -70,6 +85,16 @@ pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
     for notice in &status.notices {
         text.push_str(&canvas.labelled(6, "look", Tone::Warn, &tame(notice)));
     }
+    if status.recovering.is_some() {
+        // Who serves is not judged meanwhile, and what is on record is the past.
+        let names: Vec<String> = status.fleets.iter().map(|one| tame(&one.name)).collect();
+        let names = match names.as_slice() {
+            [] => "none".to_owned(),
+            names => names.join(", "),
+        };
+        text.push_str(&canvas.labelled(RECOVERING, "on record", Tone::Dim, &names));
+        return text;
+    }
     for fleet in &status.fleets {
         text.push_str(&fleet_lines(fleet, status.wall_ms, canvas));
     }
@@ -91,7 +116,9 @@ fn heading(status: &StatusView, canvas: Canvas) -> String {
         needing(Need::Wrong),
         needing(Need::Look) + status.notices.len(),
     );
-    let (tone, verdict) = if status.held.is_some() {
+    let (tone, verdict) = if status.recovering.is_some() {
+        (Tone::Bad, "recovering".to_owned())
+    } else if status.held.is_some() {
         (Tone::Bad, "held".to_owned())
     } else if wrong > 0 {
         (Tone::Bad, format!("{wrong} in trouble"))

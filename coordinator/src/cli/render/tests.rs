@@ -3,13 +3,15 @@
 use jiff::tz::TimeZone;
 
 use super::{
-    admin, change, explain, fleet, history, instance, live, plan, samples, simulate, status,
+    admin, change, explain, fleet, history, instance, live, plan, recovery, samples, simulate,
+    status,
 };
 use crate::cli::{
     golden::assert_text,
     style::{Canvas, Paint},
     view::{
-        CheckView, ContextView, DoctorView, FleetView, ImageView, OperatorView, ShownFleetView,
+        CheckView, ContextView, DoctorView, FleetView, ImageView, OperatorView, RecoveryView,
+        ShownFleetView,
     },
 };
 
@@ -50,6 +52,32 @@ fn status_says_first_that_the_coordinator_is_held() {
     let mut view = samples::status(vec![samples::well()]);
     view.held = Some("its store cannot be written: no space left on device".to_owned());
     assert_view("status_held", &status::status(&view, CANVAS));
+}
+
+#[test]
+fn status_says_first_that_the_coordinator_recovers_and_what_to_type() {
+    let mut view = samples::status(vec![samples::well()]);
+    view.recovering =
+        Some("its store was adopted: it was made as the file with inode 7".to_owned());
+    view.held = Some("it recovers".to_owned());
+    assert_view("status_recovering", &status::status(&view, CANVAS));
+}
+
+#[test]
+fn a_recovery_plan_shows_what_blocks_it_first_and_what_to_type_last() {
+    let view = samples::recovery();
+    assert_view("recovery", &recovery::recovery(&view, CANVAS));
+    let none = RecoveryView {
+        reason: None,
+        ..view
+    };
+    let text = recovery::recovery(&none, CANVAS);
+    assert!(text.contains("nothing to approve"), "{text}");
+}
+
+#[test]
+fn a_backup_says_what_it_holds_and_that_others_may_read_it() {
+    assert_view("backup", &recovery::backup(&samples::backup(), CANVAS));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::*;
 /// A picture of an environment without a fleet.
 fn view() -> View {
     View {
+        recovery: None,
         number: 1,
         epoch: Epoch {
             number: 7,

@@ -8,13 +8,14 @@ use std::{
 
 use calvin_proto::wire::{
     AboutReply, AboutRequest, AddImageRequest, AddOperatorReply, AddOperatorRequest,
-    ApplyFleetRequest, ApproveRolloutRequest, ChangeReply, ConsoleChunk, ConsoleRequest,
-    DoctorCheck, DoctorReply, DoctorRequest, FleetOrderRequest, FleetRequest, FreezeRequest,
-    FreezeState, HistoryLine, HistoryRequest, Image, ImageOrderRequest, InstanceOrderRequest,
-    InstanceRequest, InstanceStatus, ListImagesReply, ListImagesRequest, ListOperatorsReply,
-    ListOperatorsRequest, ListZonesReply, ListZonesRequest, Order, PlanRolloutReply,
-    PlanRolloutRequest, PlanStep, RevokeOperatorRequest, RolloutRequest, RolloutStatus,
-    RotateCaReply, RotateCaRequest, ScaleFleetRequest, ShowCaReply, ShowCaRequest, ShowFleetReply,
+    ApplyFleetRequest, ApproveRecoveryRequest, ApproveRolloutRequest, BackupChunk, ChangeReply,
+    ConsoleChunk, ConsoleRequest, CreateBackupRequest, DoctorCheck, DoctorReply, DoctorRequest,
+    FleetOrderRequest, FleetRequest, FreezeRequest, FreezeState, HistoryLine, HistoryRequest,
+    Image, ImageOrderRequest, InstanceOrderRequest, InstanceRequest, InstanceStatus,
+    ListImagesReply, ListImagesRequest, ListOperatorsReply, ListOperatorsRequest, ListZonesReply,
+    ListZonesRequest, Order, PlanRolloutReply, PlanRolloutRequest, PlanStep, Recovery,
+    RevokeOperatorRequest, RolloutRequest, RolloutStatus, RotateCaReply, RotateCaRequest,
+    ScaleFleetRequest, ShowCaReply, ShowCaRequest, ShowFleetReply, ShowRecoveryRequest,
     StartRolloutRequest, StatusReply, StatusRequest, TrustedCa, UnfreezeRequest, Zone,
     ZoneOrderRequest, operator_server::Operator,
 };
@@ -72,6 +73,7 @@ impl Operator for Script {
     type WatchRolloutStream = Items<RolloutStatus>;
     type HistoryStream = Items<HistoryLine>;
     type ConsoleStream = Items<ConsoleChunk>;
+    type CreateBackupStream = Items<BackupChunk>;
 
     async fn about(&self, _: Request<AboutRequest>) -> Answer<AboutReply> {
         Ok(Response::new(AboutReply {
@@ -316,6 +318,28 @@ impl Operator for Script {
             ca_pem: "pem".to_owned(),
             not_renewed: 2,
         }))
+    }
+
+    async fn show_recovery(&self, _: Request<ShowRecoveryRequest>) -> Answer<Recovery> {
+        Ok(Response::new(states::recovery()))
+    }
+
+    async fn approve_recovery(
+        &self,
+        request: Request<ApproveRecoveryRequest>,
+    ) -> Answer<ChangeReply> {
+        let ApproveRecoveryRequest { plan, reason, .. } = request.into_inner();
+        self.changed(format!("approve {plan} {reason}"), "it decides again", "")
+    }
+
+    async fn create_backup(
+        &self,
+        _: Request<CreateBackupRequest>,
+    ) -> Answer<Self::CreateBackupStream> {
+        let cut_off = BackupChunk {
+            data: b"{\"calvin_backup\":1,".to_vec(),
+        };
+        Ok(Response::new(stream::iter([Ok(cut_off)]).boxed()))
     }
 
     async fn doctor(&self, _: Request<DoctorRequest>) -> Answer<DoctorReply> {

@@ -204,6 +204,7 @@ impl Bench {
             instance: instance.parse().unwrap(),
             fleet: "web".parse().unwrap(),
             image: self.image.clone(),
+            epoch: 4,
         }
     }
 
@@ -218,6 +219,7 @@ impl Bench {
             },
             address: "127.72.255.1".parse().unwrap(),
             zone: None,
+            epoch: 4,
         }
     }
 
