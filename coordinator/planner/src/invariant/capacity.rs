@@ -158,9 +158,11 @@ fn one_machine_per_intent(view: &View<'_>, found: &mut Found) {
     }
 }
 
-/// Instances that stay and are not greens of a running rollout, nor of one that failed.
+/// Instances that stay and are not greens of a running rollout, nor of one that failed, nor set aside
+/// by a person.
 fn beside_green(state: &FleetState) -> usize {
-    let staying = state.instances.values().filter(|one| !one.leaving());
+    let staying = state.instances.values();
+    let staying = staying.filter(|one| !one.leaving() && !state.set_aside(one));
     let rollout = state
         .rollout
         .as_ref()

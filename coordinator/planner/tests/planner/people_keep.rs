@@ -325,3 +325,24 @@ fn a_green_of_a_failed_first_rollout_is_kept_to_be_looked_at_and_never_serves() 
     );
     world.run_until(200, |world| world.machines_there() == 1);
 }
+
+#[test]
+fn what_is_set_aside_is_no_part_of_the_count_when_the_fleet_grows() {
+    let mut world = World::new();
+    let behaviour = crate::world::Behaviour::Broken;
+    world.behaviour.insert("1.0".to_owned(), behaviour);
+    world.apply("count = 1\n[replace]\nhealthy_deadline = \"20s\"", "1.0");
+    world.run_to(Phase::Failed);
+    let kept = world.web().instances.keys().next().unwrap().clone();
+    world.order(&protect(&kept)).unwrap();
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Done);
+    let scale = Command::Scale {
+        fleet: web(),
+        count: 2,
+    };
+    world.order(&scale).unwrap();
+    world.run_until(100, |world| world.active("2.0").len() == 2);
+    assert_eq!(world.machines_there(), 3);
+    assert!(world.is_quiet(), "{}", world.story());
+}
