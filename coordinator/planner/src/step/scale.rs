@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-use calvin_model::{DrainReason, InstanceId, ZoneName};
+use calvin_model::{CatalogueRole, DrainReason, InstanceId, ZoneName};
 
 use crate::{
     invariant::InvariantId,
@@ -94,7 +94,13 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
         let counts = pass
             .instance(&id)
             .is_some_and(|found| pass.counts_as_serving(&id, found));
-        if counts && serving <= count {
+        // One of which nothing is known may be the last that answers: it stays until enough others do.
+        let known_to_fail = pass.fails(&id);
+        let found = pass
+            .instance(&id)
+            .is_some_and(|found| found.catalogue == CatalogueRole::Active);
+        let unknown = !counts && found && !known_to_fail && serving < count;
+        if unknown || counts && serving <= count {
             pass.hold(
                 InvariantId::ServingCapacityNeverBelowMinimum,
                 format!("{id} is too many and stays"),

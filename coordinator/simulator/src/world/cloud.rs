@@ -365,7 +365,7 @@ impl World {
             }
         }
         if now < self.cloud.short_until {
-            machines.truncate(machines.len() / 4);
+            self.leave_out_most(&mut machines);
         }
         // What it was asked meanwhile is done at that moment, and listed after it.
         let hung = now <= self.cloud.hung_until && self.cloud.hung_until > Duration::ZERO;
@@ -391,6 +391,22 @@ impl World {
             }
             self.send_names_again(number);
         }
+    }
+
+    /// Of what is not being removed, three of four. What is being removed stays in the list: a
+    /// record whose removal an earlier run began is forgotten by the first list without its
+    /// machine, and no source is left that could say that the list was short.
+    fn leave_out_most(&self, machines: &mut Vec<Listed>) {
+        let kept = machines.len() / 4;
+        let mut place = 0;
+        machines.retain(|listed| {
+            place += 1;
+            let removed = matches!(
+                self.record_life(&listed.instance),
+                Some(Life::Retiring(_)) | None
+            );
+            removed || place <= kept
+        });
     }
 
     fn true_list(&self) -> Vec<Listed> {
