@@ -448,10 +448,6 @@ impl World {
         self.agent(id).ended_at = Some(ms);
     }
 
-    pub(crate) fn revive_agent(&mut self, id: &InstanceId) {
-        self.agent(id).ended_at = None;
-    }
-
     pub(crate) fn kill_machine(&mut self, id: &InstanceId) {
         self.end_machine(id, MachineState::Absent);
     }

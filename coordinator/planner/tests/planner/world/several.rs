@@ -1,6 +1,6 @@
 //! Orders and questions about one fleet of several, by its name; and what befalls all agents.
 
-use calvin_model::FleetName;
+use calvin_model::{FleetName, InstanceId};
 use calvin_planner::{Command, FleetState, MachineState, Refusal};
 
 use super::{World, spec};
@@ -63,5 +63,9 @@ impl World {
                 machine.agent.ended_at = None;
             }
         }
+    }
+
+    pub(crate) fn revive_agent(&mut self, id: &InstanceId) {
+        self.agent(id).ended_at = None;
     }
 }
