@@ -5,6 +5,7 @@ mod fleet;
 mod instance;
 mod people;
 mod rollout;
+mod zone;
 
 use std::collections::BTreeMap;
 
@@ -296,10 +297,10 @@ pub fn command(
         | Command::Veto { .. }
         | Command::Unveto { .. }
         | Command::Pin { .. }
-        | Command::Unpin { .. }
-        | Command::LoseZone { .. }
-        | Command::FindZone { .. }
-        | Command::ResumeRepairs { .. } => people::order(desk, order),
+        | Command::Unpin { .. } => people::order(desk, order),
+        Command::LoseZone { zone, reason } => zone::lose(desk, zone, reason),
+        Command::FindZone { zone } => zone::find(desk, zone),
+        Command::ResumeRepairs { fleet, reason } => zone::resume(desk, fleet, reason),
     }
 }
 

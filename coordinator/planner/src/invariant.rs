@@ -4,8 +4,10 @@
 
 mod capacity;
 mod removal;
+mod repair;
 mod rollout;
 mod view;
+mod zone;
 
 use std::fmt;
 
@@ -51,11 +53,18 @@ pub enum InvariantId {
     ShortListNeedsWitnesses,
     /// What a person is to decide waits for a person.
     PolicyHolds,
+    /// While too many of a fleet fail at once, nothing of it is replaced or removed for that.
+    MeltdownHolds,
+    /// While the coordinator has reasons to distrust its own eyes, nothing is replaced or removed
+    /// for loss or ill health.
+    DistrustHolds,
+    /// In a zone that a person says is lost, nothing that is silent is removed.
+    LostZoneIsLeftAlone,
 }
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -70,6 +79,9 @@ impl InvariantId {
         Self::SilenceAloneNeedsWitnesses,
         Self::ShortListNeedsWitnesses,
         Self::PolicyHolds,
+        Self::MeltdownHolds,
+        Self::DistrustHolds,
+        Self::LostZoneIsLeftAlone,
     ];
 }
 
@@ -114,6 +126,15 @@ impl InvariantId {
                 "a provider's list that lacks most of its machines at once, and more than one, is no word against them"
             }
             Self::PolicyHolds => "what a policy leaves to a person waits for a person",
+            Self::MeltdownHolds => {
+                "while so many of a fleet fail at once that the cause is probably elsewhere, nothing of it is replaced or removed for that"
+            }
+            Self::DistrustHolds => {
+                "while most sessions end at once, or most probes contradict the agents, nothing is replaced or removed for loss or ill health"
+            }
+            Self::LostZoneIsLeftAlone => {
+                "in a zone that a person says is lost, nothing that is silent is removed until it is found again"
+            }
         }
     }
 }
@@ -161,6 +182,8 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
         capacity::check(&view, &mut found);
         removal::check(&view, &mut found);
         rollout::check(&view, &mut found);
+        repair::check(&view, &mut found);
+        zone::check(&view, &mut found);
         violations.extend(found.into_iter().map(|(invariant, text)| Violation {
             invariant,
             fleet: fleet.clone(),

@@ -6,6 +6,8 @@
 //! input gives the same plan, so a decision can be tested, replayed and explained.
 
 pub mod command;
+mod dependency;
+mod distrust;
 pub mod environment;
 mod fnv;
 pub mod invariant;
@@ -16,6 +18,7 @@ mod pass;
 pub mod phase;
 pub mod plan;
 pub mod preview;
+pub mod repairs;
 pub mod report;
 pub mod state;
 mod step;
@@ -27,15 +30,16 @@ pub use environment::{
     EnvironmentRules, EnvironmentState, Freeze, FreezeScope, Order, ProviderRules,
 };
 pub use invariant::{InvariantId, Violation, check};
-pub use judge::{Answering, Judgement, ListTrust, Loss, judge};
+pub use judge::{Answering, Distrust, Judgement, ListTrust, Loss, judge};
 pub use moment::Moment;
 pub use observed::{
-    AgentObserved, Capacity, CatalogueObserved, InstanceObserved, MachineObserved, MachineState,
-    Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
+    AgentObserved, Capacity, CatalogueObserved, FaultKind, InstanceObserved, MachineObserved,
+    MachineState, Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
 };
 pub use phase::Phase;
 pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};
 pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
+pub use repairs::Repairs;
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
 pub use state::{Build, FleetState, Instance, Life, NextRollout, Purpose, Rollout, Wave};
 pub use step::RETIRE_GRACE;

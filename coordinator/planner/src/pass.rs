@@ -13,12 +13,13 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId};
 use crate::{
     fnv::Fnv,
     invariant::InvariantId,
-    judge::{Answering, Judgement, ListTrust, judge},
+    judge::{Answering, Distrust, Judgement, ListTrust, judge},
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
     plan::{Action, Event, EventKind, PlanInput},
     report::{Blocked, Waiting},
     state::{FleetState, Instance, Rollout},
+    step::Guard,
 };
 
 pub(crate) use moves::basis_of;
@@ -26,6 +27,8 @@ pub(crate) use moves::basis_of;
 /// One look at one fleet.
 #[derive(Debug)]
 pub(crate) struct Pass<'a> {
+    /// All that the decision rests on.
+    pub(crate) input: PlanInput<'a>,
     /// The moment on the decision clock.
     pub(crate) now: Moment,
     /// The fleet's name.
@@ -46,6 +49,10 @@ pub(crate) struct Pass<'a> {
     pub(crate) hidden: Vec<InstanceId>,
     /// Whether the provider's list is believed where it lacks a machine.
     pub(crate) list: ListTrust,
+    /// Whether the coordinator has reasons to distrust its own eyes.
+    pub(crate) distrust: Distrust,
+    /// Why nothing is replaced for loss or ill health now, if so.
+    pub(crate) guard: Option<Guard>,
     visible: BTreeSet<&'a InstanceId>,
     judged: BTreeMap<&'a InstanceId, Judgement>,
     before: &'a FleetState,
@@ -71,6 +78,7 @@ impl<'a> Pass<'a> {
         }
         let seed = Fnv::new().number(input.seed).text(fleet.as_str()).finish();
         Self {
+            input: *input,
             now: input.now,
             fleet,
             observed: input.observed,
@@ -81,6 +89,8 @@ impl<'a> Pass<'a> {
             blocked: Vec::new(),
             hidden: Vec::new(),
             list: answering.list,
+            distrust: answering.distrust,
+            guard: None,
             visible: catalogue.visible.iter().collect(),
             judged,
             before,
@@ -178,6 +188,11 @@ impl<'a> Pass<'a> {
         instances
             .filter(|(id, instance)| self.counts_as_serving(id, instance))
             .count()
+    }
+
+    /// Whether a person says that an instance's zone is lost.
+    pub(crate) fn zone_lost(&self, instance: &Instance) -> bool {
+        self.input.environment.has_lost(instance.zone.as_ref())
     }
 
     /// Writes a line of the history.

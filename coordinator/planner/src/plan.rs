@@ -6,9 +6,10 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted, ZoneName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    distrust::distrust,
     environment::{EnvironmentRules, EnvironmentState},
     invariant::check,
-    judge::{Answering, ListTrust, PROVIDER_FRESH},
+    judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH},
     moment::Moment,
     observed::{MachineState, Observed, SessionObserved},
     report::FleetReport,
@@ -149,6 +150,12 @@ pub enum DeleteBasis {
     Unmanaged,
     /// It never became healthy within its deadline.
     NeverHealthy,
+    /// It was unhealthy for longer than `repair_after`, and its replacement serves, or nobody
+    /// misses it.
+    Unhealthy,
+    /// A person says that its zone is lost: another is made elsewhere. It gives no right to delete:
+    /// while the zone is lost, nothing there is removed.
+    ZoneLost,
 }
 
 impl fmt::Display for DeleteBasis {
@@ -162,6 +169,8 @@ impl fmt::Display for DeleteBasis {
             Self::Lost => "lost",
             Self::Unmanaged => "unmanaged",
             Self::NeverHealthy => "never healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::ZoneLost => "its zone is lost",
         })
     }
 }
@@ -226,6 +235,7 @@ pub(crate) struct Answers<'a> {
     alive: usize,
     /// Machines that were up, by provider: how many its list lacks, of how many.
     lists: BTreeMap<&'a str, (usize, usize)>,
+    distrust: Distrust,
 }
 
 impl Answers<'_> {
@@ -241,26 +251,34 @@ impl Answers<'_> {
             all: self.all,
             alive: self.alive,
             list,
+            distrust: self.distrust,
         }
     }
 }
 
 /// Counts who answers.
 pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
-    let mut answers = Answers::default();
+    let mut answers = Answers {
+        distrust: distrust(input),
+        ..Answers::default()
+    };
     for fleet in input.fleets.values() {
         let (lacks, of) = answers.lists.entry(&fleet.spec.provider).or_default();
         for (id, instance) in &fleet.instances {
             if instance.life != Life::Up {
                 continue;
             }
+            let seen = input.observed.instances.get(id);
+            let alive = seen.is_some_and(|seen| matches!(seen.session, SessionObserved::Alive(_)));
+            // What is silent in a zone that a person says is lost is no witness of anything.
+            if !alive && input.environment.has_lost(instance.zone.as_ref()) {
+                continue;
+            }
             answers.all += 1;
-            let Some(seen) = input.observed.instances.get(id) else {
+            let Some(seen) = seen else {
                 continue;
             };
-            if matches!(seen.session, SessionObserved::Alive(_)) {
-                answers.alive += 1;
-            }
+            answers.alive += usize::from(alive);
             if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
                 *of += 1;
                 *lacks += usize::from(machine.state == MachineState::Absent);

@@ -12,7 +12,9 @@ use calvin_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{invariant::InvariantId, moment::Moment, phase::Phase, plan::DeleteBasis};
+use crate::{
+    invariant::InvariantId, moment::Moment, phase::Phase, plan::DeleteBasis, repairs::Repairs,
+};
 
 /// An image, with what the planner must know of its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,9 @@ pub struct FleetState {
     /// begins anew.
     #[serde(default)]
     pub given_up_in_a_row: u32,
+    /// What repairs must remember.
+    #[serde(default)]
+    pub repairs: Repairs,
     /// Every instance that may have a machine, an identity or an entry anywhere.
     pub instances: BTreeMap<InstanceId, Instance>,
 }
@@ -184,6 +189,7 @@ impl FleetState {
             holding: BTreeSet::new(),
             failed: BTreeSet::new(),
             given_up_in_a_row: 0,
+            repairs: Repairs::default(),
             instances: BTreeMap::new(),
         }
     }

@@ -6,6 +6,7 @@ mod arrive;
 mod delete;
 mod drain;
 mod hide;
+mod meltdown;
 mod orders;
 mod repair;
 mod retire;
@@ -13,8 +14,11 @@ mod rollout;
 mod scale;
 mod start;
 mod summary;
+mod unhealthy;
 mod unmanaged;
+mod zone;
 
+pub(crate) use meltdown::Guard;
 pub use retire::RETIRE_GRACE;
 pub(crate) use rollout::Size;
 pub(crate) use start::{Start, begin};
@@ -40,10 +44,13 @@ pub(crate) fn plan_fleet(
     let mut pass = Pass::new(input, fleet, state, catalogue, answering);
 
     arrive::step(&mut pass);
+    zone::step(&mut pass);
     delete::step(&mut pass);
     rollout::step(&mut pass);
     start::step(&mut pass);
+    meltdown::step(&mut pass);
     unmanaged::step(&mut pass);
+    unhealthy::step(&mut pass);
     repair::step(&mut pass);
     admit::step(&mut pass);
     scale::step(&mut pass);

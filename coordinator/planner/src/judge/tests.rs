@@ -19,6 +19,7 @@ const WITNESSES: Answering = Answering {
     all: 5,
     alive: 4,
     list: ListTrust::Believed,
+    distrust: Distrust::None,
 };
 const NO_WITNESSES: Answering = Answering {
     alive: 2,

@@ -85,6 +85,10 @@ impl Pass<'_> {
 
     /// Lets an instance leave: first its names, then its work, then its machine.
     pub(crate) fn leave(&mut self, id: &InstanceId, reason: DrainReason, why: &str) {
+        if self.left_alone(id) {
+            self.hold_lost_zone(id);
+            return;
+        }
         let Some(instance) = self.instance(id) else {
             return;
         };
@@ -122,6 +126,10 @@ impl Pass<'_> {
     pub(crate) fn retire(&mut self, id: &InstanceId, basis: DeleteBasis, why: &str) {
         let retiring = |instance: &Instance| matches!(instance.life, Life::Retiring(_));
         if self.instance(id).is_none_or(retiring) {
+            return;
+        }
+        if self.left_alone(id) {
+            self.hold_lost_zone(id);
             return;
         }
         let text = format!("{id} is removed ({basis}): {why}");

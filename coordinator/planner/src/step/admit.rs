@@ -4,7 +4,7 @@
 use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 
 use super::repair::healthy_by;
-use crate::{pass::Pass, state::Life};
+use crate::{pass::Pass, plan::DeleteBasis, state::Life};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -18,7 +18,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .filter(|(id, instance)| {
             let serves =
                 instance.catalogue == CatalogueRole::Active && instance.wanted.role == Role::Active;
-            !instance.leaving() && !serves && !idle.contains(*id)
+            let elsewhere = instance.replace == Some(DeleteBasis::ZoneLost);
+            !instance.leaving() && !serves && !elsewhere && !idle.contains(*id)
         })
         .map(|(id, _)| id.clone())
         .collect();

@@ -14,7 +14,8 @@ use crate::{
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut actions = Vec::new();
     for (id, instance) in &pass.state().instances {
-        if instance.life == Life::Making && !made(pass, id) {
+        // Nothing is made in a zone that is lost.
+        if instance.life == Life::Making && !made(pass, id) && !pass.zone_lost(instance) {
             actions.push(Action::CreateMachine {
                 instance: id.clone(),
                 fleet: pass.fleet.clone(),

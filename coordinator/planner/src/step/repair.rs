@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{CatalogueRole, DrainReason, InstanceId};
 
+use super::meltdown::note;
 use crate::{
     invariant::InvariantId,
     judge::{ListTrust, Loss},
     moment::Moment,
-    observed::MachineState,
+    observed::{Capacity, FaultKind, MachineState},
     pass::Pass,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
@@ -61,12 +62,15 @@ fn doubt_a_short_list(pass: &mut Pass<'_>) {
 fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let suspects = select(pass, |id, instance| {
         instance.life == Life::Up
+            && !pass.left_alone(id)
             && (pass.judged(id).loss != Loss::None || instance.replace == Some(DeleteBasis::Lost))
     });
+    let mut held = Vec::new();
     for id in suspects {
         let judgement = pass.judged(&id);
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
+            Loss::TwoSources | Loss::Silence if pass.guard.is_some() => held.push(id),
             Loss::TwoSources => {
                 let why = format!("{silent}, and its provider says that it is gone");
                 let text = format!("{id} is lost: {why}");
@@ -84,6 +88,18 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             ),
             Loss::None => mark(pass, &id, None, "it answers again"),
         }
+    }
+    if let Some(first) = held.first() {
+        let what = format!("{} is not replaced as lost", and_others(first, held.len()));
+        pass.guarded(what);
+    }
+}
+
+/// One instance, and how many more.
+fn and_others(first: &InstanceId, all: usize) -> String {
+    match all.saturating_sub(1) {
+        0 => first.to_string(),
+        others => format!("{first}, as {others} more,"),
     }
 }
 
@@ -114,10 +130,15 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         !instance.proven
             && !instance.leaving()
             && !idle.contains(id)
+            && !pass.left_alone(id)
             && healthy_by(pass, instance).reached(pass.now)
             && !pass.judged(id).serves()
     });
-    if late.is_empty() {
+    let Some(first) = late.first() else {
+        return;
+    };
+    let what = format!("{} is not made again", and_others(first, late.len()));
+    if pass.guarded(what) {
         return;
     }
     // However many are late together, it is one attempt that failed.
@@ -126,6 +147,7 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     for id in late {
         let why = "not healthy within healthy_deadline";
         pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
+        note(pass, &id, pass.now);
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
         repair(pass, &id, why);
     }
@@ -168,13 +190,16 @@ fn repair(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     if pass.state().switched() || pass.running().is_none() {
         return;
     }
+    let stays = pass.left_alone(old);
     let Some(rollout) = &mut pass.change().rollout else {
         return;
     };
-    for blue in &mut rollout.sets.blue {
-        if blue == old {
-            *blue = made.clone();
-        }
+    let Some(place) = rollout.sets.blue.iter().position(|blue| blue == old) else {
+        return;
+    };
+    rollout.sets.blue.push(made);
+    if !stays {
+        rollout.sets.blue.swap_remove(place);
     }
 }
 
@@ -182,6 +207,13 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let marked = select(pass, |id, instance| {
         instance.replace.is_some() && !instance.leaving() && !idle.contains(id)
     });
+    let (lost, marked): (Vec<_>, Vec<_>) = marked.into_iter().partition(|id| {
+        let found = pass.instance(id);
+        found.is_some_and(|one| one.replace == Some(DeleteBasis::ZoneLost))
+    });
+    for old in lost {
+        make_elsewhere(pass, &old);
+    }
     // A rollout replaces what it finds; what it leaves is replaced after it.
     if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
         let since = pass.now.since(started);
@@ -194,18 +226,24 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         }
         return;
     }
+    let mut held = Vec::new();
     for old in marked {
-        let replacement = pass
-            .state()
-            .instances
-            .iter()
-            .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
-            .map(|(id, _)| id.clone());
-        match replacement {
+        let ordered = pass
+            .instance(&old)
+            .is_some_and(|one| one.replace == Some(DeleteBasis::Ordered));
+        if pass.guard.is_some() && !ordered {
+            held.push(old);
+            continue;
+        }
+        match replacement(pass, &old) {
             None if enough(pass) => go_without(pass, &old),
             None => repair(pass, &old, "it is to be replaced"),
             Some(new) if serves(pass, &new) => {
                 go(pass, &old, &format!("{new} serves in its place"));
+            }
+            Some(new) if goes_first(pass, &old, &new) => {
+                let why = format!("there is no room for {new} beside it, and it serves nobody");
+                pass.leave(&old, DrainReason::Repaired, &why);
             }
             Some(new) => {
                 let since = pass.instance(&new).map_or(pass.now, |new| new.created);
@@ -214,6 +252,55 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             }
         }
     }
+    if let Some(first) = held.first() {
+        let what = format!("{} stays for now", and_others(first, held.len()));
+        pass.guarded(what);
+    }
+}
+
+/// The instance that was made in the place of another, and stays.
+fn replacement(pass: &Pass<'_>, old: &InstanceId) -> Option<InstanceId> {
+    let mut instances = pass.state().instances.iter();
+    let found =
+        instances.find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()));
+    found.map(|(id, _)| id.clone())
+}
+
+/// Makes an instance in another zone than the one that is lost; the old one stays where it is.
+fn make_elsewhere(pass: &mut Pass<'_>, old: &InstanceId) {
+    match replacement(pass, old) {
+        None => repair(pass, old, "its zone is lost"),
+        Some(new) if serves(pass, &new) => {}
+        Some(new) => {
+            let since = pass.instance(&new).map_or(pass.now, |new| new.created);
+            let what = format!("{new} to serve in the place of {old}, whose zone is lost");
+            pass.wait(what, pass.now.since(since), None);
+        }
+    }
+}
+
+/// Whether an unhealthy instance makes room for its replacement: there is none else, and it serves
+/// nobody, so nothing is lost. Where clients find it because most fail, it may be all they have.
+fn goes_first(pass: &Pass<'_>, old: &InstanceId, new: &InstanceId) -> bool {
+    let unhealthy = pass.judged(old).class == InstanceClass::Unhealthy
+        && pass
+            .instance(old)
+            .is_some_and(|old| old.replace == Some(DeleteBasis::Unhealthy));
+    let least = usize::try_from(pass.state().spec.min_serving()).unwrap_or(usize::MAX);
+    unhealthy && no_room(pass, new) && pass.serving() >= least.max(1)
+}
+
+/// Whether the provider has no room for a machine that is to be made.
+fn no_room(pass: &Pass<'_>, new: &InstanceId) -> bool {
+    let seen = pass.seen(new);
+    let listed = seen.and_then(|seen| seen.machine);
+    if listed.is_some_and(|machine| machine.state != MachineState::Absent) {
+        return false;
+    }
+    let fault = seen.and_then(|seen| seen.fault.as_ref());
+    let provider = &pass.state().spec.provider;
+    let capacity = pass.observed.capacity.get(provider).copied();
+    fault.is_some_and(|fault| fault.kind == FaultKind::Quota) || capacity == Some(Capacity::Free(0))
 }
 
 /// Whether a fleet has its count without those that are to be replaced; while a rollout runs,
@@ -225,7 +312,10 @@ pub(super) fn enough(pass: &Pass<'_>) -> bool {
         Some(rollout) => {
             let idle = state.not_to_serve();
             let staying = state.instances.iter();
-            let staying = staying.filter(|(id, one)| !one.leaving() && !idle.contains(*id));
+            let staying = staying.filter(|(id, one)| {
+                let elsewhere = one.replace == Some(DeleteBasis::ZoneLost);
+                !one.leaving() && !elsewhere && !idle.contains(*id)
+            });
             (staying.count(), rollout.count)
         }
     };
@@ -276,9 +366,14 @@ fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
         DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
             pass.leave(old, DrainReason::Repaired, why);
         }
+        DeleteBasis::Unhealthy if judgement.class == InstanceClass::Unhealthy => {
+            pass.leave(old, DrainReason::Repaired, why);
+        }
         DeleteBasis::Ordered => pass.leave(old, DrainReason::Repaired, why),
         DeleteBasis::Lost
         | DeleteBasis::Unmanaged
+        | DeleteBasis::Unhealthy
+        | DeleteBasis::ZoneLost
         | DeleteBasis::Replaced
         | DeleteBasis::RolledBack
         | DeleteBasis::ScaledDown

@@ -40,6 +40,10 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
     if since == pass.now {
         return;
     }
+    if pass.left_alone(id) {
+        pass.hold_lost_zone(id);
+        return;
+    }
     let waited = pass.now.since(since);
     let grace = since.after(RETIRE_GRACE);
     if pass.role_read(id) != CatalogueRole::Absent {

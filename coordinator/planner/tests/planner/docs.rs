@@ -3,9 +3,10 @@
 
 use std::{fs, path::Path};
 
+use calvin_model::fleet::MeltdownPolicy;
 use calvin_planner::{
     FleetState, InvariantId, diagram, preview,
-    sums::{hidden_limit, unmanaged_limit, witnesses_needed},
+    sums::{hidden_limit, melts, unmanaged_limit, witnesses_needed},
 };
 
 use crate::world::{World, spec};
@@ -44,10 +45,17 @@ fn replacement(fleet: u32, surge: &str) -> (String, u32) {
     (waves.collect::<Vec<_>>().join("+"), plan.peak_extra)
 }
 
+/// How many of a fleet must fail within the window for repairs to be held, by default.
+fn meltdown(fleet: usize) -> String {
+    let policy = MeltdownPolicy::default();
+    let least = (1..=fleet).find(|failed| melts(*failed, fleet, policy.count, policy.percent));
+    least.map_or_else(|| "never".to_owned(), |least| format!("{least} of {fleet}"))
+}
+
 fn sums() -> String {
     let mut text = String::from(
-        "| fleet of | surge 1 | 25 % | 50 % | 100 % | may be unmanaged | may be hidden | witnesses |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| fleet of | surge 1 | 25 % | 50 % | 100 % | may be unmanaged | may be hidden | witnesses | meltdown |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     for fleet in FLEETS {
         let mut row = format!("| {fleet} |");
@@ -61,9 +69,10 @@ fn sums() -> String {
             needed => format!("{needed} of {}", size - 1),
         };
         row.push_str(&format!(
-            " {} | {} | {witnesses} |\n",
+            " {} | {} | {witnesses} | {} |\n",
             unmanaged_limit(size),
-            hidden_limit(size)
+            hidden_limit(size),
+            meltdown(size)
         ));
         text.push_str(&row);
     }

@@ -12,5 +12,7 @@ mod repairs;
 mod rollouts;
 mod rules;
 mod size;
+mod unhealthy;
 mod way_back;
 mod world;
+mod zones;

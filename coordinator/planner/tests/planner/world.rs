@@ -12,10 +12,10 @@ use calvin_model::{
     CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, image::Work,
 };
 use calvin_planner::{
-    Action, AgentObserved, Build, CatalogueObserved, Command, CommandInput, EnvironmentRules,
-    EnvironmentState, Event, FleetReport, FleetState, Instance, InstanceObserved, MachineObserved,
-    MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved, ProviderFault,
-    Refusal, SessionObserved, command, plan,
+    Action, AgentObserved, Build, Capacity, CatalogueObserved, Command, CommandInput,
+    EnvironmentRules, EnvironmentState, Event, FaultKind, FleetReport, FleetState, Instance,
+    InstanceObserved, MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan,
+    PlanInput, ProbeObserved, ProviderFault, Refusal, SessionObserved, command, plan,
 };
 
 pub(crate) use machine::{Agent, Behaviour, Machine};
@@ -53,6 +53,10 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) plan: Plan,
     pub(crate) boot_delay_ms: u64,
+    /// What the provider says of its room.
+    pub(crate) capacity: Option<Capacity>,
+    /// The most machines that the provider can make, if there is a bound.
+    pub(crate) room_for: Option<usize>,
 }
 
 impl World {
@@ -83,6 +87,8 @@ impl World {
             seed: 1,
             plan: Plan::default(),
             boot_delay_ms: 2_000,
+            capacity: None,
+            room_for: None,
         }
     }
 
@@ -151,6 +157,9 @@ impl World {
         observed
             .provider_lists
             .insert("process".to_owned(), Duration::ZERO);
+        if let Some(capacity) = self.capacity {
+            observed.capacity.insert("process".to_owned(), capacity);
+        }
         let known: BTreeSet<&InstanceId> = self
             .fleets
             .values()
@@ -193,6 +202,7 @@ impl World {
                 tries: 1,
                 retry_in: Duration::ZERO,
                 permanent: true,
+                kind: FaultKind::Image,
             });
         }
         let Some(machine) = self.machines.get(id) else {
@@ -263,7 +273,9 @@ impl World {
             match &fleet.next {
                 Next::Same => assert!(fleet.events.is_empty(), "{:?}", fleet.events),
                 Next::Change(after) => {
-                    self.fleets.insert(name.clone(), (**after).clone());
+                    let mut after = (**after).clone();
+                    self.spread(&mut after);
+                    self.fleets.insert(name.clone(), after);
                 }
                 Next::Remove => {
                     let removed = self.fleets.remove(name).unwrap();
@@ -288,6 +300,26 @@ impl World {
         self.plan = made;
     }
 
+    /// Gives what names no zone one of the fleet's, evenly, as a provider would that chooses.
+    fn spread(&self, fleet: &mut FleetState) {
+        let lost = &self.environment.lost_zones;
+        let zones = fleet.spec.zones.iter();
+        let zones: Vec<_> = zones.filter(|zone| !lost.contains_key(*zone)).collect();
+        let mut there: BTreeMap<_, usize> = zones.iter().map(|zone| (*zone, 0)).collect();
+        for instance in fleet.instances.values() {
+            if let Some(count) = instance.zone.as_ref().and_then(|it| there.get_mut(it)) {
+                *count += 1;
+            }
+        }
+        for instance in fleet.instances.values_mut().filter(|it| it.zone.is_none()) {
+            let fewest = there.iter_mut().min_by_key(|(_, count)| **count);
+            if let Some((zone, count)) = fewest {
+                *count += 1;
+                instance.zone = Some((*zone).clone());
+            }
+        }
+    }
+
     pub(crate) fn machines_there(&self) -> usize {
         let machines = self.machines.values();
         machines
@@ -302,6 +334,12 @@ impl World {
                 instance, build, ..
             } => {
                 let version = build.image.tag.version.to_string();
+                let full = self
+                    .room_for
+                    .is_some_and(|most| self.machines_there() >= most);
+                if full && !self.machines.contains_key(instance) {
+                    return;
+                }
                 if self.behaves(&version) == Behaviour::CannotBeMade {
                     return;
                 }
@@ -465,6 +503,22 @@ impl World {
     pub(crate) fn tells(&self, text: &str) -> bool {
         self.events.iter().any(|event| event.text.contains(text))
     }
+}
+
+/// A world whose fleet serves.
+pub(crate) fn served(text: &str) -> World {
+    let mut world = World::new();
+    world.apply(text, "1.0");
+    world.run_to(Phase::Done);
+    world.run_until(60, |world| {
+        world.active("1.0").len() == world.web().instances.len()
+    });
+    world
+}
+
+/// Every instance that has a record.
+pub(crate) fn ids(world: &World) -> Vec<InstanceId> {
+    world.web().instances.keys().cloned().collect()
 }
 
 pub(crate) fn web() -> FleetName {

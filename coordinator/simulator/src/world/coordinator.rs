@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use calvin_engine::ports::{AgentLink as _, CreateOrder, Machine as Listed};
 use calvin_model::{BootId, CatalogueRole, Epoch, Health, InstanceId, NamesSnapshot};
-use calvin_planner::{DeleteBasis, Life, MachineState, ProviderFault, judge::FRESH_INTERVALS};
+use calvin_planner::{
+    DeleteBasis, FaultKind, Life, MachineState, ProviderFault, judge::FRESH_INTERVALS,
+};
 use calvin_proto::convert::{Order, ToAgent};
 
 use super::World;
@@ -119,6 +121,7 @@ impl World {
                 tries: waits.map_or(0, |(tries, _)| tries) + 1,
                 retry_in: CREATE_AGAIN,
                 permanent: false,
+                kind: FaultKind::Quota,
             };
             self.note(format_args!("{instance} could not be made"));
             let fault = (fault, now + CREATE_AGAIN);

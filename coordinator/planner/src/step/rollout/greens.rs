@@ -11,19 +11,21 @@ use crate::{
     transition::Cause,
 };
 
-/// The greens of the wave.
+/// The greens of the wave, but for those that were lost with their zone.
 pub(crate) fn green(pass: &Pass<'_>) -> Vec<InstanceId> {
-    pass.running()
-        .map(|rollout| rollout.sets.green.clone())
-        .unwrap_or_default()
+    let Some(rollout) = pass.running() else {
+        return Vec::new();
+    };
+    let greens = rollout.sets.green.iter();
+    greens.filter(|id| !pass.left_behind(id)).cloned().collect()
 }
 
-/// The blues of the wave of which a record is left.
+/// The blues of the wave of which a record is left, but for those that were lost with their zone.
 pub(crate) fn blue(pass: &Pass<'_>) -> Vec<InstanceId> {
     let Some(rollout) = pass.running() else {
         return Vec::new();
     };
-    let left = |id: &&InstanceId| pass.instance(id).is_some();
+    let left = |id: &&InstanceId| pass.instance(id).is_some() && !pass.left_behind(id);
     rollout.sets.blue.iter().filter(left).cloned().collect()
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     invariant::InvariantId,
     pass::Pass,
-    plan::EventKind,
+    plan::{DeleteBasis, EventKind},
     state::{Life, NextRollout, Purpose},
     step::repair::enough,
     transition::Cause,
@@ -223,10 +223,10 @@ fn go_all_the_way_back(pass: &mut Pass<'_>) {
     let Some(from) = rollout.from.clone() else {
         return;
     };
-    let replaced = state
-        .instances
-        .values()
-        .any(|instance| !instance.leaving() && instance.build.image == rollout.to.image);
+    let replaced = state.instances.values().any(|instance| {
+        let there = !instance.leaving() && instance.replace != Some(DeleteBasis::ZoneLost);
+        there && instance.build.image == rollout.to.image
+    });
     if !replaced || rollout.started_by == crate::PLANNER {
         return;
     }

@@ -5,7 +5,7 @@ use calvin_model::{DrainReason, InstanceId};
 use crate::{
     pass::Pass,
     phase::Phase,
-    plan::EventKind,
+    plan::{DeleteBasis, EventKind},
     report::InstanceClass,
     state::{Build, FleetState, Purpose, Rollout, Wave},
     transition::Cause,
@@ -153,11 +153,12 @@ fn old(pass: &Pass<'_>, to: &Build) -> Vec<InstanceId> {
     old
 }
 
+/// Those that stay, but for those that were lost with their zone: they are no part of a wave.
 fn staying(state: &FleetState) -> impl Iterator<Item = &InstanceId> {
     state
         .instances
         .iter()
-        .filter(|(_, instance)| !instance.leaving())
+        .filter(|(_, one)| !one.leaving() && one.replace != Some(DeleteBasis::ZoneLost))
         .map(|(id, _)| id)
 }
 
