@@ -2,6 +2,7 @@
 //! held back names one, and the same functions check every plan in debug builds, in property
 //! tests and in the simulator.
 
+mod budget;
 mod capacity;
 mod removal;
 mod repair;
@@ -60,11 +61,16 @@ pub enum InvariantId {
     DistrustHolds,
     /// In a zone that a person says is lost, nothing that is silent is removed.
     LostZoneIsLeftAlone,
+    /// No more machines are in flight, and no more are deleted within a time, than the budgets of
+    /// the fleet and of the environment allow.
+    BudgetsNeverExceeded,
+    /// A machine is intended only where its provider has one free and the declared limits last.
+    NothingMadeWithoutRoom,
 }
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -82,6 +88,8 @@ impl InvariantId {
         Self::MeltdownHolds,
         Self::DistrustHolds,
         Self::LostZoneIsLeftAlone,
+        Self::BudgetsNeverExceeded,
+        Self::NothingMadeWithoutRoom,
     ];
 }
 
@@ -91,7 +99,7 @@ impl InvariantId {
     pub fn rule(self) -> &'static str {
         match self {
             Self::ServingCapacityNeverBelowMinimum => {
-                "what serves never ends by our doing, nor falls below the wanted count, other than by an order to delete"
+                "what serves never ends by our doing, nor falls below the wanted count, or while a rollout runs below `min_serving`, other than by an order to delete"
             }
             Self::NoDeleteWithoutTwoSourcesOrOrder => {
                 "a machine is deleted only on a committed basis: an order, the end of a rollout, or loss by two sources of different kinds"
@@ -134,6 +142,12 @@ impl InvariantId {
             }
             Self::LostZoneIsLeftAlone => {
                 "in a zone that a person says is lost, nothing that is silent is removed until it is found again"
+            }
+            Self::BudgetsNeverExceeded => {
+                "no more machines are in flight, and no more are deleted within a time, than the budgets of the fleet and of the environment allow; an order to delete a fleet, a way back, and what is lost by two sources or never was healthy are counted and not held"
+            }
+            Self::NothingMadeWithoutRoom => {
+                "a machine is intended only where its provider has one free and the declared limits last, over all fleets"
             }
         }
     }
@@ -190,5 +204,6 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
             text,
         }));
     }
+    budget::check(input, plan, &mut violations);
     violations
 }

@@ -6,12 +6,12 @@
 //! input gives the same plan, so a decision can be tested, replayed and explained.
 
 pub mod command;
-mod dependency;
 mod distrust;
 pub mod environment;
 mod fnv;
 pub mod invariant;
 pub mod judge;
+mod ledger;
 pub mod moment;
 pub mod observed;
 mod pass;
@@ -20,10 +20,13 @@ pub mod plan;
 pub mod preview;
 pub mod repairs;
 pub mod report;
+mod spread;
 pub mod state;
 mod step;
 pub mod sums;
 pub mod transition;
+mod turns;
+mod waves;
 
 pub use command::{Command, CommandInput, CommandOutcome, Refusal, command};
 pub use environment::{
@@ -41,9 +44,13 @@ pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, Pla
 pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
 pub use repairs::Repairs;
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
-pub use state::{Build, FleetState, Instance, Life, NextRollout, Purpose, Rollout, Wave};
+pub use state::{
+    Build, Deletion, FleetState, Instance, Life, NextRollout, Owed, Purpose, Rollout, Wave,
+    WaveOrder,
+};
 pub use step::RETIRE_GRACE;
 pub use transition::{Cause, IllegalTransition, diagram, transition};
+pub use waves::waves_in_all;
 
 /// Who decided what nobody ordered, in the history and as the one who started a rollout.
 pub const PLANNER: &str = "planner";

@@ -1,6 +1,7 @@
 //! One look at one fleet: what is judged, what is changed, what is said. The steps read and write
 //! it in turn; each sees what the steps before it decided.
 
+mod budget;
 mod moves;
 
 use std::{
@@ -11,9 +12,11 @@ use std::{
 use calvin_model::{CatalogueRole, FleetName, InstanceId};
 
 use crate::{
+    environment::EnvironmentState,
     fnv::Fnv,
     invariant::InvariantId,
     judge::{Answering, Distrust, Judgement, ListTrust, judge},
+    ledger::{Ledger, Shortage},
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
     plan::{Action, Event, EventKind, PlanInput},
@@ -23,6 +26,15 @@ use crate::{
 };
 
 pub(crate) use moves::basis_of;
+
+/// Whether a pass made or deleted anything that the budgets count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Granted {
+    /// It did not.
+    Nothing,
+    /// It did.
+    Some,
+}
 
 /// One look at one fleet.
 #[derive(Debug)]
@@ -53,6 +65,14 @@ pub(crate) struct Pass<'a> {
     pub(crate) distrust: Distrust,
     /// Why nothing is replaced for loss or ill health now, if so.
     pub(crate) guard: Option<Guard>,
+    /// The environment as a whole.
+    pub(crate) environment: &'a EnvironmentState,
+    /// What all fleets share, and how much of it is left.
+    pub(crate) ledger: Ledger<'a>,
+    /// What could not be made or deleted in this pass, by reason, and how many.
+    pub(crate) short: BTreeMap<Shortage, u32>,
+    /// Whether this pass made or deleted anything that the budgets count.
+    pub(crate) granted: Granted,
     visible: BTreeSet<&'a InstanceId>,
     judged: BTreeMap<&'a InstanceId, Judgement>,
     before: &'a FleetState,
@@ -91,6 +111,10 @@ impl<'a> Pass<'a> {
             list: answering.list,
             distrust: answering.distrust,
             guard: None,
+            environment: input.environment,
+            ledger: Ledger::default(),
+            short: BTreeMap::new(),
+            granted: Granted::Nothing,
             visible: catalogue.visible.iter().collect(),
             judged,
             before,
@@ -102,6 +126,11 @@ impl<'a> Pass<'a> {
     /// The state, with what this pass has changed so far.
     pub(crate) fn state(&self) -> &FleetState {
         self.changed.as_deref().unwrap_or(self.before)
+    }
+
+    /// The state as it was committed before this pass.
+    pub(crate) fn committed(&self, id: &InstanceId) -> Option<&Instance> {
+        self.before.instances.get(id)
     }
 
     /// The state, to be changed.
@@ -193,6 +222,15 @@ impl<'a> Pass<'a> {
     /// Whether a person says that an instance's zone is lost.
     pub(crate) fn zone_lost(&self, instance: &Instance) -> bool {
         self.input.environment.has_lost(instance.zone.as_ref())
+    }
+
+    /// How many are found as active, and how many of these are known to fail.
+    pub(crate) fn active_and_failing(&self) -> (usize, usize) {
+        let instances = self.state().instances.iter();
+        let active = instances.filter(|(_, one)| one.catalogue == CatalogueRole::Active);
+        active.fold((0, 0), |(all, failing), (id, _)| {
+            (all + 1, failing + usize::from(self.fails(id)))
+        })
     }
 
     /// Writes a line of the history.

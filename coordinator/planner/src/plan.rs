@@ -10,12 +10,15 @@ use crate::{
     environment::{EnvironmentRules, EnvironmentState},
     invariant::check,
     judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH},
+    ledger::{Counts, Ledger},
     moment::Moment,
-    observed::{MachineState, Observed, SessionObserved},
+    observed::{CatalogueObserved, MachineState, Observed, SessionObserved},
+    pass::Pass,
     report::FleetReport,
     state::{Build, FleetState, Life},
     step::plan_fleet,
     sums::list_is_short,
+    turns::{turns, unready},
 };
 
 /// All that a decision rests on.
@@ -217,11 +220,28 @@ pub enum EventKind {
 /// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
     let answering = answering(input);
-    let mut plan = Plan::default();
+    let nothing = CatalogueObserved::default();
+    let mut passes: Vec<Pass<'_>> = Vec::with_capacity(input.fleets.len());
     for (name, state) in input.fleets {
         let answering = answering.of(&state.spec.provider);
-        let next = plan_fleet(input, name, state, answering);
-        plan.fleets.insert(name.clone(), next);
+        let catalogue = input.observed.catalogue.get(name).unwrap_or(&nothing);
+        passes.push(Pass::new(input, name, state, catalogue, answering));
+    }
+    let turns = turns(&passes);
+    let mut ledger = Ledger::new(
+        input.rules,
+        Counts::of(input, input.fleets.iter()),
+        unready(input.fleets, &passes),
+    );
+    let mut plan = Plan::default();
+    for turn in turns {
+        let Some(pass) = passes.get_mut(turn) else {
+            continue;
+        };
+        pass.ledger = ledger;
+        let next = plan_fleet(pass);
+        ledger = std::mem::take(&mut pass.ledger);
+        plan.fleets.insert(pass.fleet.clone(), next);
     }
     debug_assert_eq!(check(input, &plan), Vec::new(), "a plan keeps every rule");
     plan

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     phase::Phase,
     state::{Build, FleetState},
-    step::{RETIRE_GRACE, Size},
+    step::RETIRE_GRACE,
+    waves::{Sizing, new_and_old},
 };
 pub use plan_id::PlanId;
 pub(crate) use plan_id::same_plan;
@@ -93,27 +94,13 @@ pub fn preview(state: &FleetState, build: &Build) -> RolloutPreview {
 }
 
 fn waves(state: &FleetState, build: &Build) -> Vec<WavePreview> {
-    let count = state.spec.count;
-    let surge = state.spec.replace.surge.of(count);
-    let staying = state.instances.values().filter(|one| !one.leaving());
-    // What a failed first rollout left makes room for the next attempt.
-    let staying = staying.filter(|_| state.serving.is_some());
-    let (new, old): (Vec<_>, Vec<_>) = staying.partition(|one| one.build.image == build.image);
-    let amount = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let (mut new, mut old) = (amount(new.len()), amount(old.len()));
-    let mut waves = Vec::new();
-    loop {
-        let size = Size::next(surge, count, new, old);
-        waves.push(WavePreview {
-            greens: size.greens,
-            blues: size.blues,
-        });
-        new += size.greens;
-        old -= size.blues;
-        if new >= count {
-            return waves;
-        }
-    }
+    let (new, old) = new_and_old(state, build);
+    let waves = Sizing::of(&state.spec, state.spec.count).all(new, old, u32::MAX);
+    let waves = waves.into_iter().map(|size| WavePreview {
+        greens: size.greens,
+        blues: size.blues,
+    });
+    waves.collect()
 }
 
 fn peak_extra(count: u32, waves: &[WavePreview]) -> u32 {

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use calvin_model::{
@@ -61,8 +62,38 @@ pub struct FleetState {
     /// What repairs must remember.
     #[serde(default)]
     pub repairs: Repairs,
+    /// Since when machines that it needs, or deletions, wait for a budget or for room, and it got
+    /// none. Who waits longest is served first.
+    #[serde(default)]
+    pub waiting_since: Option<Moment>,
+    /// What began to be removed lately, where a budget counts deletions.
+    #[serde(default)]
+    pub deletions: Vec<Deletion>,
+    /// Instances that were lost, with what each ran, and that could not be made again yet because
+    /// a budget or the room did not allow it.
+    #[serde(default)]
+    pub owed: BTreeMap<InstanceId, Owed>,
     /// Every instance that may have a machine, an identity or an entry anywhere.
     pub instances: BTreeMap<InstanceId, Instance>,
+}
+
+/// Instances that began to be removed at the same moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// When.
+    pub at: Moment,
+    /// How many.
+    pub count: u32,
+}
+
+/// An instance that is to be made in the place of another, when it can be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// What it is made from.
+    pub build: Build,
+    /// Where the other one was.
+    #[serde(default)]
+    pub zone: Option<ZoneName>,
 }
 
 /// A rollout that waits for the running one to end.
@@ -115,6 +146,45 @@ pub struct Wave {
     pub green: Vec<InstanceId>,
     /// To be replaced.
     pub blue: Vec<InstanceId>,
+    /// Greens that are reserved and not made yet: the budgets let them follow one after the other.
+    #[serde(default)]
+    pub to_make: u32,
+    /// What comes first.
+    #[serde(default)]
+    pub order: WaveOrder,
+    /// It goes first, alone, and soaks for `canary_soak`.
+    #[serde(default)]
+    pub canary: bool,
+    /// Why it is smaller than it was to be, or makes room first, where that is so.
+    #[serde(default)]
+    pub remark: Option<String>,
+}
+
+/// What comes first in a wave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaveOrder {
+    /// Green is made and proves itself, then blue leaves.
+    #[default]
+    GreenFirst,
+    /// Blue leaves first: there may be nothing on top, or there is no room for it.
+    RoomFirst,
+}
+
+impl Wave {
+    /// Whether the wave has its sets.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        !self.green.is_empty() || !self.blue.is_empty() || self.to_make > 0
+    }
+
+    /// How many greens it has when all of them are made.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        u32::try_from(self.green.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.to_make)
+    }
 }
 
 /// One instance. Its record is committed before its machine is asked for, and removed only after
@@ -190,6 +260,9 @@ impl FleetState {
             failed: BTreeSet::new(),
             given_up_in_a_row: 0,
             repairs: Repairs::default(),
+            waiting_since: None,
+            deletions: Vec::new(),
+            owed: BTreeMap::new(),
             instances: BTreeMap::new(),
         }
     }
@@ -199,6 +272,30 @@ impl FleetState {
     pub fn kept(&self) -> usize {
         let stays = |instance: &&Instance| !instance.leaving() && instance.replace.is_none();
         self.instances.values().filter(stays).count()
+    }
+
+    /// How many must go on serving whatever is replaced. While a rollout runs that ends with
+    /// another count, of the smaller one.
+    #[must_use]
+    pub fn must_serve(&self) -> usize {
+        let count = self.spec.count;
+        let count = self
+            .running()
+            .map_or(count, |rollout| rollout.count.min(count));
+        let may_miss = self.spec.replace.unavailable.of_at_most(count);
+        let least = self.spec.repair.min_serving;
+        let least = least.unwrap_or(count - may_miss).min(count);
+        usize::try_from(least).unwrap_or(usize::MAX)
+    }
+
+    /// How many began to be removed within the last `window`.
+    #[must_use]
+    pub fn deleted_within(&self, now: Moment, window: Duration) -> u32 {
+        let lately = self
+            .deletions
+            .iter()
+            .filter(|one| now.since(one.at) < window);
+        lately.fold(0, |sum, one| sum.saturating_add(one.count))
     }
 
     /// The rollout, while it runs.

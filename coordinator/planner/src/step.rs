@@ -3,9 +3,11 @@
 
 mod admit;
 mod arrive;
+mod budget;
 mod delete;
 mod drain;
 mod hide;
+mod make;
 mod meltdown;
 mod orders;
 mod repair;
@@ -20,46 +22,34 @@ mod zone;
 
 pub(crate) use meltdown::Guard;
 pub use retire::RETIRE_GRACE;
-pub(crate) use rollout::Size;
 pub(crate) use start::{Start, begin};
 
 use crate::{
-    judge::Answering,
-    observed::CatalogueObserved,
     pass::Pass,
-    plan::{FleetPlan, Next, PlanInput},
-    state::FleetState,
+    plan::{FleetPlan, Next},
 };
-use calvin_model::FleetName;
 
-/// Plans one fleet.
-pub(crate) fn plan_fleet(
-    input: &PlanInput<'_>,
-    fleet: &FleetName,
-    state: &FleetState,
-    answering: Answering,
-) -> FleetPlan {
-    let nothing = CatalogueObserved::default();
-    let catalogue = input.observed.catalogue.get(fleet).unwrap_or(&nothing);
-    let mut pass = Pass::new(input, fleet, state, catalogue, answering);
-
-    arrive::step(&mut pass);
-    zone::step(&mut pass);
-    delete::step(&mut pass);
-    rollout::step(&mut pass);
-    start::step(&mut pass);
-    meltdown::step(&mut pass);
-    unmanaged::step(&mut pass);
-    unhealthy::step(&mut pass);
-    repair::step(&mut pass);
-    admit::step(&mut pass);
-    scale::step(&mut pass);
-    drain::step(&mut pass);
-    retire::step(&mut pass);
-    hide::step(&mut pass);
-    orders::step(&mut pass);
-    let names_wait = rollout::names_wait(&pass);
-    let report = summary::step(&mut pass);
+/// Plans one fleet. It takes from the ledger, and leaves in it what is left for the others.
+pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
+    arrive::step(pass);
+    zone::step(pass);
+    delete::step(pass);
+    rollout::step(pass);
+    start::step(pass);
+    meltdown::step(pass);
+    unmanaged::step(pass);
+    unhealthy::step(pass);
+    repair::step(pass);
+    admit::step(pass);
+    scale::step(pass);
+    make::step(pass);
+    drain::step(pass);
+    retire::step(pass);
+    hide::step(pass);
+    orders::step(pass);
+    budget::step(pass);
+    let names_wait = rollout::names_wait(pass);
+    let report = summary::step(pass);
 
     let next = if pass.state().deleting && pass.state().instances.is_empty() {
         Next::Remove
@@ -68,9 +58,9 @@ pub(crate) fn plan_fleet(
     };
     FleetPlan {
         next,
-        actions: pass.actions,
-        events: pass.events,
-        hidden: pass.hidden,
+        actions: std::mem::take(&mut pass.actions),
+        events: std::mem::take(&mut pass.events),
+        hidden: std::mem::take(&mut pass.hidden),
         names_wait,
         report,
     }

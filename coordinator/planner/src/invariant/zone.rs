@@ -4,16 +4,15 @@ use calvin_model::InstanceId;
 
 use super::{
     InvariantId,
-    view::{Found, View},
+    view::{Found, View, retires},
 };
 use crate::{observed::SessionObserved, plan::Action, state::Instance};
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {
     let mut broken = |text: String| found.push((InvariantId::LostZoneIsLeftAlone, text));
     for (id, old, new) in view.changed() {
-        let removed = old.life != new.life && new.leaving();
-        if removed && is_silent_there(view, id, old) {
-            broken(format!("{id} becomes {}, and its zone is lost", new.life));
+        if retires(old, new) && is_silent_there(view, id, old) {
+            broken(format!("{id} is to be removed, and its zone is lost"));
         }
     }
     for (id, old) in &view.before.instances {

@@ -5,20 +5,70 @@ use calvin_model::{CatalogueRole, DrainOrder, DrainReason, Generation, InstanceI
 
 use super::Pass;
 use crate::{
+    ledger::{Claim, Shortage},
     phase::Phase,
     plan::{DeleteBasis, EventKind},
+    spread::{Place, Spread},
     state::{Build, Instance, Life, Purpose},
     transition::{Cause, transition},
 };
 
 impl Pass<'_> {
-    /// Records the intent of a new instance.
-    pub(crate) fn create(&mut self, build: Build, purpose: Purpose, why: &str) -> InstanceId {
+    /// Records the intent of a new instance that nothing was reserved for: one in the place of
+    /// another in the same zone, others in the zone that has the fewest. `None` while a budget, or
+    /// the room that there is, does not allow it.
+    pub(crate) fn create(
+        &mut self,
+        build: Build,
+        purpose: Purpose,
+        why: &str,
+    ) -> Option<InstanceId> {
+        let place = self.place_for(&purpose);
+        self.create_at(build, purpose, why, Claim::New, place)
+    }
+
+    /// Where an instance is made for this purpose.
+    pub(crate) fn place_for(&self, purpose: &Purpose) -> Place {
+        let state = self.state();
+        let mut spread = Spread::of(state, self.environment, |_| true);
+        match purpose {
+            Purpose::Repair(old) => {
+                let zone = state.instances.get(old).map(|one| one.zone.as_ref());
+                let owed = || state.owed.get(old).and_then(|one| one.zone.as_ref());
+                spread.same_or_next(zone.unwrap_or_else(owed))
+            }
+            Purpose::Rollout(_) | Purpose::Scale => spread.next(),
+        }
+    }
+
+    /// Records the intent of a new instance. `None` while a budget, or the room that there is, does
+    /// not allow it: then the report says so.
+    pub(crate) fn create_at(
+        &mut self,
+        build: Build,
+        purpose: Purpose,
+        why: &str,
+        claim: Claim,
+        place: Place,
+    ) -> Option<InstanceId> {
+        let zone = match place {
+            Place::In(zone) => zone,
+            Place::Nowhere => {
+                self.is_short(Shortage::Zones);
+                return None;
+            }
+        };
+        if !self.take(claim) {
+            return None;
+        }
         let mut id = InstanceId::new(self.fleet, self.random.u64(..));
         while self.state().instances.contains_key(&id) {
             id = InstanceId::new(self.fleet, self.random.u64(..));
         }
-        let text = format!("{id} is to be made from {}: {why}", build.image);
+        let place = zone
+            .as_ref()
+            .map_or_else(String::new, |zone| format!(" in zone {zone}"));
+        let text = format!("{id} is to be made{place} from {}: {why}", build.image);
         self.event(Some(&id), EventKind::InstanceIntended, text);
         let now = self.now;
         let instance = Instance {
@@ -36,10 +86,10 @@ impl Pass<'_> {
             catalogue: CatalogueRole::Absent,
             proven: false,
             replace: None,
-            zone: None,
+            zone,
         };
         self.change().instances.insert(id.clone(), instance);
-        id
+        Some(id)
     }
 
     /// Wants another role of an instance; the generation grows only if that is a change.
@@ -75,9 +125,16 @@ impl Pass<'_> {
     /// Begins another part of an instance's life.
     pub(crate) fn live(&mut self, id: &InstanceId, life: Life) {
         let now = self.now;
-        if self.instance(id).is_some_and(|found| found.life != life)
-            && let Some(instance) = self.change().instances.get_mut(id)
-        {
+        let Some(was) = self.instance(id).map(|found| found.life.clone()) else {
+            return;
+        };
+        if was == life {
+            return;
+        }
+        if was == Life::Making {
+            self.ledger.arrived(self.fleet);
+        }
+        if let Some(instance) = self.change().instances.get_mut(id) {
             instance.life = life;
             instance.since = now;
         }
@@ -85,15 +142,13 @@ impl Pass<'_> {
 
     /// Lets an instance leave: first its names, then its work, then its machine.
     pub(crate) fn leave(&mut self, id: &InstanceId, reason: DrainReason, why: &str) {
-        if self.left_alone(id) {
-            self.hold_lost_zone(id);
-            return;
-        }
         let Some(instance) = self.instance(id) else {
             return;
         };
         match instance.life {
             Life::Draining(_) | Life::Retiring(_) => return,
+            // In a lost zone it drains until that is found: nothing there is removed.
+            Life::Making if self.left_alone(id) => {}
             Life::Making => {
                 self.retire(id, basis_of(reason, instance.replace.as_ref()), why);
                 return;
@@ -134,6 +189,7 @@ impl Pass<'_> {
         }
         let text = format!("{id} is removed ({basis}): {why}");
         self.event(Some(id), EventKind::InstanceRetiring, text);
+        self.count_deletion();
         self.live(id, Life::Retiring(basis));
         self.place(id, CatalogueRole::Absent);
         self.want(id, Role::Retired, None);

@@ -9,12 +9,15 @@ use super::meltdown::note;
 use crate::{
     invariant::InvariantId,
     judge::{ListTrust, Loss},
+    ledger::Shortage,
     moment::Moment,
-    observed::{Capacity, FaultKind, MachineState},
+    observed::{FaultKind, MachineState},
     pass::Pass,
+    phase::Phase,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
-    state::{Instance, Life, Purpose},
+    state::{Build, FleetState, Instance, Life, Owed, Purpose, WaveOrder},
+    sums::hidden_limit,
 };
 
 /// How often the deadline of instances that never become healthy doubles at most.
@@ -29,6 +32,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     }
     let idle = pass.state().not_to_serve();
     doubt_a_short_list(pass);
+    make_what_is_owed(pass);
     look_for_losses(pass, &idle);
     give_up_never_healthy(pass, &idle);
     replace_marked(pass, &idle);
@@ -171,14 +175,32 @@ pub(super) fn healthy_by(pass: &Pass<'_>, instance: &Instance) -> Moment {
 }
 
 /// Makes an instance in the place of another. While a rollout runs, of the same build: the rollout
-/// decides when builds change.
+/// decides when builds change. Where a budget or the room does not allow it now, it is owed.
 fn repair(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     if enough(pass) || stands_in(pass, old) {
         return;
     }
-    let Some(build) = pass.instance(old).map(|instance| instance.build.clone()) else {
+    let Some(instance) = pass.instance(old) else {
         return;
     };
+    let owed = Owed {
+        build: instance.build.clone(),
+        zone: instance.zone.clone(),
+    };
+    let leaves = instance.leaving();
+    if make_instead(pass, old, owed.build.clone(), why) == Made::NotYet && leaves {
+        pass.change().owed.insert(old.clone(), owed);
+    }
+}
+
+/// Whether an instance was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Now,
+    NotYet,
+}
+
+fn make_instead(pass: &mut Pass<'_>, old: &InstanceId, build: Build, why: &str) -> Made {
     let running = pass.running().is_some();
     let serving = pass.state().serving.clone().filter(|_| !running);
     let made = pass.create(
@@ -186,20 +208,40 @@ fn repair(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
         Purpose::Repair(old.clone()),
         &format!("in the place of {old}: {why}"),
     );
+    let Some(made) = made else {
+        return Made::NotYet;
+    };
     // Before the switch it is one of those that the wave replaces, as the lost one was.
     if pass.state().switched() || pass.running().is_none() {
-        return;
+        return Made::Now;
     }
     let stays = pass.left_alone(old);
-    let Some(rollout) = &mut pass.change().rollout else {
+    if let Some(rollout) = &mut pass.change().rollout
+        && let Some(place) = rollout.sets.blue.iter().position(|blue| blue == old)
+    {
+        rollout.sets.blue.push(made);
+        if !stays {
+            rollout.sets.blue.swap_remove(place);
+        }
+    }
+    Made::Now
+}
+
+/// Makes what could not be made when it was lost, unless the fleet has enough without it by now.
+fn make_what_is_owed(pass: &mut Pass<'_>) {
+    let owed = pass.state().owed.len();
+    if let Some(first) = pass.state().owed.keys().next().cloned()
+        && pass.guarded(format!("{} is not made again", and_others(&first, owed)))
+    {
         return;
-    };
-    let Some(place) = rollout.sets.blue.iter().position(|blue| blue == old) else {
-        return;
-    };
-    rollout.sets.blue.push(made);
-    if !stays {
-        rollout.sets.blue.swap_remove(place);
+    }
+    for (old, owed) in pass.state().owed.clone() {
+        let done = enough(pass)
+            || make_instead(pass, &old, owed.build, "it could not be made before") == Made::Now;
+        if !done {
+            return;
+        }
+        pass.change().owed.remove(&old);
     }
 }
 
@@ -237,14 +279,16 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         }
         match replacement(pass, &old) {
             None if enough(pass) => go_without(pass, &old),
-            None => repair(pass, &old, "it is to be replaced"),
+            None => {
+                repair(pass, &old, "it is to be replaced");
+                if replacement(pass, &old).is_none() && no_room_at_all(pass) {
+                    go_first(pass, &old);
+                }
+            }
             Some(new) if serves(pass, &new) => {
                 go(pass, &old, &format!("{new} serves in its place"));
             }
-            Some(new) if goes_first(pass, &old, &new) => {
-                let why = format!("there is no room for {new} beside it, and it serves nobody");
-                pass.leave(&old, DrainReason::Repaired, &why);
-            }
+            Some(new) if no_room(pass, &new) && goes_first(pass, &old) => go_first(pass, &old),
             Some(new) => {
                 let since = pass.instance(&new).map_or(pass.now, |new| new.created);
                 let what = format!("{new} to serve in the place of {old}");
@@ -281,13 +325,35 @@ fn make_elsewhere(pass: &mut Pass<'_>, old: &InstanceId) {
 
 /// Whether an unhealthy instance makes room for its replacement: there is none else, and it serves
 /// nobody, so nothing is lost. Where clients find it because most fail, it may be all they have.
-fn goes_first(pass: &Pass<'_>, old: &InstanceId, new: &InstanceId) -> bool {
-    let unhealthy = pass.judged(old).class == InstanceClass::Unhealthy
-        && pass
-            .instance(old)
-            .is_some_and(|old| old.replace == Some(DeleteBasis::Unhealthy));
+fn goes_first(pass: &Pass<'_>, old: &InstanceId) -> bool {
     let least = usize::try_from(pass.state().spec.min_serving()).unwrap_or(usize::MAX);
-    unhealthy && no_room(pass, new) && pass.serving() >= least.max(1)
+    let (active, failing) = pass.active_and_failing();
+    let hidden = failing <= hidden_limit(active);
+    is_unhealthy(pass, old) && hidden && pass.serving() >= least.max(1)
+}
+
+/// Whether an instance is unhealthy now, and that it is to be replaced was committed before.
+fn is_unhealthy(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let marked = |one: &Instance| one.replace == Some(DeleteBasis::Unhealthy);
+    let unhealthy = pass.judged(id).class == InstanceClass::Unhealthy;
+    unhealthy && pass.committed(id).is_some_and(marked)
+}
+
+fn go_first(pass: &mut Pass<'_>, old: &InstanceId) {
+    if goes_first(pass, old) && pass.may_delete(pass.draining()) {
+        let why = "there is no room for another beside it, and it serves nobody";
+        pass.leave(old, DrainReason::Repaired, why);
+    }
+}
+
+/// Whether nothing can be made because there is no room: a bound of what may be in flight passes.
+fn no_room_at_all(pass: &Pass<'_>) -> bool {
+    let room = pass.ledger.room(pass.state());
+    let bound = room.bound.filter(|_| room.fits == 0);
+    bound.is_some_and(|bound| match bound {
+        Shortage::Provider { .. } | Shortage::Limit { .. } => true,
+        Shortage::InFlight { .. } | Shortage::Deletions { .. } | Shortage::Zones => false,
+    })
 }
 
 /// Whether the provider has no room for a machine that is to be made.
@@ -298,13 +364,11 @@ fn no_room(pass: &Pass<'_>, new: &InstanceId) -> bool {
         return false;
     }
     let fault = seen.and_then(|seen| seen.fault.as_ref());
-    let provider = &pass.state().spec.provider;
-    let capacity = pass.observed.capacity.get(provider).copied();
-    fault.is_some_and(|fault| fault.kind == FaultKind::Quota) || capacity == Some(Capacity::Free(0))
+    fault.is_some_and(|fault| fault.kind == FaultKind::Quota)
 }
 
 /// Whether a fleet has its count without those that are to be replaced; while a rollout runs,
-/// without those of its sets that do not serve.
+/// without those of its sets that do not serve. What left to make room is not missing.
 pub(super) fn enough(pass: &Pass<'_>) -> bool {
     let state = pass.state();
     let (kept, count) = match state.running() {
@@ -316,10 +380,26 @@ pub(super) fn enough(pass: &Pass<'_>) -> bool {
                 let elsewhere = one.replace == Some(DeleteBasis::ZoneLost);
                 !one.leaving() && !elsewhere && !idle.contains(*id)
             });
-            (staying.count(), rollout.count)
+            (staying.count() + left_to_make_room(state), rollout.count)
         }
     };
     kept >= usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// How many left to make room for greens that do not serve yet.
+fn left_to_make_room(state: &FleetState) -> usize {
+    let Some(rollout) = state.running() else {
+        return 0;
+    };
+    let goes_back = rollout.phase == Phase::RollingBack;
+    if rollout.sets.order != WaveOrder::RoomFirst || goes_back || state.switched() {
+        return 0;
+    }
+    let left = rollout.sets.blue.iter().filter(|id| {
+        let found = state.instances.get(*id);
+        found.is_none_or(Instance::leaving)
+    });
+    left.count()
 }
 
 /// Whether an instance was made for one that still waits for its replacement, and gets another.
@@ -355,7 +435,7 @@ fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     let Some(basis) = pass.instance(old).and_then(|old| old.replace.clone()) else {
         return;
     };
-    if missed(pass, old) {
+    if missed(pass, old) || !pass.may_delete(pass.draining()) {
         return;
     }
     let judgement = pass.judged(old);
@@ -366,7 +446,7 @@ fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
         DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
             pass.leave(old, DrainReason::Repaired, why);
         }
-        DeleteBasis::Unhealthy if judgement.class == InstanceClass::Unhealthy => {
+        DeleteBasis::Unhealthy if is_unhealthy(pass, old) => {
             pass.leave(old, DrainReason::Repaired, why);
         }
         DeleteBasis::Ordered => pass.leave(old, DrainReason::Repaired, why),

@@ -10,6 +10,7 @@ mod greens;
 mod provision;
 mod retire;
 mod roll_back;
+mod room;
 mod settle;
 mod soak;
 mod switch;
@@ -17,7 +18,6 @@ mod wave;
 
 pub(crate) use greens::why_not_healthy;
 pub(crate) use switch::names_wait;
-pub(crate) use wave::Size;
 
 use crate::{pass::Pass, phase::Phase};
 
@@ -31,6 +31,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         };
         match before {
             Phase::Provisioning => provision::step(pass),
+            Phase::MakingRoom => room::step(pass),
             Phase::Soaking => soak::step(pass),
             Phase::Switching => switch::step(pass),
             Phase::Settling => settle::step(pass),
@@ -39,8 +40,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Phase::Retiring => retire::step(pass),
             Phase::RollingBack => roll_back::step(pass),
             Phase::Failed => fail::step(pass),
-            Phase::MakingRoom
-            | Phase::AwaitingSwitch
+            Phase::AwaitingSwitch
             | Phase::Stopping
             | Phase::AwaitingRetire
             | Phase::Done

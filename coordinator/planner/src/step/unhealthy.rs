@@ -8,8 +8,11 @@ use calvin_model::{InstanceId, fleet::FleetKind};
 
 use super::{repair::mark, rollout::why_not_healthy};
 use crate::{
-    dependency::away, pass::Pass, plan::DeleteBasis, report::InstanceClass, state::Instance,
-    state::Life, sums::repair_limit,
+    pass::Pass,
+    plan::DeleteBasis,
+    report::InstanceClass,
+    state::{Instance, Life},
+    sums::repair_limit,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
@@ -38,8 +41,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         pass.wait(what, long, None);
         return;
     }
-    if let Some(away) = away(&pass.input, &pass.state().spec) {
-        pass.wait(format!("{away}: {fact}"), long, None);
+    if let Some(first) = pass.ledger.waits_for(pass.state()) {
+        pass.wait(format!("{first}; {fact}"), long, None);
         return;
     }
     if pass.guarded(format!("{first} is not replaced")) {

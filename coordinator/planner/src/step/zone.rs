@@ -13,7 +13,7 @@ use crate::{
     pass::Pass,
     phase::Phase,
     plan::DeleteBasis,
-    state::{Instance, Life, Purpose},
+    state::{Instance, Life},
     transition::Cause,
 };
 
@@ -89,13 +89,11 @@ fn lose(pass: &mut Pass<'_>, id: &InstanceId) {
     let Some(rollout) = pass.running().filter(|it| it.sets.green.contains(id)) else {
         return;
     };
-    let (to, name) = (rollout.to.clone(), rollout.id.clone());
     match rollout.phase {
         Phase::Provisioning | Phase::Soaking | Phase::AwaitingSwitch => {
-            let why = format!("in the place of {id}, whose zone is lost");
-            let made = pass.create(to, Purpose::Rollout(name), &why);
+            let why = format!("another is made in the place of {id}, whose zone is lost");
             if let Some(rollout) = &mut pass.change().rollout {
-                rollout.sets.green.push(made);
+                rollout.sets.to_make = rollout.sets.to_make.saturating_add(1);
             }
             pass.go(Cause::GreenReplaced, &why);
         }

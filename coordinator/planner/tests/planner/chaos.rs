@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId, image::Work};
-use calvin_planner::{Command, InvariantId, MachineState, Phase, PlanInput, check};
+use calvin_planner::{Command, InvariantId, MachineState, Phase, PlanInput, Repairs, check};
 use proptest::prelude::*;
 
-use crate::world::{Behaviour, World, web};
+use crate::world::{Behaviour, Room, World, web};
 
 /// What happens to the world.
 #[derive(Debug, Clone)]
@@ -33,6 +33,18 @@ enum Blow {
     Unconfirmed(u8),
     Confirmed,
     RestartCoordinator,
+    More(More),
+}
+
+/// What repairs have to do with.
+#[derive(Debug, Clone, Copy)]
+enum More {
+    Flap(u8),
+    FailMany(u8),
+    LoseZone(u8),
+    FindZones,
+    ResumeRepairs,
+    Full,
 }
 
 fn blow() -> impl Strategy<Value = Blow> {
@@ -58,12 +70,25 @@ fn blow() -> impl Strategy<Value = Blow> {
         1 => any::<u8>().prop_map(Blow::Unconfirmed),
         1 => Just(Blow::Confirmed),
         2 => Just(Blow::RestartCoordinator),
+        7 => more().prop_map(Blow::More),
+    ]
+}
+
+fn more() -> impl Strategy<Value = More> {
+    prop_oneof![
+        2 => any::<u8>().prop_map(More::Flap),
+        1 => any::<u8>().prop_map(More::FailMany),
+        1 => (0_u8..3).prop_map(More::LoseZone),
+        1 => Just(More::FindZones),
+        1 => Just(More::ResumeRepairs),
+        1 => Just(More::Full),
     ]
 }
 
 const SURGES: [&str; 4] = ["1", "2", "\"50%\"", "\"100%\""];
 const FAILURES: [u8; 2] = [0, 2];
 const ON_DRAIN: [&str; 2] = ["force", "back"];
+const ZONES: [&str; 3] = ["a", "b", "c"];
 
 fn new_world(count: u8, surge: usize, failures: usize, drain: usize, work: Work) -> World {
     let mut world = World::new();
@@ -74,10 +99,11 @@ fn new_world(count: u8, surge: usize, failures: usize, drain: usize, work: Work)
     let behaviour = Behaviour::CannotBeMade;
     world.behaviour.insert("5.0".to_owned(), behaviour);
     let text = format!(
-        "count = {count}\n[replace]\nsurge = {}\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
+        "count = {count}\nzones = [\"a\", \"b\", \"c\"]\n[replace]\nsurge = {}\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
          progress_deadline = \"40s\"\nsettle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n\
          max_instance_failures = {}\nkeep_failed = \"10s\"\n[drain]\ntimeout = \"10s\"\n\
-         on_timeout = \"{}\"\n[repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n",
+         on_timeout = \"{}\"\n[repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n\
+         repair_after = \"60s\"\nmin_serving = 0\n[repair.meltdown]\nwindow = \"120s\"\n",
         SURGES[surge], FAILURES[failures], ON_DRAIN[drain]
     );
     world.apply(&text, "1.0");
@@ -166,12 +192,43 @@ fn strike(world: &mut World, blow: &Blow) {
         Blow::Unconfirmed(index) => world.unconfirmed = one(world, *index).into_iter().collect(),
         Blow::Confirmed => world.unconfirmed.clear(),
         Blow::RestartCoordinator => world.started_at = world.ms,
+        Blow::More(more) => strike_more(world, *more),
+    }
+}
+
+fn strike_more(world: &mut World, blow: More) {
+    let (fleet, reason) = (web(), "why not".to_owned());
+    match blow {
+        More::Flap(index) => {
+            if let Some(id) = pick(world, index) {
+                world.agent(&id).flap();
+            }
+        }
+        More::FailMany(index) => {
+            for step in 0..3 {
+                strike(world, &Blow::Fail(index.wrapping_add(step)));
+            }
+        }
+        More::LoseZone(index) => {
+            let zone = ZONES[usize::from(index)].parse().unwrap();
+            drop(world.order(&Command::LoseZone { zone, reason }));
+        }
+        More::FindZones => {
+            for zone in ZONES {
+                let zone = zone.parse().unwrap();
+                drop(world.order(&Command::FindZone { zone }));
+            }
+        }
+        More::ResumeRepairs => drop(world.order(&Command::ResumeRepairs { fleet, reason })),
+        More::Full => world.room = Room::Refuses(world.machines_there()),
     }
 }
 
 fn make_well(world: &mut World) {
-    for blow in [Blow::HealPaths, Blow::Recover, Blow::Confirmed] {
-        strike(world, &blow);
+    world.room = Room::Enough;
+    let heal = [Blow::HealPaths, Blow::Recover, Blow::Confirmed];
+    for blow in heal.iter().chain([&Blow::More(More::FindZones)]) {
+        strike(world, blow);
     }
     world.revive_unrevoked();
 }
@@ -182,8 +239,19 @@ fn call_a_person(world: &mut World) {
     if world.phase() == Some(Phase::RollingBack) {
         world.start("2.0").unwrap();
     }
-    let rule = InvariantId::ShortListNeedsWitnesses.to_string();
-    if !world.report().blocked.iter().any(|one| one.rule == rule) {
+    // Nobody leaves an image in service that fails under traffic.
+    let serving = world.web().serving.clone();
+    if serving.is_some_and(|build| build.image.tag.version.as_str() == "4.0") {
+        drop(world.start("2.0"));
+    }
+    let held = |world: &World, rule: InvariantId| {
+        let blocked = &world.report().blocked;
+        blocked.iter().any(|one| one.rule == rule.to_string())
+    };
+    if held(world, InvariantId::MeltdownHolds) || held(world, InvariantId::DistrustHolds) {
+        strike(world, &Blow::More(More::ResumeRepairs));
+    }
+    if !held(world, InvariantId::ShortListNeedsWitnesses) {
         return;
     }
     strike(world, &Blow::RollBack);
@@ -230,6 +298,8 @@ fn is_settled(world: &World) -> bool {
         && state.next.is_none()
         && world.report().serving == state.spec.count
         && state.instances.len() == count
+        // What failed lately is still to be forgotten.
+        && state.repairs == Repairs::default()
 }
 
 proptest! {
@@ -289,6 +359,7 @@ proptest! {
             strike(&mut world, blow);
         }
         world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
+        strike(&mut world, &Blow::More(More::FindZones));
         for _ in 0..300 {
             world.tick();
         }

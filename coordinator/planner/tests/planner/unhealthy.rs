@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId};
-use calvin_planner::{Action, Capacity, DeleteBasis, InvariantId, Life, MachineState, Phase};
+use calvin_planner::{Action, DeleteBasis, InvariantId, Life, MachineState, Phase};
 
-use crate::world::{World, ids, served, web};
+use crate::world::{Room, World, ids, served, web};
 
 fn ail(world: &mut World, id: &InstanceId) {
     world.agent(id).forced = Some(Health::Unhealthy);
@@ -103,12 +103,17 @@ fn only_so_many_are_replaced_at_a_time() {
 
 #[test]
 fn without_room_for_a_new_one_the_unhealthy_one_makes_room_if_nobody_misses_it() {
-    for (least, goes) in [(2, true), (3, false)] {
+    let cases = [
+        (Room::Says(3), 2, true),
+        (Room::Says(3), 3, false),
+        (Room::Refuses(3), 2, true),
+        (Room::Refuses(3), 3, false),
+    ];
+    for (room, least, goes) in cases {
         let text = format!("count = 3\n[repair]\nrepair_after = \"30s\"\nmin_serving = {least}");
         let mut world = served(&text);
         let before = ids(&world);
-        world.capacity = Some(Capacity::Free(0));
-        world.room_for = Some(3);
+        world.room = room;
         ail(&mut world, &before[0]);
         for _ in 0..400 {
             world.tick();
@@ -121,7 +126,11 @@ fn without_room_for_a_new_one_the_unhealthy_one_makes_room_if_nobody_misses_it()
 
 #[test]
 fn what_a_fleet_comes_after_is_looked_at_first() {
-    let mut world = served("count = 2\nafter = [\"db\"]\n[repair]\nrepair_after = \"30s\"");
+    let mut world = served("count = 2\n[repair]\nrepair_after = \"30s\"");
+    world.apply(
+        "count = 2\nafter = [\"db\"]\n[repair]\nrepair_after = \"30s\"",
+        "1.0",
+    );
     let before = ids(&world);
     ail(&mut world, &before[0]);
     world.run_for(Duration::from_secs(100));

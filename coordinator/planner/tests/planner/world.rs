@@ -2,6 +2,7 @@
 //! planner. It carries plans out at once and shows the result at the next look.
 
 mod machine;
+mod room;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,13 +13,14 @@ use calvin_model::{
     CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, image::Work,
 };
 use calvin_planner::{
-    Action, AgentObserved, Build, Capacity, CatalogueObserved, Command, CommandInput,
-    EnvironmentRules, EnvironmentState, Event, FaultKind, FleetReport, FleetState, Instance,
-    InstanceObserved, MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan,
-    PlanInput, ProbeObserved, ProviderFault, Refusal, SessionObserved, command, plan,
+    Action, AgentObserved, Build, CatalogueObserved, Command, CommandInput, EnvironmentRules,
+    EnvironmentState, Event, FaultKind, FleetReport, FleetState, Instance, InstanceObserved,
+    MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved,
+    ProviderFault, Refusal, SessionObserved, command, plan,
 };
 
 pub(crate) use machine::{Agent, Behaviour, Machine};
+pub(crate) use room::{Room, ids, served};
 
 /// How often agents report, and how long the world steps.
 pub(crate) const STEP: Duration = Duration::from_secs(1);
@@ -53,10 +55,8 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) plan: Plan,
     pub(crate) boot_delay_ms: u64,
-    /// What the provider says of its room.
-    pub(crate) capacity: Option<Capacity>,
-    /// The most machines that the provider can make, if there is a bound.
-    pub(crate) room_for: Option<usize>,
+    /// How many machines the provider can make.
+    pub(crate) room: Room,
 }
 
 impl World {
@@ -87,8 +87,7 @@ impl World {
             seed: 1,
             plan: Plan::default(),
             boot_delay_ms: 2_000,
-            capacity: None,
-            room_for: None,
+            room: Room::default(),
         }
     }
 
@@ -157,9 +156,8 @@ impl World {
         observed
             .provider_lists
             .insert("process".to_owned(), Duration::ZERO);
-        if let Some(capacity) = self.capacity {
-            observed.capacity.insert("process".to_owned(), capacity);
-        }
+        let capacity = self.capacity();
+        observed.capacity.insert("process".to_owned(), capacity);
         let known: BTreeSet<&InstanceId> = self
             .fleets
             .values()
@@ -204,6 +202,8 @@ impl World {
                 permanent: true,
                 kind: FaultKind::Image,
             });
+        } else if self.is_full_for(id) {
+            seen.fault = self.room.fault();
         }
         let Some(machine) = self.machines.get(id) else {
             seen.machine = Some(MachineObserved {
@@ -300,26 +300,6 @@ impl World {
         self.plan = made;
     }
 
-    /// Gives what names no zone one of the fleet's, evenly, as a provider would that chooses.
-    fn spread(&self, fleet: &mut FleetState) {
-        let lost = &self.environment.lost_zones;
-        let zones = fleet.spec.zones.iter();
-        let zones: Vec<_> = zones.filter(|zone| !lost.contains_key(*zone)).collect();
-        let mut there: BTreeMap<_, usize> = zones.iter().map(|zone| (*zone, 0)).collect();
-        for instance in fleet.instances.values() {
-            if let Some(count) = instance.zone.as_ref().and_then(|it| there.get_mut(it)) {
-                *count += 1;
-            }
-        }
-        for instance in fleet.instances.values_mut().filter(|it| it.zone.is_none()) {
-            let fewest = there.iter_mut().min_by_key(|(_, count)| **count);
-            if let Some((zone, count)) = fewest {
-                *count += 1;
-                instance.zone = Some((*zone).clone());
-            }
-        }
-    }
-
     pub(crate) fn machines_there(&self) -> usize {
         let machines = self.machines.values();
         machines
@@ -334,13 +314,8 @@ impl World {
                 instance, build, ..
             } => {
                 let version = build.image.tag.version.to_string();
-                let full = self
-                    .room_for
-                    .is_some_and(|most| self.machines_there() >= most);
-                if full && !self.machines.contains_key(instance) {
-                    return;
-                }
-                if self.behaves(&version) == Behaviour::CannotBeMade {
+                let cannot = self.behaves(&version) == Behaviour::CannotBeMade;
+                if cannot || self.is_full_for(instance) {
                     return;
                 }
                 self.created.insert(instance.clone());
@@ -503,22 +478,6 @@ impl World {
     pub(crate) fn tells(&self, text: &str) -> bool {
         self.events.iter().any(|event| event.text.contains(text))
     }
-}
-
-/// A world whose fleet serves.
-pub(crate) fn served(text: &str) -> World {
-    let mut world = World::new();
-    world.apply(text, "1.0");
-    world.run_to(Phase::Done);
-    world.run_until(60, |world| {
-        world.active("1.0").len() == world.web().instances.len()
-    });
-    world
-}
-
-/// Every instance that has a record.
-pub(crate) fn ids(world: &World) -> Vec<InstanceId> {
-    world.web().instances.keys().cloned().collect()
 }
 
 pub(crate) fn web() -> FleetName {

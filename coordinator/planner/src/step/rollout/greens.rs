@@ -7,7 +7,6 @@ use crate::{
     pass::Pass,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
-    state::Purpose,
     transition::Cause,
 };
 
@@ -124,21 +123,12 @@ fn count_failure(pass: &mut Pass<'_>, failure: &Failure) -> u32 {
     rollout.failures
 }
 
-/// Removes a failed green and makes another in its place.
+/// Removes a failed green; another is made in its place, as soon as the budgets allow it.
 fn replace(pass: &mut Pass<'_>, failure: &Failure) {
     pass.retire(&failure.green, failure.basis.clone(), &failure.why);
-    let Some(rollout) = pass.running() else {
-        return;
-    };
-    let (to, id) = (rollout.to.clone(), rollout.id.clone());
-    let made = pass.create(
-        to,
-        Purpose::Rollout(id),
-        &format!("in the place of {}, which failed", failure.green),
-    );
     if let Some(rollout) = &mut pass.change().rollout {
         rollout.sets.green.retain(|id| *id != failure.green);
-        rollout.sets.green.push(made);
+        rollout.sets.to_make = rollout.sets.to_make.saturating_add(1);
     }
 }
 

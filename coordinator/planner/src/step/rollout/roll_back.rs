@@ -14,9 +14,10 @@ use super::{
 };
 use crate::{
     invariant::InvariantId,
+    ledger::Claim,
     pass::Pass,
     plan::{DeleteBasis, EventKind},
-    state::{Life, NextRollout, Purpose},
+    state::{Instance, Life, NextRollout, Purpose, WaveOrder},
     step::repair::enough,
     transition::Cause,
 };
@@ -76,9 +77,8 @@ fn waits(pass: &mut Pass<'_>, ready: &[InstanceId], pending: &[InstanceId]) -> b
     false
 }
 
-/// Takes back whatever blue was told since the switch. Where all of it was lost, makes it again.
+/// Takes back whatever blue was told since the switch, and makes again what is gone of it.
 fn restore(pass: &mut Pass<'_>) {
-    let mut staying = 0;
     for id in blue(pass) {
         let Some(instance) = pass.instance(&id) else {
             continue;
@@ -88,28 +88,43 @@ fn restore(pass: &mut Pass<'_>) {
             Life::Retiring(_) | Life::Draining(_) => continue,
             Life::Making | Life::Up => {}
         }
-        staying += 1;
         // A blue that was made meanwhile, for one that was lost, has to prove itself first.
         if pass.instance(&id).is_some_and(|blue| blue.proven) {
             pass.want(&id, Role::Active, None);
         }
     }
-    // Where another image is wanted after this, its rollout replaces what is there.
-    if staying == 0 && !enough(pass) && pass.state().next.is_none() {
-        make_again(pass);
+    make_again(pass);
+}
+
+/// Blues of the wave that are gone or leave, as long as the fleet has too few without them. Where
+/// another image is wanted after this, its rollout replaces what is there.
+fn lacking(pass: &Pass<'_>) -> Vec<InstanceId> {
+    let Some(rollout) = pass.running() else {
+        return Vec::new();
+    };
+    if pass.state().next.is_some() || enough(pass) {
+        return Vec::new();
     }
+    let gone = |id: &&InstanceId| pass.instance(id).is_none_or(Instance::leaving);
+    rollout.sets.blue.iter().filter(gone).cloned().collect()
 }
 
 fn make_again(pass: &mut Pass<'_>) {
-    let Some(rollout) = pass.running() else {
+    let from = pass.running().and_then(|rollout| rollout.from.clone());
+    let Some(from) = from else {
         return;
     };
-    let Some(from) = rollout.from.clone() else {
-        return;
-    };
-    for lost in rollout.sets.blue.clone() {
+    for lost in lacking(pass) {
+        if enough(pass) {
+            return;
+        }
         let why = format!("{lost} is gone, and the rollout goes back");
-        let made = pass.create(from.clone(), Purpose::Repair(lost.clone()), &why);
+        let purpose = Purpose::Repair(lost.clone());
+        let place = pass.place_for(&purpose);
+        let made = pass.create_at(from.clone(), purpose, &why, Claim::Reserved, place);
+        let Some(made) = made else {
+            return;
+        };
         if let Some(rollout) = &mut pass.change().rollout {
             rollout.sets.blue.retain(|id| *id != lost);
             rollout.sets.blue.push(made);
@@ -160,8 +175,38 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
         pass.event(None, EventKind::Switch, text);
     }
     for id in green(pass) {
-        pass.leave(&id, DrainReason::RolledBack, "the rollout goes back");
+        if missed(pass, &id) {
+            stays(pass, &id);
+        } else {
+            pass.leave(&id, DrainReason::RolledBack, "the rollout goes back");
+        }
     }
+}
+
+/// Says of a green that it goes on serving, because too few others do. Blue has
+/// `progress_deadline` to be heard of and made again; then it is held, and gives way to another image
+/// that a person wants.
+fn stays(pass: &mut Pass<'_>, id: &InstanceId) {
+    let (serving, least) = (pass.serving(), pass.state().must_serve());
+    let since = pass
+        .running()
+        .map_or(pass.now, |rollout| rollout.phase_since);
+    let by = since.after(pass.state().spec.replace.progress_deadline.0);
+    let what = format!("{id} of green goes on serving");
+    let fact = format!("only {serving} are known to serve, and {least} must");
+    if by.reached(pass.now) {
+        pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
+    } else {
+        pass.wait(format!("{what}: {fact}"), pass.now.since(since), None);
+    }
+}
+
+/// Whether a green serves and too few others do.
+fn missed(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let serves = pass
+        .instance(id)
+        .is_some_and(|green| pass.counts_as_serving(id, green));
+    serves && pass.serving() <= pass.state().must_serve()
 }
 
 /// Ends when nothing is left of green and clients find blue. An agent that does not confirm the
@@ -207,10 +252,28 @@ fn finish(pass: &mut Pass<'_>) {
         }
         pass.wait(what, pass.now.since(since), until);
     }
-    if left == 0 && missing == 0 {
+    let made_again = lacking(pass).len() + unproven(pass, &blues);
+    if made_again > 0 {
+        let what = format!("{made_again} of the old image to be made again and healthy");
+        pass.wait(what, pass.now.since(since), None);
+    }
+    if left == 0 && missing == 0 && made_again == 0 {
         pass.go(Cause::Restored, "the old image serves");
         go_all_the_way_back(pass);
     }
+}
+
+/// Blues that were made again, because the wave's own left to make room, and that were never
+/// healthy. Where another image is wanted, its rollout need not wait for them.
+fn unproven(pass: &Pass<'_>, blues: &[InstanceId]) -> usize {
+    let made_room = pass
+        .running()
+        .is_some_and(|rollout| rollout.sets.order == WaveOrder::RoomFirst);
+    if !made_room || pass.state().next.is_some() {
+        return 0;
+    }
+    let unproven = |id: &&InstanceId| pass.instance(id).is_some_and(|blue| !blue.proven);
+    blues.iter().filter(unproven).count()
 }
 
 /// Earlier waves of this rollout run the new image and have no blue any more: they go back by a

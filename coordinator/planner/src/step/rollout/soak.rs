@@ -17,7 +17,13 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     };
     let (by, since) = (rollout.progress_by, pass.now.since(rollout.phase_since));
-    let enough = pass.state().spec.replace.min_healthy;
+    let policy = &pass.state().spec.replace;
+    // What a canary is for takes longer, never shorter.
+    let enough = if rollout.sets.canary {
+        policy.canary_soak.max(policy.min_healthy)
+    } else {
+        policy.min_healthy
+    };
     let mut shortest: Option<Duration> = None;
     let mut soaked = true;
     for id in green(pass) {

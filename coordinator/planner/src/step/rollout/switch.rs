@@ -12,7 +12,11 @@ use super::{
     wave,
 };
 use crate::{
-    invariant::InvariantId, pass::Pass, phase::Phase, plan::EventKind, state::Life,
+    invariant::InvariantId,
+    pass::Pass,
+    phase::Phase,
+    plan::EventKind,
+    state::{Life, WaveOrder},
     transition::Cause,
 };
 
@@ -20,8 +24,10 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let greens = green(pass);
     let blues = blue(pass);
     let switched = pass.state().switched();
-    // Once the first greens of a fleet serve, taking them away would help nobody.
-    let can_go_back = !switched || !blues.is_empty();
+    // Once the first greens of a fleet serve, taking them away would help nobody. What made room
+    // for them is made again.
+    let made_room = made_room(pass);
+    let can_go_back = !switched || !blues.is_empty() || made_room;
     if can_go_back {
         if let Some(why) = broken(pass) {
             pass.go_back(&format!(
@@ -38,6 +44,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     } else if begun(pass, &greens) && entered(pass, &greens) {
         switch(pass, &greens, &blues);
     }
+}
+
+/// Whether what the wave replaces left before its greens were made.
+fn made_room(pass: &Pass<'_>) -> bool {
+    pass.running()
+        .is_some_and(|rollout| rollout.sets.order == WaveOrder::RoomFirst)
 }
 
 /// Tells workloads that pull their work to begin. Says whether all are healthy at it.
@@ -124,7 +136,8 @@ fn confirm(pass: &mut Pass<'_>, greens: &[InstanceId], blues: &[InstanceId]) {
         EventKind::Switch,
         format!("the switch is read back: {why}"),
     );
-    if blues.is_empty() {
+    // Greens that others made room for prove themselves under traffic as any others do.
+    if blues.is_empty() && !made_room(pass) {
         wave::finish(pass);
     } else {
         pass.go(Cause::Switched, why);

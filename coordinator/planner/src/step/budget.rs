@@ -1,0 +1,37 @@
+//! Says what waits for a budget or for room, and since when: who waits longest is served first.
+
+use crate::{
+    invariant::InvariantId,
+    ledger::Shortage,
+    pass::{Granted, Pass},
+};
+
+pub(crate) fn step(pass: &mut Pass<'_>) {
+    let short = std::mem::take(&mut pass.short);
+    let before = pass.state().waiting_since;
+    let since = match (short.is_empty(), before, pass.granted) {
+        (true, _, _) => None,
+        (false, Some(since), Granted::Nothing) => Some(since),
+        // Whoever got something goes behind those who got nothing.
+        (false, _, _) => Some(pass.now),
+    };
+    if since != before {
+        pass.change().waiting_since = since;
+    }
+    for (shortage, number) in short {
+        let waited = pass.now.since(since.unwrap_or(pass.now));
+        let fact = shortage.to_string();
+        match shortage {
+            Shortage::InFlight { .. } => {
+                pass.wait(format!("{number} more to be made: {fact}"), waited, None);
+            }
+            Shortage::Deletions { .. } => {
+                pass.wait(format!("{number} more to be removed: {fact}"), waited, None);
+            }
+            Shortage::Provider { .. } | Shortage::Limit { .. } | Shortage::Zones => {
+                let what = format!("{number} more are not made");
+                pass.hold(InvariantId::NothingMadeWithoutRoom, what, fact);
+            }
+        }
+    }
+}
