@@ -15,6 +15,7 @@ mod failure;
 mod feed;
 mod fleet;
 mod follow;
+mod freeze;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -22,10 +23,13 @@ mod hints;
 mod image;
 mod instance;
 mod live;
+mod moment;
 mod operator;
+mod order;
 #[cfg(test)]
 mod reference;
 mod render;
+mod repair;
 mod rollout;
 mod screen;
 mod serve;
@@ -35,7 +39,9 @@ mod style;
 mod table;
 mod target;
 mod undo;
+mod usage;
 mod view;
+mod zone;
 
 use std::process::ExitCode;
 
@@ -53,7 +59,10 @@ use self::{
 /// Runs `calvin` with the arguments of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::refuse(&error),
+    };
     let setting = Setting::new(arguments.global);
     let exit = match carry_out(arguments.command, &setting) {
         Ok(exit) => exit,
@@ -74,6 +83,10 @@ fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
         Command::Undo(arguments) => asking()?.block_on(undo::run(arguments, setting)),
         Command::Instance(command) => asking()?.block_on(instance::run(command, setting)),
         Command::Image(command) => asking()?.block_on(image::run(command, setting)),
+        Command::Freeze(arguments) => asking()?.block_on(freeze::run(arguments, setting)),
+        Command::Unfreeze(arguments) => asking()?.block_on(freeze::unfreeze(arguments, setting)),
+        Command::Zone(command) => asking()?.block_on(zone::run(command, setting)),
+        Command::Repair(command) => asking()?.block_on(repair::run(command, setting)),
         Command::Operator(command) => asking()?.block_on(operator::run(command, setting)),
         Command::Ca(command) => asking()?.block_on(ca::run(command, setting)),
         Command::Doctor => asking()?.block_on(doctor::run(setting)),

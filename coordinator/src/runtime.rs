@@ -2,6 +2,8 @@
 
 mod clock;
 mod coordinator;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod desk;
 mod engine;
 mod error;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use address::{AddressLock, address_lock_directory};
 pub use processes::ProcessId;
-pub use records::{InitRecord, MachineTag, RecordError, open_file, write_atomic};
+pub use records::{InitRecord, MachineTag, RecordError, open_file, unfinished, write_atomic};
 
 /// Environment variable that every process of a machine carries: the machine's directory.
 pub const MACHINE_VARIABLE: &str = "CALVIN_MACHINE";

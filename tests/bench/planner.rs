@@ -65,6 +65,7 @@ fn instance(build: &Build) -> Instance {
         proven: true,
         replace: None,
         zone: None,
+        protected: None,
     }
 }
 
@@ -153,6 +154,7 @@ fn begin_rollouts(world: &mut World, now: Moment) {
             emergency: None,
         };
         let input = CommandInput {
+            windows: &BTreeMap::new(),
             now,
             wall_ms: now.ms,
             environment: &world.environment,

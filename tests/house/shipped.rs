@@ -1,6 +1,6 @@
 //! What is in the shipped binaries, and what must never be.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use crate::graph::{cargo, root};
 
@@ -37,6 +37,56 @@ fn test_only_features_are_not_in_shipped_binaries() {
             seen.contains("calvin-model"),
             "the tree was not understood: {tree}"
         );
+    }
+}
+
+/// Words that only the code of a test-only feature holds.
+const TEST_ONLY_WORDS: [&str; 2] = ["CALVIN_CRASH_AT", "CALVIN_CRASH_LOG"];
+
+#[test]
+fn the_shipped_binaries_hold_no_word_of_the_test_only_code() {
+    let folder = std::env::var_os("CALVIN_TEST_BINARIES")
+        .map_or_else(|| root().join("target/debug"), PathBuf::from);
+    for name in ["calvin", "calvin-agent"] {
+        let program = folder.join(name);
+        let bytes = fs::read(&program)
+            .unwrap_or_else(|error| panic!("{program:?}: {error}; run tests/run"));
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(
+            text.contains("CALVIN_LOG"),
+            "{program:?} does not hold what it must: the search is wrong"
+        );
+        for word in TEST_ONLY_WORDS {
+            assert!(!text.contains(word), "{program:?} holds {word}");
+        }
+    }
+}
+
+/// An optimised build is refused with the feature at all, so that no way of asking for it (features
+/// of another package of the same build, an alias, a script) can ship it.
+#[test]
+fn crash_points_cannot_be_built_with_optimisation() {
+    let source = "coordinator/src/runtime/crash_points.rs";
+    let text = fs::read_to_string(root().join(source)).expect("the code of the feature is there");
+    assert!(
+        text.contains("#[cfg(not(debug_assertions))]\ncompile_error!("),
+        "{source} does not refuse a release build"
+    );
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("there is a manifest");
+    let manifest: toml::Table = manifest.parse().expect("a manifest is TOML");
+    let asserts = manifest["profile"]["release"].get("debug-assertions");
+    assert_eq!(asserts, None, "the release profile asserts");
+}
+
+#[test]
+fn no_script_builds_what_is_shipped_with_a_test_only_feature() {
+    for script in [".ci/run", "tests/run"] {
+        let text = fs::read_to_string(root().join(script)).expect("the script is there");
+        assert!(!text.contains("--all-features"), "{script}");
+        for line in text.lines().filter(|line| line.contains("crash-points")) {
+            let harmless = line.contains("--bin calvin-crash") || line.contains("clippy");
+            assert!(harmless, "{script}: {line}");
+        }
     }
 }
 

@@ -57,6 +57,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             environment: &self.environment,
             rules: &self.rules,
             fleets: &self.fleets,
+            windows: &self.observed.windows,
             gone: &self.gone,
         };
         let outcome = self.decide.command(&input, order, who)?;

@@ -21,6 +21,7 @@ use crate::{
     look::{Addresses, Look, look},
     ports::{Batch, HistoryLine, Ports, Revision, StoreError, Stored},
     view::{Notice, View},
+    windows::Windows,
 };
 
 /// Longest time without a commit: what a crash makes the decision clock lose at most. At one
@@ -49,6 +50,7 @@ pub struct Engine<P, D = Planner> {
     committed_moment: Moment,
     pub(crate) hold: Hold,
     pub(crate) addresses: Addresses,
+    windows: Windows,
     pub(crate) manifests: Manifests,
     pub(crate) told: Told,
     reports: Arc<BTreeMap<FleetName, FleetReport>>,
@@ -165,6 +167,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             committed_moment: stored.moment,
             hold: Hold::None,
             addresses: Addresses::default(),
+            windows: Windows::default(),
             manifests: Manifests::default(),
             told: Told::default(),
             reports: Arc::default(),
@@ -206,6 +209,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             &mut self.ports,
             &self.fleets,
             &mut self.addresses,
+            &mut self.windows,
             watching_for,
         );
         self.observed = Arc::new(observed);

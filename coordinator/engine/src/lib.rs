@@ -12,6 +12,7 @@ mod look;
 mod permit;
 pub mod ports;
 pub mod view;
+mod windows;
 
 pub use command::CommandError;
 pub use decide::{Decide, Planner};

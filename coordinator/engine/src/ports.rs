@@ -19,7 +19,8 @@ use calvin_model::{
 };
 use calvin_planner::{
     AgentObserved, Capacity, CatalogueObserved, DeleteBasis, EnvironmentRules, EnvironmentState,
-    Event, FleetState, MachineState, Moment, ProbeObserved, ProviderFault, SessionObserved,
+    Event, FleetState, LocalTime, MachineState, Moment, ProbeObserved, ProviderFault,
+    SessionObserved,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +30,14 @@ pub use set::PortSet;
 pub trait Clock: Debug {
     /// Time since some fixed moment of this process; never jumps.
     fn monotonic(&self) -> Duration;
-    /// Milliseconds since 1970 UTC, for history lines only: no decision rests on it.
+    /// Milliseconds since 1970 UTC: for history lines, and for what persons gave a date or an hour,
+    /// the end of a freeze and windows. No deadline rests on it.
     fn wall_ms(&self) -> u64;
+    /// The day and the minute in a time zone at a moment of the wall clock; `None` if nothing is
+    /// known of the zone. Who has no time zone database knows UTC.
+    fn local(&self, zone: &str, wall_ms: u64) -> Option<LocalTime> {
+        (zone == "UTC").then(|| LocalTime::utc(wall_ms))
+    }
 }
 
 /// Counts the commits of a store; each commit names the one that it builds on.

@@ -59,6 +59,7 @@ impl View {
             environment: &self.environment,
             rules: &self.rules,
             fleets: &self.fleets,
+            windows: &self.observed.windows,
             gone: &self.gone,
         }
     }

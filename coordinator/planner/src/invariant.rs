@@ -4,6 +4,7 @@
 
 mod budget;
 mod capacity;
+mod people;
 mod removal;
 mod repair;
 mod rollout;
@@ -66,11 +67,25 @@ pub enum InvariantId {
     BudgetsNeverExceeded,
     /// A machine is intended only where its provider has one free and the declared limits last.
     NothingMadeWithoutRoom,
+    /// What is frozen starts nothing.
+    FrozenStartsNothing,
+    /// Outside of its windows no rollout starts or switches.
+    ClosedWindowStartsNothing,
+    /// A protected instance is never touched.
+    ProtectedNeverTouched,
+    /// Nothing is made from a vetoed image.
+    VetoedIsNeverMade,
+    /// A gate is passed only with enough approvals.
+    ApprovedByEnough,
+    /// A paused rollout goes no further.
+    PausedGoesNoFurther,
+    /// The history tells every change there was.
+    HistoryTellsEveryChange,
 }
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 26] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -90,6 +105,13 @@ impl InvariantId {
         Self::LostZoneIsLeftAlone,
         Self::BudgetsNeverExceeded,
         Self::NothingMadeWithoutRoom,
+        Self::FrozenStartsNothing,
+        Self::ClosedWindowStartsNothing,
+        Self::ProtectedNeverTouched,
+        Self::VetoedIsNeverMade,
+        Self::ApprovedByEnough,
+        Self::PausedGoesNoFurther,
+        Self::HistoryTellsEveryChange,
     ];
 }
 
@@ -149,6 +171,25 @@ impl InvariantId {
             Self::NothingMadeWithoutRoom => {
                 "a machine is intended only where its provider has one free and the declared limits last, over all fleets"
             }
+            Self::FrozenStartsNothing => {
+                "while something is frozen no rollout, wave or switch of it begins; where all is frozen, nothing is made or removed, and only going back goes on"
+            }
+            Self::ClosedWindowStartsNothing => {
+                "outside of its windows no rollout of a fleet, no wave and no switch begins; going back waits for no window"
+            }
+            Self::ProtectedNeverTouched => {
+                "a protected instance is not replaced, drained or removed, whatever else is decided"
+            }
+            Self::VetoedIsNeverMade => "nothing is made from a vetoed image",
+            Self::ApprovedByEnough => {
+                "a rollout passes a gate only when as many different persons approved as its fleet wants, and only those who may"
+            }
+            Self::PausedGoesNoFurther => {
+                "a paused rollout makes nothing and goes no further; it may only go back or end"
+            }
+            Self::HistoryTellsEveryChange => {
+                "every change of a rollout's phase, of an instance's life, role or names, and of an order has its line in the history"
+            }
         }
     }
 }
@@ -198,6 +239,7 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
         rollout::check(&view, &mut found);
         repair::check(&view, &mut found);
         zone::check(&view, &mut found);
+        people::check(&view, &mut found);
         violations.extend(found.into_iter().map(|(invariant, text)| Violation {
             invariant,
             fleet: fleet.clone(),

@@ -27,6 +27,11 @@ pub const PROBE_FRESH: Duration = Duration::from_secs(6);
 /// every 10 s.
 pub const PROVIDER_FRESH: Duration = Duration::from_secs(30);
 
+/// Within this time an agent whose session ended comes back, if it can: it tries again at least
+/// every 10 s, and a try that hangs ends after less than 5. Meanwhile its machine resolves names as
+/// it heard them last.
+pub const RETURNS_WITHIN: Duration = Duration::from_secs(15);
+
 /// How many instances, over all fleets, answer on the coordinator's path to them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answering {
@@ -34,6 +39,8 @@ pub struct Answering {
     pub all: usize,
     /// Of these, those whose session lives.
     pub alive: usize,
+    /// Of the others, those that are likely to come back, and serve older names until then.
+    pub returning: usize,
     /// Whether the fleet's provider lists what is there.
     pub list: ListTrust,
     /// Whether the coordinator has reasons to distrust its own eyes.
@@ -164,6 +171,21 @@ impl Judgement {
             | InstanceClass::Leaving => false,
         }
     }
+}
+
+/// Whether an instance that is up has no session, and is likely to come back to one.
+#[must_use]
+pub fn returns(seen: &InstanceObserved, watching_for: Duration) -> bool {
+    let silent_for = match seen.session {
+        SessionObserved::Alive(_) => return false,
+        SessionObserved::Ended(ago) => ago.min(watching_for),
+        SessionObserved::Never => watching_for,
+    };
+    let runs = seen.machine.is_none_or(|machine| match machine.state {
+        MachineState::Creating | MachineState::Running => true,
+        MachineState::Stopped | MachineState::Deleting | MachineState::Absent => false,
+    });
+    runs && silent_for < RETURNS_WITHIN
 }
 
 /// Judges one instance.

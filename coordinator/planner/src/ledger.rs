@@ -8,7 +8,7 @@
 mod count;
 mod shortage;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use calvin_model::{FleetName, LimitName};
 
@@ -105,6 +105,11 @@ impl<'a> Ledger<'a> {
         self.counts.reserve(state, number);
     }
 
+    /// Takes a reservation back.
+    pub(crate) fn release(&mut self, state: &FleetState, number: u32) {
+        self.counts.release(state, number);
+    }
+
     /// Makes one machine, if the budgets allow it now and there is room for it.
     pub(crate) fn make(
         &mut self,
@@ -159,11 +164,6 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    /// A machine that was in flight is not any more.
-    pub(crate) fn arrived(&mut self, fleet: &'a FleetName) {
-        self.counts.arrived(fleet);
-    }
-
     /// Whether one more machine may be deleted now, beside `leaving` that are on their way to it.
     pub(crate) fn may_delete(
         &self,
@@ -199,10 +199,12 @@ impl<'a> Ledger<'a> {
         self.counts.delete(fleet);
     }
 
-    /// How long deletions of a fleet are remembered.
-    pub(crate) fn window(&self, state: &FleetState) -> std::time::Duration {
-        let own = state.spec.budget.window.0.0;
-        self.rules
-            .map_or(own, |rules| own.max(rules.budget.window.0.0))
+    /// How long deletions of a fleet are remembered: for as long as a budget asks.
+    pub(crate) fn window(&self, state: &FleetState) -> Duration {
+        let budgets = [Some(&state.spec.budget), self.rules.map(|it| &it.budget)];
+        let asking = budgets.into_iter().flatten();
+        let asking = asking.filter(|budget| budget.deletions.is_some());
+        let windows = asking.map(|budget| budget.window.0.0);
+        windows.max().unwrap_or_default()
     }
 }

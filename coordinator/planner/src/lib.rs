@@ -15,6 +15,7 @@ mod ledger;
 pub mod moment;
 pub mod observed;
 mod pass;
+pub mod people;
 pub mod phase;
 pub mod plan;
 pub mod preview;
@@ -26,6 +27,7 @@ mod step;
 pub mod sums;
 pub mod transition;
 mod turns;
+pub mod wall;
 mod waves;
 
 pub use command::{Command, CommandInput, CommandOutcome, Refusal, command};
@@ -39,6 +41,7 @@ pub use observed::{
     AgentObserved, Capacity, CatalogueObserved, FaultKind, InstanceObserved, MachineObserved,
     MachineState, Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
 };
+pub use people::{Aim, Approval, Gates, Pause, Promotion, Standing, Whose};
 pub use phase::Phase;
 pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};
 pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
@@ -49,7 +52,8 @@ pub use state::{
     WaveOrder,
 };
 pub use step::RETIRE_GRACE;
-pub use transition::{Cause, IllegalTransition, diagram, transition};
+pub use transition::{Cause, IllegalTransition, WhilePaused, diagram, transition, while_paused};
+pub use wall::{LocalTime, date, windows_at};
 pub use waves::waves_in_all;
 
 /// Who decided what nobody ordered, in the history and as the one who started a rollout.

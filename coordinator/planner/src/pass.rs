@@ -3,6 +3,7 @@
 
 mod budget;
 mod moves;
+mod people;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub(crate) use moves::basis_of;
+pub(crate) use people::{freeze_of, window_closed};
 
 /// Whether a pass made or deleted anything that the budgets count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +41,14 @@ pub(crate) enum Granted {
 /// One look at one fleet.
 #[derive(Debug)]
 pub(crate) struct Pass<'a> {
-    /// All that the decision rests on.
-    pub(crate) input: PlanInput<'a>,
     /// The moment on the decision clock.
     pub(crate) now: Moment,
     /// The fleet's name.
     pub(crate) fleet: &'a FleetName,
     /// What is seen.
     pub(crate) observed: &'a Observed,
+    /// All that the plan rests on.
+    pub(crate) input: PlanInput<'a>,
     /// What the catalogue shows of the fleet.
     pub(crate) catalogue: &'a CatalogueObserved,
     /// What is to be carried out.
@@ -73,6 +75,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) short: BTreeMap<Shortage, u32>,
     /// Whether this pass made or deleted anything that the budgets count.
     pub(crate) granted: Granted,
+    /// Agents that serve older names and are likely to come back.
+    pub(crate) returning: usize,
     visible: BTreeSet<&'a InstanceId>,
     judged: BTreeMap<&'a InstanceId, Judgement>,
     before: &'a FleetState,
@@ -98,10 +102,10 @@ impl<'a> Pass<'a> {
         }
         let seed = Fnv::new().number(input.seed).text(fleet.as_str()).finish();
         Self {
-            input: *input,
             now: input.now,
             fleet,
             observed: input.observed,
+            input: *input,
             catalogue,
             actions: Vec::new(),
             events: Vec::new(),
@@ -115,6 +119,7 @@ impl<'a> Pass<'a> {
             ledger: Ledger::default(),
             short: BTreeMap::new(),
             granted: Granted::Nothing,
+            returning: answering.returning,
             visible: catalogue.visible.iter().collect(),
             judged,
             before,
@@ -128,9 +133,9 @@ impl<'a> Pass<'a> {
         self.changed.as_deref().unwrap_or(self.before)
     }
 
-    /// The state as it was committed before this pass.
-    pub(crate) fn committed(&self, id: &InstanceId) -> Option<&Instance> {
-        self.before.instances.get(id)
+    /// The state as this pass found it.
+    pub(crate) fn before(&self) -> &'a FleetState {
+        self.before
     }
 
     /// The state, to be changed.
@@ -196,12 +201,14 @@ impl<'a> Pass<'a> {
         self.visible.contains(id)
     }
 
-    /// Whether every live agent serves the newest names.
+    /// Whether every agent that lives, as far as can be seen, serves the newest names. One whose
+    /// session has just ended, above all because this coordinator has just started, does not yet,
+    /// and its clients would still look for what is about to go.
     pub(crate) fn confirmed(&self) -> bool {
         // A catalogue that was not read yet in this run says nothing; above all not that a name is
         // gone.
         let read = self.observed.catalogue.contains_key(self.fleet);
-        read && self.catalogue.unconfirmed.is_empty()
+        read && self.catalogue.unconfirmed.is_empty() && self.returning == 0
     }
 
     /// Whether an instance is found as active, stays, and answers as far as can be seen.

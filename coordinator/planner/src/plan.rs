@@ -1,5 +1,7 @@
 //! What goes into the planner and what comes out.
 
+mod words;
+
 use std::{collections::BTreeMap, fmt};
 
 use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted, ZoneName};
@@ -7,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     distrust::distrust,
-    environment::{EnvironmentRules, EnvironmentState},
+    environment::{EnvironmentRules, EnvironmentState, Freeze},
     invariant::check,
-    judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH},
+    judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH, returns},
     ledger::{Counts, Ledger},
     moment::Moment,
     observed::{CatalogueObserved, MachineState, Observed, SessionObserved},
@@ -19,6 +21,7 @@ use crate::{
     step::plan_fleet,
     sums::list_is_short,
     turns::{turns, unready},
+    wall::date,
 };
 
 /// All that a decision rests on.
@@ -215,6 +218,8 @@ pub enum EventKind {
     Switch,
     /// The planner began or stopped to hold something back.
     Hold,
+    /// An instance's life, role or place in the catalogue changed.
+    Role,
 }
 
 /// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.
@@ -243,8 +248,31 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         ledger = std::mem::take(&mut pass.ledger);
         plan.fleets.insert(pass.fleet.clone(), next);
     }
+    end_freeze(input, &mut plan);
     debug_assert_eq!(check(input, &plan), Vec::new(), "a plan keeps every rule");
     plan
+}
+
+/// Ends the environment's freeze at its end.
+fn end_freeze(input: &PlanInput<'_>, plan: &mut Plan) {
+    let over = |freeze: &&Freeze| !freeze.holds(input.wall_ms);
+    let Some(freeze) = input.environment.freeze.as_ref().filter(over) else {
+        return;
+    };
+    let until = freeze.until_wall_ms.map(date).unwrap_or_default();
+    plan.events.push(Event {
+        fleet: None,
+        instance: None,
+        kind: EventKind::Hold,
+        text: format!(
+            "the freeze of the environment by {} is over: it was until {until}",
+            freeze.order.by
+        ),
+    });
+    let environment = plan.environment.take();
+    let mut environment = environment.unwrap_or_else(|| Box::new(input.environment.clone()));
+    environment.freeze = None;
+    plan.environment = Some(environment);
 }
 
 /// Who answers, over all fleets: whether silence is one machine's or the network's, and whether a
@@ -253,6 +281,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
 pub(crate) struct Answers<'a> {
     all: usize,
     alive: usize,
+    returning: usize,
     /// Machines that were up, by provider: how many its list lacks, of how many.
     lists: BTreeMap<&'a str, (usize, usize)>,
     distrust: Distrust,
@@ -270,6 +299,7 @@ impl Answers<'_> {
         Answering {
             all: self.all,
             alive: self.alive,
+            returning: self.returning,
             list,
             distrust: self.distrust,
         }
@@ -299,6 +329,7 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
                 continue;
             };
             answers.alive += usize::from(alive);
+            answers.returning += usize::from(returns(seen, input.observed.watching_for));
             if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
                 *of += 1;
                 *lacks += usize::from(machine.state == MachineState::Absent);

@@ -15,7 +15,7 @@ use crate::{
     phase::Phase,
     state::{Build, FleetState},
     step::RETIRE_GRACE,
-    waves::{Sizing, new_and_old},
+    waves::{Sizing, left_out, new_and_old},
 };
 pub use plan_id::PlanId;
 pub(crate) use plan_id::same_plan;
@@ -95,7 +95,8 @@ pub fn preview(state: &FleetState, build: &Build) -> RolloutPreview {
 
 fn waves(state: &FleetState, build: &Build) -> Vec<WavePreview> {
     let (new, old) = new_and_old(state, build);
-    let waves = Sizing::of(&state.spec, state.spec.count).all(new, old, u32::MAX);
+    let count = state.spec.count.saturating_sub(left_out(state, build));
+    let waves = Sizing::of(&state.spec, count).all(new, old, u32::MAX);
     let waves = waves.into_iter().map(|size| WavePreview {
         greens: size.greens,
         blues: size.blues,
@@ -146,6 +147,11 @@ fn instances(state: &FleetState, build: &Build) -> Vec<InstancePreview> {
                 (false, format!("it leaves already: {}", instance.life))
             } else if instance.build.image == build.image && state.serving.is_some() {
                 (false, format!("it runs {} already", build.image))
+            } else if let Some(order) = &instance.protected {
+                (
+                    false,
+                    format!("protected by {}: {}", order.by, order.reason),
+                )
             } else {
                 (true, format!("it runs {}", instance.build.image))
             };

@@ -14,7 +14,13 @@ use calvin_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    invariant::InvariantId, moment::Moment, phase::Phase, plan::DeleteBasis, repairs::Repairs,
+    environment::{Freeze, Order},
+    invariant::InvariantId,
+    moment::Moment,
+    people::{Aim, Approval, Gates, Pause, Promotion, Standing},
+    phase::Phase,
+    plan::DeleteBasis,
+    repairs::Repairs,
 };
 
 /// An image, with what the planner must know of its manifest.
@@ -62,6 +68,18 @@ pub struct FleetState {
     /// What repairs must remember.
     #[serde(default)]
     pub repairs: Repairs,
+    /// What must not begin now in this fleet.
+    #[serde(default)]
+    pub freeze: Option<Freeze>,
+    /// Who keeps it on the image that serves: no rollout starts.
+    #[serde(default)]
+    pub pin: Option<Order>,
+    /// The count that takes effect when a freeze has ended.
+    #[serde(default)]
+    pub later_count: Option<u32>,
+    /// Since when deadlines stand still.
+    #[serde(default)]
+    pub standing: Option<Standing>,
     /// Since when machines that it needs, or deletions, wait for a budget or for room, and it got
     /// none. Who waits longest is served first.
     #[serde(default)]
@@ -105,6 +123,12 @@ pub struct NextRollout {
     pub by: String,
     /// Why, where it is not simply wanted.
     pub reason: Option<String>,
+    /// Whether it brings something new.
+    #[serde(default)]
+    pub aim: Aim,
+    /// Who cannot wait, and why.
+    #[serde(default)]
+    pub emergency: Option<Order>,
 }
 
 /// One replacement of a fleet's image.
@@ -137,6 +161,27 @@ pub struct Rollout {
     pub reason: Option<String>,
     /// Who started it, as the audit names operators.
     pub started_by: String,
+    /// Whether it brings something new.
+    #[serde(default)]
+    pub aim: Aim,
+    /// Who cannot wait, and why: it skips soak, waves, windows and freezes.
+    #[serde(default)]
+    pub emergency: Option<Order>,
+    /// Who holds it where it is.
+    #[serde(default)]
+    pub paused: Option<Pause>,
+    /// Where it asks for persons.
+    #[serde(default)]
+    pub gates: Gates,
+    /// Who approved what, the oldest first.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    /// Since when a person is waited for at a gate. A green that flaps meanwhile changes nothing.
+    #[serde(default)]
+    pub asked: Option<Moment>,
+    /// Whose soak is skipped.
+    #[serde(default)]
+    pub promoted: Option<Promotion>,
 }
 
 /// The two sets of one wave.
@@ -215,6 +260,9 @@ pub struct Instance {
     /// The zone that it is made in; the provider chose if none is named.
     #[serde(default)]
     pub zone: Option<ZoneName>,
+    /// Who lets nothing happen to it, and why.
+    #[serde(default)]
+    pub protected: Option<Order>,
 }
 
 /// Why an instance was made.
@@ -260,6 +308,10 @@ impl FleetState {
             failed: BTreeSet::new(),
             given_up_in_a_row: 0,
             repairs: Repairs::default(),
+            freeze: None,
+            pin: None,
+            later_count: None,
+            standing: None,
             waiting_since: None,
             deletions: Vec::new(),
             owed: BTreeMap::new(),

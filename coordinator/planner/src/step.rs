@@ -6,16 +6,19 @@ mod arrive;
 mod budget;
 mod delete;
 mod drain;
+mod freeze;
 mod hide;
 mod make;
 mod meltdown;
 mod orders;
+mod protect;
 mod repair;
 mod retire;
 mod rollout;
 mod scale;
 mod start;
 mod summary;
+mod tell;
 mod unhealthy;
 mod unmanaged;
 mod zone;
@@ -24,6 +27,8 @@ pub(crate) use meltdown::Guard;
 pub use retire::RETIRE_GRACE;
 pub(crate) use start::{Start, begin};
 
+pub(crate) use tell::untold;
+
 use crate::{
     pass::Pass,
     plan::{FleetPlan, Next},
@@ -31,6 +36,7 @@ use crate::{
 
 /// Plans one fleet. It takes from the ledger, and leaves in it what is left for the others.
 pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
+    freeze::step(pass);
     arrive::step(pass);
     zone::step(pass);
     delete::step(pass);
@@ -48,6 +54,8 @@ pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
     hide::step(pass);
     orders::step(pass);
     budget::step(pass);
+    protect::step(pass);
+    tell::step(pass);
     let names_wait = rollout::names_wait(pass);
     let report = summary::step(pass);
 

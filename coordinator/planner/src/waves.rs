@@ -3,7 +3,7 @@
 
 use calvin_model::FleetSpec;
 
-use crate::state::{Build, FleetState, WaveOrder};
+use crate::state::{Build, FleetState, Instance, Rollout, WaveOrder};
 
 /// What the size of every wave of a rollout rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,20 @@ impl Sizing {
             surge: spec.replace.surge.of(count),
             room: may_miss.min(count - least),
             canary: spec.replace.canary.saturating_mul(zones).min(count),
+        }
+    }
+
+    /// Of a rollout, without those that are protected. One that cannot wait is one wave.
+    pub(crate) fn of_rollout(state: &FleetState, rollout: &Rollout) -> Self {
+        let count = rollout.count.saturating_sub(left_out(state, &rollout.to));
+        let sizing = Self::of(&state.spec, count);
+        match rollout.emergency {
+            None => sizing,
+            Some(_) => Self {
+                surge: count,
+                canary: 0,
+                ..sizing
+            },
         }
     }
 
@@ -119,6 +133,14 @@ impl Sizing {
     }
 }
 
+/// How many are protected and run another image: they stay as they are, and count.
+pub(crate) fn left_out(state: &FleetState, build: &Build) -> u32 {
+    let left_out = |one: &&Instance| {
+        !one.leaving() && one.protected.is_some() && one.build.image != build.image
+    };
+    amount(state.instances.values().filter(left_out).count())
+}
+
 /// Instances that stay, by whether they run `build`: those that do, then the others. What a failed
 /// first rollout left makes room for the next attempt, and counts as neither.
 pub(crate) fn new_and_old(state: &FleetState, build: &Build) -> (u32, u32) {
@@ -129,7 +151,7 @@ pub(crate) fn new_and_old(state: &FleetState, build: &Build) -> (u32, u32) {
     for instance in state.instances.values().filter(|one| !one.leaving()) {
         if instance.build.image == build.image {
             counts.0 += 1;
-        } else {
+        } else if instance.protected.is_none() {
             counts.1 += 1;
         }
     }
@@ -155,17 +177,17 @@ pub fn waves_in_all(state: &FleetState) -> u32 {
         }
         if instance.build.image == rollout.to.image {
             new += 1;
-        } else {
+        } else if instance.protected.is_none() {
             old += 1;
         }
     }
-    let sizing = Sizing::of(&state.spec, rollout.count);
+    let sizing = Sizing::of_rollout(state, rollout);
     if !rollout.sets.begun() {
         let left = sizing.all(new, old, u32::MAX);
         return rollout.wave.saturating_add(amount(left.len())).max(begun);
     }
     new = new.saturating_add(rollout.sets.size());
-    if new >= rollout.count {
+    if new >= sizing.count {
         return begun;
     }
     begun.saturating_add(amount(sizing.all(new, old, u32::MAX).len()))

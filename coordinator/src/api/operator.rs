@@ -13,9 +13,11 @@ mod fleets;
 mod history;
 mod identities;
 mod images;
+mod orders;
 mod picture;
 mod rollouts;
 mod watch;
+mod zones;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 

@@ -9,13 +9,16 @@ use super::{
     demo::DemoArguments,
     exit::Exit,
     fleet::FleetCommand,
+    freeze::{FreezeArguments, UnfreezeArguments},
     image::ImageCommand,
     instance::InstanceCommand,
     operator::OperatorCommand,
+    repair::RepairCommand,
     rollout::{BackArguments, RolloutCommand},
     serve::ServeArguments,
     setting::Global,
     status::StatusArguments,
+    zone::ZoneCommand,
 };
 use crate::demo::workload::WorkloadCommand;
 
@@ -52,6 +55,16 @@ pub(crate) enum Command {
     /// Builds that the coordinator knows.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Let nothing begin for a while, in one fleet or in all.
+    Freeze(FreezeArguments),
+    /// End a freeze.
+    Unfreeze(UnfreezeArguments),
+    /// Zones: what is there, and which are lost.
+    #[command(subcommand)]
+    Zone(ZoneCommand),
+    /// Repairs that are held.
+    #[command(subcommand)]
+    Repair(RepairCommand),
     /// Who may speak to the environment.
     #[command(subcommand)]
     Operator(OperatorCommand),

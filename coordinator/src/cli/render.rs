@@ -7,6 +7,7 @@ pub(crate) mod fleet;
 pub(crate) mod history;
 pub(crate) mod instance;
 pub(crate) mod live;
+pub(crate) mod orders;
 pub(crate) mod phase;
 pub(crate) mod plan;
 pub(crate) mod status;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod fleet;
+mod orders;
 mod plan;
 
 pub(crate) use admin::{
@@ -14,6 +15,7 @@ pub(crate) use fleet::{
     BlockedView, FleetView, InstanceView, ReportView, RolloutView, ShownFleetView, StatusView,
     WaitingView,
 };
+pub(crate) use orders::{FreezeView, FreezesView, OrderView, ZoneView};
 #[cfg(test)]
 pub(crate) use plan::WayBackView;
 pub(crate) use plan::{ChangeView, PlanStepView, PlanView};

@@ -18,6 +18,8 @@ use calvin_engine::{Engine, PortSet, ports};
 use calvin_model::RunId;
 use tokio::{net::TcpListener, time::interval};
 
+#[cfg(feature = "crash-points")]
+use super::crash_points::CrashPoints;
 use super::{
     clock::SystemClock,
     coordinator::Coordinator,
@@ -109,6 +111,8 @@ struct Parts {
     agents: Agents,
     names: NamesPublisher,
     thread: EngineThread,
+    #[cfg(feature = "crash-points")]
+    crash_points: CrashPoints,
 }
 
 impl Parts {
@@ -143,10 +147,16 @@ impl Parts {
             identity: identity.clone(),
             domain: config.domain.clone(),
         };
+        #[cfg(feature = "crash-points")]
+        let crash_points = CrashPoints::from_environment();
+        #[cfg(feature = "crash-points")]
+        let first_boot = crash_points.around_first_boot(first_boot);
+        #[cfg(not(feature = "crash-points"))]
+        let first_boot = Arc::new(first_boot);
         let provider = ProcessProvider::open(
             options,
             Arc::new(images.clone()),
-            Arc::new(first_boot),
+            first_boot,
             on_news(thread.poke()),
         )?;
         let names = NamesPublisher::default();
@@ -164,6 +174,8 @@ impl Parts {
             agents,
             names,
             thread,
+            #[cfg(feature = "crash-points")]
+            crash_points,
         })
     }
 
@@ -228,6 +240,8 @@ impl Parts {
             probe: Box::new(probe),
             images: Box::new(self.images.clone()),
         };
+        #[cfg(feature = "crash-points")]
+        let ports = self.crash_points.around(ports);
         (epoch, prober, ports)
     }
 }

@@ -5,6 +5,7 @@
 
 mod changes;
 mod fake;
+mod orders;
 mod reading;
 mod run;
 mod terminal;

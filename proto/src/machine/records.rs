@@ -207,6 +207,14 @@ fn read_bounded(file: File) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Where [`write_atomic`] begins to write what is to be at `path`: a crash in the middle leaves it.
+#[must_use]
+pub fn unfinished(path: &Path) -> PathBuf {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    PathBuf::from(unfinished)
+}
+
 /// Replaces the content of `path`: after a crash at any moment it is the old or the new one. The
 /// file is born with `mode`.
 ///
@@ -216,9 +224,7 @@ fn read_bounded(file: File) -> io::Result<Vec<u8>> {
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     // Opened first: without a descriptor for it nothing is replaced.
     let directory = path.parent().map(File::open).transpose()?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
+    let temporary = unfinished(path);
     // What an earlier crash left may have another mode.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

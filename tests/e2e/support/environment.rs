@@ -193,8 +193,23 @@ network = "{network}"
 
     /// Starts the coordinator and waits until it answers.
     pub(crate) async fn start_coordinator(&mut self) {
-        self.coordinator = Some(self.serve());
+        self.start_program("calvin", &[]);
         self.until_it_answers().await;
+    }
+
+    /// Starts this program as the coordinator, with these variables besides; does not wait.
+    pub(crate) fn start_program(&mut self, name: &str, variables: &[(&'static str, String)]) {
+        let mut command = Command::new(binary(name));
+        command.envs(variables.iter().cloned());
+        self.coordinator = Some(self.serve_with(command));
+    }
+
+    /// Whether the coordinator that was started has ended.
+    #[allow(dead_code, reason = "only where it kills itself is that not known")]
+    pub(crate) fn is_dead(&mut self) -> bool {
+        let child = self.coordinator.as_mut().expect("one was started");
+        let ended = child.try_wait().expect("a child can be waited for");
+        ended.is_some()
     }
 
     async fn until_it_answers(&mut self) {

@@ -131,6 +131,7 @@ pub(crate) struct Fleet {
     pub(crate) min_healthy: &'static str,
     pub(crate) healthy_deadline: &'static str,
     pub(crate) settle: &'static str,
+    pub(crate) settle_max: &'static str,
     pub(crate) bake: &'static str,
     pub(crate) drain: &'static str,
     pub(crate) silent_after: &'static str,
@@ -147,6 +148,7 @@ impl Fleet {
             min_healthy: "500ms",
             healthy_deadline: "8s",
             settle: "1500ms",
+            settle_max: "3s",
             bake: "2s",
             drain: "2s",
             silent_after: "5s",
@@ -163,6 +165,7 @@ impl Fleet {
             min_healthy,
             healthy_deadline,
             settle,
+            settle_max,
             bake,
             drain,
             silent_after,
@@ -179,7 +182,7 @@ min_healthy = "{min_healthy}"
 healthy_deadline = "{healthy_deadline}"
 progress_deadline = "{healthy_deadline}"
 settle = "{settle}"
-settle_max = "3s"
+settle_max = "{settle_max}"
 bake = "{bake}"
 
 [drain]

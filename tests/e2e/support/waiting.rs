@@ -5,8 +5,9 @@ use std::{fmt::Debug, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// Longest wait for anything: far above what the fleets of the tests allow themselves, because the
-/// machine may be busy with other tests.
-pub(crate) const LIMIT: Duration = Duration::from_secs(40);
+/// machine may be busy with other tests, and agents that lost their coordinator again and again pause
+/// for ten seconds.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Pause between two looks.
 pub(crate) const LOOK: Duration = Duration::from_millis(25);

@@ -366,6 +366,7 @@ pub(super) fn build() -> Build {
 pub(super) fn instance(life: Life) -> Instance {
     Instance {
         zone: None,
+        protected: None,
         build: build(),
         purpose: Purpose::Scale,
         life,

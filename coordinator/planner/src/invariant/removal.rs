@@ -188,10 +188,11 @@ pub(super) fn blue_stays(view: &View<'_>, found: &mut Found) {
     let Some(rollout) = view.before.running() else {
         return;
     };
-    // Once it has ended, the rules of scaling hold.
-    let goes_on = view
-        .after
-        .is_some_and(|after| !after.deleting && after.running().is_some());
+    // Once it has ended, the rules of scaling hold, or those of the next one.
+    let goes_on = view.after.is_some_and(|after| {
+        let running = after.running();
+        !after.deleting && running.is_some_and(|running| running.id == rollout.id)
+    });
     if !goes_on {
         return;
     }

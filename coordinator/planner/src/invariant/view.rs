@@ -19,6 +19,7 @@ pub(super) type Found = Vec<(InvariantId, String)>;
 #[derive(Debug)]
 pub(super) struct View<'a> {
     pub(super) input: &'a PlanInput<'a>,
+    pub(super) fleet: &'a FleetName,
     pub(super) before: &'a FleetState,
     /// `None` when the fleet's record is removed.
     pub(super) after: Option<&'a FleetState>,
@@ -32,7 +33,7 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     pub(super) fn new(
         input: &'a PlanInput<'a>,
-        fleet: &FleetName,
+        fleet: &'a FleetName,
         before: &'a FleetState,
         plan: &'a FleetPlan,
         answering: Answering,
@@ -53,6 +54,7 @@ impl<'a> View<'a> {
         };
         Self {
             input,
+            fleet,
             before,
             after,
             plan,

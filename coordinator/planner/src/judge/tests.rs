@@ -18,6 +18,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(300);
 const WITNESSES: Answering = Answering {
     all: 5,
     alive: 4,
+    returning: 0,
     list: ListTrust::Believed,
     distrust: Distrust::None,
 };
@@ -33,6 +34,7 @@ const DOUBTED: Answering = Answering {
 fn instance(services: bool) -> Instance {
     Instance {
         zone: None,
+        protected: None,
         build: Build {
             image: ImageRef {
                 tag: "web@1.0".parse().unwrap(),

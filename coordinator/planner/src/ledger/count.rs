@@ -6,7 +6,7 @@ use calvin_model::{FleetName, InstanceId, LimitName};
 
 use super::Claim;
 use crate::{
-    observed::{Capacity, MachineState, Observed},
+    observed::{Capacity, InstanceObserved, MachineState},
     phase::Phase,
     plan::PlanInput,
     state::{FleetState, Instance, Life, Rollout},
@@ -62,8 +62,10 @@ impl<'a> Counts<'a> {
         let (mut making, mut unmade) = (0, 0);
         for (id, instance) in &state.instances {
             if instance.life == Life::Making {
-                making += 1;
-                unmade += u32::from(is_unmade(input.observed, id));
+                let seen = input.observed.instances.get(id);
+                // One that has reported leaves its place to another in the same pass.
+                making += u32::from(seen.is_none_or(|seen| seen.agent.is_none()));
+                unmade += u32::from(is_unmade(seen));
             }
         }
         self.making.insert(name, making);
@@ -136,6 +138,18 @@ impl<'a> Counts<'a> {
         }
     }
 
+    pub(super) fn release(&mut self, state: &FleetState, number: u32) {
+        if let Some(provider) = self.providers.get_mut(state.spec.provider.as_str()) {
+            provider.reserved = provider.reserved.saturating_sub(number);
+        }
+        for (limit, each) in &state.spec.uses {
+            if let Some(of) = self.limits.get_mut(limit) {
+                let taken = u64::from(number) * u64::from(*each);
+                of.reserved = of.reserved.saturating_sub(taken);
+            }
+        }
+    }
+
     pub(super) fn made(&mut self, fleet: &'a FleetName, state: &FleetState, claim: Claim) {
         let released = match claim {
             Claim::Reserved => 1,
@@ -156,12 +170,6 @@ impl<'a> Counts<'a> {
         self.making_all += 1;
     }
 
-    pub(super) fn arrived(&mut self, fleet: &'a FleetName) {
-        let making = self.making.entry(fleet).or_default();
-        *making = making.saturating_sub(1);
-        self.making_all = self.making_all.saturating_sub(1);
-    }
-
     pub(super) fn delete(&mut self, fleet: &'a FleetName) {
         *self.deleted.entry(fleet).or_default() += 1;
         self.deleted_all += 1;
@@ -171,8 +179,8 @@ impl<'a> Counts<'a> {
 /// Whether a provider has no machine of an intent, as far as it is known. One that was asked for it
 /// only now counts it twice, until it lists it: for a moment there seems to be less room than there
 /// is, never more.
-fn is_unmade(observed: &Observed, id: &InstanceId) -> bool {
-    let machine = observed.instances.get(id).and_then(|seen| seen.machine);
+fn is_unmade(seen: Option<&InstanceObserved>) -> bool {
+    let machine = seen.and_then(|seen| seen.machine);
     match machine.map(|machine| machine.state) {
         None | Some(MachineState::Absent) => true,
         Some(

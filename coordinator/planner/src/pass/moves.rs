@@ -10,7 +10,7 @@ use crate::{
     plan::{DeleteBasis, EventKind},
     spread::{Place, Spread},
     state::{Build, Instance, Life, Purpose},
-    transition::{Cause, transition},
+    transition::{Cause, WhilePaused, transition, while_paused},
 };
 
 impl Pass<'_> {
@@ -87,6 +87,7 @@ impl Pass<'_> {
             proven: false,
             replace: None,
             zone,
+            protected: None,
         };
         self.change().instances.insert(id.clone(), instance);
         Some(id)
@@ -125,14 +126,8 @@ impl Pass<'_> {
     /// Begins another part of an instance's life.
     pub(crate) fn live(&mut self, id: &InstanceId, life: Life) {
         let now = self.now;
-        let Some(was) = self.instance(id).map(|found| found.life.clone()) else {
+        if self.instance(id).is_none_or(|found| found.life == life) {
             return;
-        };
-        if was == life {
-            return;
-        }
-        if was == Life::Making {
-            self.ledger.arrived(self.fleet);
         }
         if let Some(instance) = self.change().instances.get_mut(id) {
             instance.life = life;
@@ -142,6 +137,10 @@ impl Pass<'_> {
 
     /// Lets an instance leave: first its names, then its work, then its machine.
     pub(crate) fn leave(&mut self, id: &InstanceId, reason: DrainReason, why: &str) {
+        let stays = |instance: &Instance| !instance.leaving();
+        if self.instance(id).is_some_and(stays) && self.keeps_hands_off(id, "stays") {
+            return;
+        }
         let Some(instance) = self.instance(id) else {
             return;
         };
@@ -180,7 +179,7 @@ impl Pass<'_> {
     /// Begins to remove an instance's entries, identity and machine.
     pub(crate) fn retire(&mut self, id: &InstanceId, basis: DeleteBasis, why: &str) {
         let retiring = |instance: &Instance| matches!(instance.life, Life::Retiring(_));
-        if self.instance(id).is_none_or(retiring) {
+        if self.instance(id).is_none_or(retiring) || self.keeps_hands_off(id, "stays") {
             return;
         }
         if self.left_alone(id) {
@@ -203,6 +202,11 @@ impl Pass<'_> {
             return;
         };
         let (id, from) = (rollout.id.clone(), rollout.phase);
+        let paused = rollout.paused.is_some() && while_paused(cause) == WhilePaused::Held;
+        debug_assert!(!paused, "{id} is paused: {cause}");
+        if paused {
+            return;
+        }
         let next = transition(Some(from), cause);
         debug_assert!(next.is_ok(), "{next:?}");
         let Ok(to) = next else {
@@ -211,6 +215,23 @@ impl Pass<'_> {
         if let Some(rollout) = &mut self.change().rollout {
             rollout.phase = to;
             rollout.phase_since = now;
+            match to {
+                // A pause holds what goes on; what goes back or has ended does not.
+                Phase::RollingBack | Phase::Done | Phase::RolledBack | Phase::Failed => {
+                    rollout.paused = None;
+                }
+                Phase::Provisioning
+                | Phase::MakingRoom
+                | Phase::Soaking
+                | Phase::AwaitingSwitch
+                | Phase::Switching
+                | Phase::Stopping
+                | Phase::Settling
+                | Phase::Baking
+                | Phase::AwaitingRetire
+                | Phase::Draining
+                | Phase::Retiring => {}
+            }
         }
         if from != to {
             let text = format!("{id}: {from} -> {to}: {why}");

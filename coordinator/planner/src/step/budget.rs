@@ -1,10 +1,15 @@
 //! Says what waits for a budget or for room, and since when: who waits longest is served first.
 
+use std::time::Duration;
+
 use crate::{
     invariant::InvariantId,
     ledger::Shortage,
     pass::{Granted, Pass},
 };
+
+/// The least by which moments differ.
+const JUST_BEHIND: Duration = Duration::from_millis(1);
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let short = std::mem::take(&mut pass.short);
@@ -12,8 +17,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let since = match (short.is_empty(), before, pass.granted) {
         (true, _, _) => None,
         (false, Some(since), Granted::Nothing) => Some(since),
-        // Whoever got something goes behind those who got nothing.
-        (false, _, _) => Some(pass.now),
+        (false, None, Granted::Nothing) => Some(pass.now),
+        // Whoever got something goes behind those who got nothing at the same moment.
+        (false, _, Granted::Some) => Some(pass.now.after(JUST_BEHIND)),
     };
     if since != before {
         pass.change().waiting_since = since;

@@ -7,6 +7,7 @@ use crate::{
     phase::Phase,
     spread::Spread,
     state::{Purpose, Rollout},
+    step::rollout::stands,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
@@ -18,11 +19,14 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     };
     let number = rollout.sets.to_make;
-    if number == 0 {
+    if number == 0 || stands(pass, rollout.phase) {
         return;
     }
     let (to, id) = (rollout.to.clone(), rollout.id.clone());
     let why = format!("green of wave {} of {id}", rollout.wave + 1);
+    let progress_by = pass
+        .now
+        .after(pass.state().spec.replace.progress_deadline.0);
     let places = places(pass, number);
     let left = number;
     for (done, place) in (0_u32..).zip(places) {
@@ -38,6 +42,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         if let Some(rollout) = &mut pass.change().rollout {
             rollout.sets.green.push(made);
             rollout.sets.to_make -= 1;
+            // While it waited for a budget, nothing could become healthy.
+            rollout.progress_by = rollout.progress_by.max(progress_by);
         }
     }
 }

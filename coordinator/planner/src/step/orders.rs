@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use calvin_model::{CatalogueRole, Generation, InstanceId};
 
 use crate::{
+    environment::FreezeScope,
     observed::{MachineState, SessionObserved},
     pass::Pass,
     plan::Action,
@@ -13,9 +14,14 @@ use crate::{
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut actions = Vec::new();
+    let mut vetoed = Vec::new();
+    let frozen = pass.frozen() == Some(FreezeScope::All);
     for (id, instance) in &pass.state().instances {
         // Nothing is made in a zone that is lost.
-        if instance.life == Life::Making && !made(pass, id) && !pass.zone_lost(instance) {
+        let to_make = instance.life == Life::Making && !made(pass, id) && !pass.zone_lost(instance);
+        if to_make && pass.vetoed(&instance.build.image.tag).is_some() {
+            vetoed.push(instance.build.clone());
+        } else if to_make && !frozen {
             actions.push(Action::CreateMachine {
                 instance: id.clone(),
                 fleet: pass.fleet.clone(),
@@ -30,6 +36,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
                 wanted: instance.wanted,
             });
         }
+    }
+    for build in vetoed {
+        pass.may_make(&build);
     }
     actions.extend(roles(pass));
     // What takes away comes last: names first, then machines.

@@ -30,6 +30,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
         return;
     }
+    if pass.holds_all("nothing is repaired") {
+        return;
+    }
     let idle = pass.state().not_to_serve();
     doubt_a_short_list(pass);
     make_what_is_owed(pass);
@@ -67,6 +70,7 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let suspects = select(pass, |id, instance| {
         instance.life == Life::Up
             && !pass.left_alone(id)
+            && instance.protected.is_none()
             && (pass.judged(id).loss != Loss::None || instance.replace == Some(DeleteBasis::Lost))
     });
     let mut held = Vec::new();
@@ -133,6 +137,7 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let late = select(pass, |id, instance| {
         !instance.proven
             && !instance.leaving()
+            && instance.protected.is_none()
             && !idle.contains(id)
             && !pass.left_alone(id)
             && healthy_by(pass, instance).reached(pass.now)
@@ -203,8 +208,11 @@ enum Made {
 fn make_instead(pass: &mut Pass<'_>, old: &InstanceId, build: Build, why: &str) -> Made {
     let running = pass.running().is_some();
     let serving = pass.state().serving.clone().filter(|_| !running);
+    let Some(build) = pass.may_make(&serving.unwrap_or(build)) else {
+        return Made::NotYet;
+    };
     let made = pass.create(
-        serving.unwrap_or(build),
+        build,
         Purpose::Repair(old.clone()),
         &format!("in the place of {old}: {why}"),
     );
@@ -336,7 +344,7 @@ fn goes_first(pass: &Pass<'_>, old: &InstanceId) -> bool {
 fn is_unhealthy(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let marked = |one: &Instance| one.replace == Some(DeleteBasis::Unhealthy);
     let unhealthy = pass.judged(id).class == InstanceClass::Unhealthy;
-    unhealthy && pass.committed(id).is_some_and(marked)
+    unhealthy && pass.before().instances.get(id).is_some_and(marked)
 }
 
 fn go_first(pass: &mut Pass<'_>, old: &InstanceId) {

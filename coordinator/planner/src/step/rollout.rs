@@ -6,7 +6,9 @@
 mod bake;
 mod drain;
 mod fail;
+mod gate;
 mod greens;
+mod held;
 mod provision;
 mod retire;
 mod roll_back;
@@ -17,6 +19,7 @@ mod switch;
 mod wave;
 
 pub(crate) use greens::why_not_healthy;
+pub(crate) use held::stands;
 pub(crate) use switch::names_wait;
 
 use crate::{pass::Pass, phase::Phase};
@@ -25,26 +28,27 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
         return;
     }
+    held::vetoed(pass);
+    held::expire(pass);
     for _ in Phase::ALL {
         let Some(before) = pass.state().rollout.as_ref().map(|rollout| rollout.phase) else {
             return;
         };
         match before {
+            phase if held::stands(pass, phase) => held::step(pass, phase),
             Phase::Provisioning => provision::step(pass),
             Phase::MakingRoom => room::step(pass),
             Phase::Soaking => soak::step(pass),
+            Phase::AwaitingSwitch => gate::await_switch(pass),
             Phase::Switching => switch::step(pass),
             Phase::Settling => settle::step(pass),
             Phase::Baking => bake::step(pass),
+            Phase::AwaitingRetire => gate::await_retire(pass),
             Phase::Draining => drain::step(pass),
             Phase::Retiring => retire::step(pass),
             Phase::RollingBack => roll_back::step(pass),
             Phase::Failed => fail::step(pass),
-            Phase::AwaitingSwitch
-            | Phase::Stopping
-            | Phase::AwaitingRetire
-            | Phase::Done
-            | Phase::RolledBack => {}
+            Phase::Stopping | Phase::Done | Phase::RolledBack => {}
         }
         if pass.state().rollout.as_ref().map(|rollout| rollout.phase) == Some(before) {
             return;

@@ -32,7 +32,10 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let Some(serving) = state.serving.clone() else {
         return;
     };
-    let kept = state.kept();
+    if pass.holds_all("the count is not kept") {
+        return;
+    }
+    let kept = pass.state().kept();
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     if kept < count {
         grow(pass, &serving, kept, count);
@@ -49,11 +52,14 @@ fn grow(pass: &mut Pass<'_>, serving: &Build, kept: usize, count: usize) {
         pass.wait(what, Duration::ZERO, None);
         return;
     }
+    let Some(build) = pass.may_make(serving) else {
+        return;
+    };
     let mut spread = Spread::of(pass.state(), pass.environment, |_| true);
     let places: Vec<Place> = (kept..count).map(|_| spread.next()).collect();
     let why = format!("the fleet has {kept} of {count}");
     for place in places {
-        pass.create_at(serving.clone(), Purpose::Scale, &why, Claim::New, place);
+        pass.create_at(build.clone(), Purpose::Scale, &why, Claim::New, place);
     }
 }
 
@@ -65,6 +71,7 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
     let staying = state.instances.iter();
     let mut ranked: Vec<(u8, Reverse<u64>, InstanceId)> = staying
         .filter(|(_, instance)| !instance.leaving() && instance.replace.is_none())
+        .filter(|(_, instance)| instance.protected.is_none())
         .map(|(id, one)| (rank(pass, id, one), Reverse(one.created.ms), id.clone()))
         .collect();
     ranked.sort();
@@ -74,6 +81,12 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
         let zone = state.instances.get(&id).and_then(|one| one.zone.clone());
         *there.entry(zone.clone()).or_default() += 1;
         candidates.push(Candidate { id, rank, zone });
+    }
+    if candidates.len() < surplus {
+        let may = candidates.len();
+        let what = format!("{surplus} are too many, and only {may} may leave");
+        let fact = "the others are protected".to_owned();
+        pass.hold(InvariantId::ProtectedNeverTouched, what, fact);
     }
     let mut serving = pass.serving();
     let mut leaving = pass.draining();

@@ -6,8 +6,8 @@ use calvin_model::InstanceId;
 
 use super::repair::mark;
 use crate::{
-    invariant::InvariantId, pass::Pass, plan::DeleteBasis, report::InstanceClass, state::Life,
-    sums::unmanaged_limit,
+    environment::FreezeScope, invariant::InvariantId, pass::Pass, plan::DeleteBasis,
+    report::InstanceClass, state::Life, sums::unmanaged_limit,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
@@ -15,6 +15,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     }
     take_back(pass);
+    if pass.frozen() == Some(FreezeScope::All) {
+        return;
+    }
     let unmanaged: Vec<InstanceId> = pass
         .state()
         .instances
@@ -26,6 +29,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .collect();
     let Some(oldest) = unmanaged
         .iter()
+        .filter(|id| pass.protected(id).is_none())
         .max_by_key(|id| (pass.judged(id).silent_for, std::cmp::Reverse(*id)))
     else {
         return;

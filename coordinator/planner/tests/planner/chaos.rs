@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId, image::Work};
-use calvin_planner::{Command, InvariantId, MachineState, Phase, PlanInput, Repairs, check};
+use calvin_planner::{
+    Command, InvariantId, MachineState, Phase, PlanInput, ProviderRules, Repairs, check,
+};
 use proptest::prelude::*;
 
 use crate::world::{Behaviour, Room, World, web};
@@ -78,33 +80,103 @@ fn more() -> impl Strategy<Value = More> {
     prop_oneof![
         2 => any::<u8>().prop_map(More::Flap),
         1 => any::<u8>().prop_map(More::FailMany),
-        1 => (0_u8..3).prop_map(More::LoseZone),
+        1 => (0_u8..2).prop_map(More::LoseZone),
         1 => Just(More::FindZones),
         1 => Just(More::ResumeRepairs),
         1 => Just(More::Full),
     ]
 }
 
-const SURGES: [&str; 4] = ["1", "2", "\"50%\"", "\"100%\""];
+/// Surge, and how many may be missing.
+const SURGES: [(&str, u8); 7] = [
+    ("1", 0),
+    ("2", 0),
+    ("\"50%\"", 0),
+    ("\"100%\"", 0),
+    ("0", 1),
+    ("0", 2),
+    ("2", 1),
+];
+const CANARIES: [u8; 2] = [0, 1];
+const BUDGETS: [&str; 4] = [
+    "",
+    "in_flight = 1",
+    "deletions = 2\nwindow = \"20s\"",
+    "in_flight = 2\ndeletions = 1\nwindow = \"10s\"",
+];
+/// Machines that the provider can have, if it says so: one on top of the largest fleet, or two.
+const SLOTS: [Option<u32>; 3] = [None, Some(6), Some(7)];
+
+/// What the fleet and its environment are like.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    count: u8,
+    surge: usize,
+    failures: usize,
+    drain: usize,
+    pulls: bool,
+    canary: usize,
+    zones: bool,
+    budget: usize,
+    slots: usize,
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let first = (1_u8..6, 0..SURGES.len(), 0..FAILURES.len());
+    let second = (0..ON_DRAIN.len(), any::<bool>(), 0..CANARIES.len());
+    let third = (any::<bool>(), 0..BUDGETS.len(), 0..SLOTS.len());
+    (first, second, third).prop_map(|(first, second, third)| Shape {
+        count: first.0,
+        surge: first.1,
+        failures: first.2,
+        drain: second.0,
+        pulls: second.1,
+        canary: second.2,
+        zones: third.0,
+        budget: third.1,
+        slots: third.2,
+    })
+}
+
 const FAILURES: [u8; 2] = [0, 2];
 const ON_DRAIN: [&str; 2] = ["force", "back"];
-const ZONES: [&str; 3] = ["a", "b", "c"];
+const ZONES: [&str; 2] = ["a", "b"];
 
-fn new_world(count: u8, surge: usize, failures: usize, drain: usize, work: Work) -> World {
+fn new_world(shape: Shape) -> World {
     let mut world = World::new();
-    world.work = work;
+    world.work = if shape.pulls {
+        Work::OnActive
+    } else {
+        Work::Boot
+    };
+    world.slots = SLOTS[shape.slots];
+    let zones = ["a", "b"].map(|zone| zone.parse().unwrap()).to_vec();
+    let rules = ProviderRules { zones };
+    world.rules.providers.insert("process".to_owned(), rules);
     world.behaviour.insert("3.0".to_owned(), Behaviour::Broken);
     let behaviour = Behaviour::FailsWhenActive;
     world.behaviour.insert("4.0".to_owned(), behaviour);
     let behaviour = Behaviour::CannotBeMade;
     world.behaviour.insert("5.0".to_owned(), behaviour);
+    let (count, (surge, unavailable)) = (shape.count, SURGES[shape.surge]);
+    // A canary in each of two zones needs two.
+    let zones = if shape.zones && count > 1 {
+        "zones = [\"a\", \"b\"]\n"
+    } else {
+        ""
+    };
     let text = format!(
-        "count = {count}\nzones = [\"a\", \"b\", \"c\"]\n[replace]\nsurge = {}\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
+        "count = {count}\n{zones}[replace]\nsurge = {surge}\nunavailable = {unavailable}\ncanary = {}\n\
+         canary_soak = \"6s\"\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
          progress_deadline = \"40s\"\nsettle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n\
          max_instance_failures = {}\nkeep_failed = \"10s\"\n[drain]\ntimeout = \"10s\"\n\
          on_timeout = \"{}\"\n[repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n\
-         repair_after = \"60s\"\nmin_serving = 0\n[repair.meltdown]\nwindow = \"120s\"\n",
-        SURGES[surge], FAILURES[failures], ON_DRAIN[drain]
+         repair_after = \"60s\"\nmin_serving = 0\n[repair.meltdown]\nwindow = \"120s\"\n\
+         [budget]\n{}\n",
+        CANARIES[shape.canary],
+        FAILURES[shape.failures],
+        ON_DRAIN[shape.drain],
+        BUDGETS[shape.budget]
     );
     world.apply(&text, "1.0");
     world
@@ -307,15 +379,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_every_rule_is_kept_and_the_world_comes_to_rest(
-        count in 1_u8..6,
-        surge in 0..SURGES.len(),
-        failures in 0..FAILURES.len(),
-        drain in 0..ON_DRAIN.len(),
-        pulls in any::<bool>(),
+        shape in shape(),
         blows in prop::collection::vec(blow(), 1..40),
     ) {
-        let work = if pulls { Work::OnActive } else { Work::Boot };
-        let mut world = new_world(count, surge, failures, drain, work);
+        let mut world = new_world(shape);
         for blow in &blows {
             strike(&mut world, blow);
             world.tick();
@@ -351,10 +418,10 @@ proptest! {
 
     #[test]
     fn a_fleet_that_is_deleted_leaves_nothing_whatever_happened_before(
-        count in 1_u8..4,
+        shape in shape(),
         blows in prop::collection::vec(blow(), 0..15),
     ) {
-        let mut world = new_world(count, 0, 1, 0, Work::Boot);
+        let mut world = new_world(shape);
         for blow in &blows {
             strike(&mut world, blow);
         }

@@ -85,6 +85,27 @@ fn traffic_is_switched_only_when_every_live_agent_serves_the_names() {
 }
 
 #[test]
+fn a_switch_is_read_back_from_agents_that_are_likely_to_come_back_too() {
+    let mut world = served("count = 2");
+    let blue = world.active("1.0");
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Switching);
+    // As after a start of the coordinator: its machine goes on resolving the names of before.
+    let cut_at = world.ms;
+    world.machines.get_mut(&blue[0]).unwrap().path_cut_at = Some(cut_at);
+    world.run_for(seconds(14));
+    assert_eq!(world.active("2.0").len(), 0, "{}", world.story());
+    let waiting = &world.report().waiting[0].what;
+    assert!(
+        waiting.contains("has no session") || waiting.contains("have no session"),
+        "{waiting}"
+    );
+    // One that does not come back keeps nobody.
+    world.run_for(seconds(10));
+    assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
+}
+
+#[test]
 fn a_switch_that_is_never_read_back_goes_back_at_its_deadline() {
     let mut world = served("count = 2");
     world.start("2.0").unwrap();

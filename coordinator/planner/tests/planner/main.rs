@@ -3,16 +3,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod budgets;
+mod capacity;
 mod chaos;
 mod docs;
 mod gates;
+mod lost_zones;
+mod order;
 mod orders;
+mod people;
+mod people_freeze;
+mod people_keep;
+mod people_rules;
 mod previews;
 mod repairs;
 mod rollouts;
 mod rules;
 mod size;
 mod unhealthy;
+mod waves;
 mod way_back;
 mod world;
 mod zones;

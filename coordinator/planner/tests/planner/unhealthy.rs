@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId};
-use calvin_planner::{Action, DeleteBasis, InvariantId, Life, MachineState, Phase};
+use calvin_planner::{Action, Command, DeleteBasis, InvariantId, Life, MachineState, Phase};
 
-use crate::world::{Room, World, ids, served, web};
+use crate::world::{Behaviour, Room, World, ids, served, spec, web};
 
 fn ail(world: &mut World, id: &InstanceId) {
     world.agent(id).forced = Some(Health::Unhealthy);
@@ -104,8 +104,8 @@ fn only_so_many_are_replaced_at_a_time() {
 #[test]
 fn without_room_for_a_new_one_the_unhealthy_one_makes_room_if_nobody_misses_it() {
     let cases = [
-        (Room::Says(3), 2, true),
-        (Room::Says(3), 3, false),
+        (Room::Enough, 2, true),
+        (Room::Enough, 3, false),
         (Room::Refuses(3), 2, true),
         (Room::Refuses(3), 3, false),
     ];
@@ -113,6 +113,8 @@ fn without_room_for_a_new_one_the_unhealthy_one_makes_room_if_nobody_misses_it()
         let text = format!("count = 3\n[repair]\nrepair_after = \"30s\"\nmin_serving = {least}");
         let mut world = served(&text);
         let before = ids(&world);
+        // It says how much room it has, or it refuses what is too much.
+        world.slots = matches!(room, Room::Enough).then_some(3);
         world.room = room;
         ail(&mut world, &before[0]);
         for _ in 0..400 {
@@ -127,6 +129,14 @@ fn without_room_for_a_new_one_the_unhealthy_one_makes_room_if_nobody_misses_it()
 #[test]
 fn what_a_fleet_comes_after_is_looked_at_first() {
     let mut world = served("count = 2\n[repair]\nrepair_after = \"30s\"");
+    // There is such a fleet, and nothing of it ever served.
+    let mut db = spec("count = 1");
+    db.name = "db".parse().unwrap();
+    db.image = "web@9.0".parse().unwrap();
+    world.behaviour.insert("9.0".to_owned(), Behaviour::Broken);
+    let build = world.build("9.0");
+    let spec = Box::new(db);
+    world.order(&Command::ApplyFleet { spec, build }).unwrap();
     world.apply(
         "count = 2\nafter = [\"db\"]\n[repair]\nrepair_after = \"30s\"",
         "1.0",
@@ -273,9 +283,7 @@ fn a_replacement_that_is_never_healthy_leaves_the_unhealthy_one_where_it_is() {
     for id in &before[1..] {
         world.agent(id).forced = Some(Health::Healthy);
     }
-    world
-        .behaviour
-        .insert("1.0".to_owned(), crate::world::Behaviour::Broken);
+    world.behaviour.insert("1.0".to_owned(), Behaviour::Broken);
     world.run_for(Duration::from_secs(400));
     assert_eq!(world.web().instances[&before[0]].life, Life::Up);
     assert!(world.web().given_up_in_a_row > 1, "{}", world.story());

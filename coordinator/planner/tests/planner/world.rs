@@ -3,6 +3,7 @@
 
 mod machine;
 mod room;
+mod windows;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,10 +14,10 @@ use calvin_model::{
     CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, image::Work,
 };
 use calvin_planner::{
-    Action, AgentObserved, Build, CatalogueObserved, Command, CommandInput, EnvironmentRules,
-    EnvironmentState, Event, FaultKind, FleetReport, FleetState, Instance, InstanceObserved,
-    MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved,
-    ProviderFault, Refusal, SessionObserved, command, plan,
+    Action, AgentObserved, Build, Capacity, CatalogueObserved, Command, CommandInput,
+    EnvironmentRules, EnvironmentState, Event, FaultKind, FleetReport, FleetState, Instance,
+    InstanceObserved, Life, MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan,
+    PlanInput, ProbeObserved, ProviderFault, Refusal, SessionObserved, command, plan,
 };
 
 pub(crate) use machine::{Agent, Behaviour, Machine};
@@ -57,6 +58,10 @@ pub(crate) struct World {
     pub(crate) boot_delay_ms: u64,
     /// How many machines the provider can make.
     pub(crate) room: Room,
+    /// How many machines the provider can have; it cannot say if absent.
+    pub(crate) slots: Option<u32>,
+    /// Most machines that were in flight at the same time.
+    pub(crate) in_flight: usize,
 }
 
 impl World {
@@ -88,6 +93,8 @@ impl World {
             plan: Plan::default(),
             boot_delay_ms: 2_000,
             room: Room::default(),
+            slots: None,
+            in_flight: 0,
         }
     }
 
@@ -109,15 +116,22 @@ impl World {
 
     /// Gives an order, as `ann`.
     pub(crate) fn order(&mut self, order: &Command) -> Result<Vec<String>, Refusal> {
+        self.order_by("ann", order)
+    }
+
+    /// Gives an order, as `who`.
+    pub(crate) fn order_by(&mut self, who: &str, order: &Command) -> Result<Vec<String>, Refusal> {
+        let windows = self.windows();
         let input = CommandInput {
             now: self.now(),
             wall_ms: self.ms,
             environment: &self.environment,
             rules: &self.rules,
             fleets: &self.fleets,
+            windows: &windows,
             gone: &self.gone,
         };
-        let outcome = command(&input, order, "ann")?;
+        let outcome = command(&input, order, who)?;
         if let Some(environment) = outcome.environment.clone() {
             self.environment = environment;
         }
@@ -136,6 +150,56 @@ impl World {
         self.order(&order).unwrap();
     }
 
+    /// As [`apply`](Self::apply), of a fleet with another name.
+    pub(crate) fn apply_as(
+        &mut self,
+        name: &str,
+        text: &str,
+        version: &str,
+    ) -> Result<Vec<String>, Refusal> {
+        let mut spec = spec(text);
+        spec.name = name.parse().unwrap();
+        let build = self.build(version);
+        let spec = Box::new(spec);
+        self.order(&Command::ApplyFleet { spec, build })
+    }
+
+    /// Starts a rollout of a fleet.
+    pub(crate) fn start_of(&mut self, name: &str, version: &str) -> Result<Vec<String>, Refusal> {
+        let build = self.build(version);
+        self.order(&Command::StartRollout {
+            fleet: name.parse().unwrap(),
+            build,
+            plan: None,
+            emergency: None,
+        })
+    }
+
+    pub(crate) fn fleet(&self, name: &str) -> &FleetState {
+        &self.fleets[&name.parse::<FleetName>().unwrap()]
+    }
+
+    /// Whether no rollout of the fleet runs, and all of it serves.
+    pub(crate) fn rests(&self, name: &str) -> bool {
+        let report = self.reports.get(&name.parse::<FleetName>().unwrap());
+        let state = self.fleet(name);
+        state.running().is_none()
+            && state.serving.is_some()
+            && report.is_some_and(|report| report.serving == state.spec.count)
+            && u32::try_from(state.instances.len()).unwrap() == state.spec.count
+    }
+
+    /// Whether what a fleet waits for, or what holds it, has these words.
+    pub(crate) fn says(&self, name: &str, words: &str) -> bool {
+        let Some(report) = self.reports.get(&name.parse::<FleetName>().unwrap()) else {
+            return false;
+        };
+        let waiting = report.waiting.iter().map(|one| one.what.clone());
+        let blocked = report.blocked.iter();
+        let blocked = blocked.map(|one| format!("{}: {}", one.what, one.fact));
+        waiting.chain(blocked).any(|text| text.contains(words))
+    }
+
     pub(crate) fn start(&mut self, version: &str) -> Result<Vec<String>, Refusal> {
         let build = self.build(version);
         self.order(&Command::StartRollout {
@@ -151,13 +215,17 @@ impl World {
         let mut observed = Observed {
             report_interval: STEP,
             watching_for: Duration::from_millis(self.ms - self.started_at),
+            windows: self.windows(),
             ..Observed::default()
         };
         observed
             .provider_lists
             .insert("process".to_owned(), Duration::ZERO);
-        let capacity = self.capacity();
-        observed.capacity.insert("process".to_owned(), capacity);
+        if let Some(slots) = self.slots {
+            let there = u32::try_from(self.machines_there()).unwrap();
+            let free = Capacity::Free(slots.saturating_sub(there));
+            observed.capacity.insert("process".to_owned(), free);
+        }
         let known: BTreeSet<&InstanceId> = self
             .fleets
             .values()
@@ -273,9 +341,7 @@ impl World {
             match &fleet.next {
                 Next::Same => assert!(fleet.events.is_empty(), "{:?}", fleet.events),
                 Next::Change(after) => {
-                    let mut after = (**after).clone();
-                    self.spread(&mut after);
-                    self.fleets.insert(name.clone(), after);
+                    self.fleets.insert(name.clone(), (**after).clone());
                 }
                 Next::Remove => {
                     let removed = self.fleets.remove(name).unwrap();
@@ -297,6 +363,12 @@ impl World {
             }
         }
         self.peak = self.peak.max(self.machines_there());
+        if let Some(slots) = self.slots {
+            assert!(self.machines_there() <= usize::try_from(slots).unwrap());
+        }
+        let instances = self.fleets.values().flat_map(|one| one.instances.values());
+        let making = instances.filter(|one| one.life == Life::Making).count();
+        self.in_flight = self.in_flight.max(making);
         self.plan = made;
     }
 

@@ -1,276 +1,195 @@
-//! What a person says of zones and repairs, and what becomes of it.
+//! Zones: instances are spread evenly, in every wave, in repairs and when the count changes.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use calvin_model::{Health, InstanceId, ZoneName};
-use calvin_planner::{Action, Command, DeleteBasis, InvariantId, MachineState, Phase, Refusal};
+use calvin_model::CatalogueRole;
+use calvin_planner::{Command, Order, Phase, ProviderRules};
 
-use crate::world::{World, ids, served, web};
+use crate::world::{World, web};
 
-const THREE: &str = "count = 6\nzones = [\"a\", \"b\", \"c\"]\n";
+const SHORT: &str = "min_healthy = \"3s\"\nhealthy_deadline = \"20s\"\nprogress_deadline = \"40s\"\n\
+                     settle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n";
 
-fn zone(name: &str) -> ZoneName {
-    name.parse().unwrap()
-}
-
-fn lose(world: &mut World, name: &str) {
-    let order = Command::LoseZone {
-        zone: zone(name),
-        reason: "hall a has no power".to_owned(),
+fn world() -> World {
+    let mut world = World::new();
+    let zones = ["a", "b", "c", "d"].map(|zone| zone.parse().unwrap());
+    let rules = ProviderRules {
+        zones: zones.to_vec(),
     };
-    world.order(&order).unwrap();
+    world.rules.providers.insert("process".to_owned(), rules);
+    world
 }
 
-fn find(world: &mut World, name: &str) {
-    let zone = zone(name);
-    world.order(&Command::FindZone { zone }).unwrap();
+fn served(count: u32, zones: &str, replace: &str) -> World {
+    let mut world = world();
+    let text = format!("count = {count}\nzones = [{zones}]\n[replace]\n{SHORT}{replace}");
+    world.apply(&text, "1.0");
+    world.run_to(Phase::Done);
+    world
 }
 
-fn there(world: &World, name: &str) -> Vec<InstanceId> {
-    let name = zone(name);
-    let instances = world.web().instances.iter();
-    let there = instances.filter(|(_, one)| one.zone.as_ref() == Some(&name));
-    there.map(|(id, _)| id.clone()).collect()
-}
-
-fn cut(world: &mut World, ids: &[InstanceId]) {
-    for id in ids {
-        world.cut_path(id);
-        world.machines.get_mut(id).unwrap().workload_answers = false;
-    }
-}
-
-fn mend(world: &mut World, ids: &[InstanceId]) {
-    for id in ids {
-        let machine = world.machines.get_mut(id).unwrap();
-        machine.path_cut_at = None;
-        machine.workload_answers = true;
-    }
-}
-
-fn takes_away(world: &World, ids: &[InstanceId]) -> bool {
-    world.actions.iter().any(|action| match action {
-        Action::DeleteMachine { instance, .. } | Action::RevokeIdentity { instance } => {
-            ids.contains(instance)
+/// How many are in each zone, of all that stay or of those that serve.
+fn by_zone(world: &World, serving: bool) -> BTreeMap<String, usize> {
+    let mut zones = BTreeMap::new();
+    for (_, instance) in world.staying() {
+        if !serving || instance.catalogue == CatalogueRole::Active {
+            let zone = instance.zone.as_ref().map_or("none", |zone| zone.as_str());
+            *zones.entry(zone.to_owned()).or_default() += 1;
         }
-        Action::CreateMachine { .. } | Action::SetWanted { .. } | Action::SetRoles { .. } => false,
-    })
-}
-
-fn held_by(world: &World, rule: InvariantId) -> bool {
-    let blocked = &world.report().blocked;
-    blocked.iter().any(|one| one.rule == rule.to_string())
-}
-
-#[test]
-fn what_is_silent_in_a_lost_zone_is_made_elsewhere_and_nothing_there_is_removed() {
-    let mut world = served(THREE);
-    let lost = there(&world, "a");
-    assert_eq!(lost.len(), 2, "{}", world.story());
-    cut(&mut world, &lost);
-    world.run_for(Duration::from_secs(60));
-    assert_eq!(
-        ids(&world).len(),
-        6,
-        "nobody said so yet: {}",
-        world.story()
-    );
-    lose(&mut world, "a");
-    world.run_until(60, |world| world.active("1.0").len() == 8);
-    for _ in 0..900 {
-        world.tick();
-        assert!(!takes_away(&world, &lost), "{}", world.story());
     }
-    assert_eq!(there(&world, "a"), lost, "{}", world.story());
-    assert_eq!(ids(&world).len(), 8);
-    assert_eq!(world.report().serving, 6, "{}", world.story());
-    // Found again, they serve, and what is too many leaves.
-    mend(&mut world, &lost);
-    find(&mut world, "a");
-    world.run_until(300, |world| ids(world).len() == 6);
-    assert!(world.is_quiet(), "{}", world.story());
-    assert_eq!(world.report().serving, 6, "{}", world.story());
+    zones
+}
+
+fn zones(list: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    let list = list
+        .iter()
+        .map(|(zone, number)| ((*zone).to_owned(), *number));
+    list.collect()
+}
+
+fn lose(world: &mut World, zone: &str) {
+    let order = Order {
+        by: "ann".to_owned(),
+        reason: "fire".to_owned(),
+        wall_ms: 0,
+    };
+    let zone = zone.parse().unwrap();
+    world.environment.lost_zones.insert(zone, order);
 }
 
 #[test]
-fn what_still_answers_in_a_lost_zone_goes_on_serving() {
-    let mut world = served(THREE);
-    let before = ids(&world);
-    let both = there(&world, "a");
-    lose(&mut world, "a");
-    world.run_for(Duration::from_secs(120));
-    assert_eq!(ids(&world), before, "{}", world.story());
-    assert_eq!(world.active("1.0").len(), 6);
-    // One that falls silent later is made elsewhere then.
-    cut(&mut world, &both[..1]);
-    world.run_until(100, |world| {
-        world.report().serving == 6 && ids(world).len() == 7
-    });
-    assert!(ids(&world).contains(&both[0]));
-    // It answers again, although nobody has found the zone: then one is too many.
-    mend(&mut world, &both[..1]);
-    world.run_until(300, |world| ids(world).len() == 6);
-    assert_eq!(world.report().serving, 6);
-}
-
-#[test]
-fn a_lost_zone_is_no_meltdown_and_no_reason_for_distrust() {
-    let mut world = served("count = 6\nzones = [\"a\", \"b\"]");
-    let lost = there(&world, "a");
-    assert_eq!(lost.len(), 3);
-    lose(&mut world, "a");
-    for id in &lost {
-        world.end_machine(id, MachineState::Stopped);
-    }
-    world.run_until(100, |world| world.report().serving == 6);
-    assert!(!held_by(&world, InvariantId::MeltdownHolds));
-    assert!(!held_by(&world, InvariantId::DistrustHolds));
-    assert_eq!(there(&world, "a"), lost, "{}", world.story());
-}
-
-#[test]
-fn a_rollout_leaves_a_lost_zone_alone_and_ends() {
-    for phase in [
-        Phase::Provisioning,
-        Phase::Soaking,
-        Phase::Settling,
-        Phase::Baking,
-    ] {
-        let mut world = served(THREE);
-        world.start("2.0").unwrap();
-        world.run_to(phase);
-        let there = there(&world, "a");
-        lose(&mut world, "a");
-        for id in &there {
-            if world.machines.contains_key(id) {
-                cut(&mut world, std::slice::from_ref(id));
-            }
-        }
-        for _ in 0..900 {
-            world.tick();
-            assert!(!takes_away(&world, &there), "{}", world.story());
-        }
-        let ended = world.web().running().is_none();
-        assert!(ended, "{phase}: {}", world.story());
-        assert_eq!(world.report().serving, 6, "{phase}: {}", world.story());
-        let left: Vec<InstanceId> = there
-            .iter()
-            .filter(|id| world.machines.contains_key(*id))
-            .cloned()
-            .collect();
-        mend(&mut world, &left);
-        find(&mut world, "a");
-        world.run_until(2_000, |world| ids(world).len() == 6);
-        assert!(world.is_quiet(), "{phase}: {}", world.story());
-        assert_eq!(world.report().serving, 6);
-    }
-}
-
-#[test]
-fn a_rollback_does_not_wait_for_a_lost_zone() {
-    let mut world = served(THREE);
+fn a_fleet_is_spread_evenly_and_stays_so_in_every_wave() {
+    let mut world = served(6, "\"a\", \"b\", \"c\"", "surge = 2");
+    let even = zones(&[("a", 2), ("b", 2), ("c", 2)]);
+    assert_eq!(by_zone(&world, true), even);
     world.start("2.0").unwrap();
-    world.run_to(Phase::Baking);
-    let lost = there(&world, "a");
-    lose(&mut world, "a");
-    cut(&mut world, &lost);
-    world.run_for(Duration::from_secs(5));
-    let reason = "it is slow".to_owned();
+    world.run_until(1_000, |world| {
+        let serving = by_zone(world, true);
+        assert!(serving.len() == 3, "{serving:?}: {}", world.story());
+        let (least, most) = (serving.values().min(), serving.values().max());
+        assert!(most.unwrap() - least.unwrap() <= 1, "{serving:?}");
+        world.phase() == Some(Phase::Done)
+    });
+    assert_eq!(by_zone(&world, true), even);
+}
+
+#[test]
+fn waves_that_make_room_take_evenly_too() {
+    let mut world = served(6, "\"a\", \"b\", \"c\"", "surge = 0\nunavailable = 3");
+    world.start("2.0").unwrap();
+    world.run_until(1_000, |world| {
+        let serving = by_zone(world, true);
+        assert!(serving.len() == 3, "{serving:?}: {}", world.story());
+        world.phase() == Some(Phase::Done)
+    });
+    assert_eq!(
+        by_zone(&world, true),
+        zones(&[("a", 2), ("b", 2), ("c", 2)])
+    );
+}
+
+#[test]
+fn a_canary_is_as_many_in_each_zone() {
+    let mut world = served(6, "\"a\", \"b\"", "canary = 1\ncanary_soak = \"10s\"");
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Soaking);
+    let sets = world.web().rollout.as_ref().unwrap().sets.clone();
+    let zone = |id| world.web().instances[id].zone.clone().unwrap().to_string();
+    let greens: Vec<String> = sets.green.iter().map(zone).collect();
+    assert_eq!(greens, ["a", "b"]);
+    let mut blues: Vec<String> = sets.blue.iter().map(zone).collect();
+    blues.sort();
+    assert_eq!(blues, ["a", "b"]);
+    world.run_to(Phase::Done);
+}
+
+#[test]
+fn a_changed_count_keeps_the_zones_even() {
+    let mut world = served(3, "\"a\", \"b\", \"c\"", "");
     let fleet = web();
-    world.order(&Command::Rollback { fleet, reason }).unwrap();
-    world.run_until(600, |world| world.web().running().is_none());
-    assert_eq!(world.phase(), Some(Phase::RolledBack), "{}", world.story());
-    world.run_until(100, |world| world.report().serving == 6);
-    assert!(lost.iter().all(|id| ids(&world).contains(id)));
+    world.order(&Command::Scale { fleet, count: 6 }).unwrap();
+    world.run_until(100, |world| world.rests("web"));
+    assert_eq!(
+        by_zone(&world, true),
+        zones(&[("a", 2), ("b", 2), ("c", 2)])
+    );
+    let fleet = web();
+    world.order(&Command::Scale { fleet, count: 3 }).unwrap();
+    world.run_until(100, |world| world.rests("web"));
+    assert_eq!(
+        by_zone(&world, true),
+        zones(&[("a", 1), ("b", 1), ("c", 1)])
+    );
 }
 
 #[test]
-fn a_fleet_is_deleted_only_when_its_lost_zone_is_found() {
-    let mut world = served(THREE);
-    let lost = there(&world, "a");
-    lose(&mut world, "a");
-    cut(&mut world, &lost);
-    world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
-    world.run_for(Duration::from_secs(300));
-    assert_eq!(ids(&world), lost, "{}", world.story());
-    assert!(held_by(&world, InvariantId::LostZoneIsLeftAlone));
-    find(&mut world, "a");
-    world.run_until(600, |world| world.fleets.is_empty());
-    assert_eq!(world.machines_there(), 0);
-}
-
-#[test]
-fn a_zone_that_nobody_has_is_refused_with_a_guess() {
-    let mut world = served("count = 2\nzones = [\"north\", \"south\"]");
-    let reason = "no power".to_owned();
-    let order = |zone: &str, reason: &str| Command::LoseZone {
-        zone: zone.parse().unwrap(),
-        reason: reason.to_owned(),
+fn what_is_lost_is_made_again_in_its_zone_unless_that_is_lost() {
+    let mut world = served(3, "\"a\", \"b\", \"c\"", "");
+    let in_b = |world: &World| {
+        let mut staying = world.staying().into_iter();
+        let found =
+            staying.find(|(_, one)| one.zone.as_ref().is_some_and(|zone| zone.as_str() == "b"));
+        found.unwrap().0.clone()
     };
-    let refused = world.order(&order("nort", &reason)).unwrap_err();
-    let Refusal::NotNow { why, hint, .. } = refused else {
-        panic!("{refused:?}");
-    };
-    assert!(why.contains("no fleet and no provider"), "{why}");
-    assert_eq!(hint, "did you mean north?");
-    let refused = world.order(&order("xyz", &reason)).unwrap_err();
-    assert!(
-        format!("{refused:?}").contains("north, south"),
-        "{refused:?}"
+    let lost = in_b(&world);
+    world.kill_machine(&lost);
+    world.run_until(200, |world| !world.web().instances.contains_key(&lost));
+    world.run_until(200, |world| world.rests("web"));
+    assert_eq!(
+        by_zone(&world, true),
+        zones(&[("a", 1), ("b", 1), ("c", 1)])
     );
-    let refused = world.order(&order("north", " ")).unwrap_err();
-    assert!(refused.to_string().contains("no reason"), "{refused}");
-    let refused = world.order(&Command::FindZone {
-        zone: zone("north"),
-    });
-    assert!(refused.is_err());
-    // Twice is once, and says by whose word.
-    world.order(&order("north", &reason)).unwrap();
-    let lines = world.order(&order("north", "again")).unwrap();
-    assert!(
-        lines[0].contains("already, by the word of ann"),
-        "{lines:?}"
-    );
-    assert_eq!(world.environment.lost_zones[&zone("north")].reason, reason);
-}
-
-#[test]
-fn a_person_answers_for_repairs_that_are_held_and_that_is_written_down() {
-    let text = "count = 6\n[repair]\nrepair_after = \"20s\"\n[repair.meltdown]\nwindow = \"300s\"";
-    let mut world = served(text);
-    let failing: Vec<InstanceId> = ids(&world)[..3].to_vec();
-    for id in &failing {
-        world.agent(id).forced = Some(Health::Unhealthy);
-    }
-    world.run_for(Duration::from_secs(60));
-    assert!(
-        held_by(&world, InvariantId::MeltdownHolds),
-        "{}",
-        world.story()
-    );
-    let resume = |reason: &str| Command::ResumeRepairs {
-        fleet: web(),
-        reason: reason.to_owned(),
-    };
-    assert!(world.order(&resume("")).is_err());
-    world.order(&resume("the switch is mended")).unwrap();
-    assert!(world.tells("ann: fleet web is repaired again"));
+    lose(&mut world, "b");
+    let lost = in_b(&world);
+    world.kill_machine(&lost);
+    // Nothing is removed there, so that its record stays beside the one that was made elsewhere.
     world.run_until(200, |world| {
-        failing.iter().all(|id| !ids(world).contains(id))
+        world.report().serving == 3 && world.web().instances.len() == 4
     });
-    assert!(!held_by(&world, InvariantId::MeltdownHolds));
-    // The word ends with the window, and the guard holds again.
-    world.run_for(Duration::from_secs(300));
-    for id in &ids(&world)[..3] {
-        world.agent(id).forced = Some(Health::Unhealthy);
-    }
-    world.run_for(Duration::from_secs(60));
+    assert_eq!(
+        by_zone(&world, true),
+        zones(&[("a", 2), ("b", 1), ("c", 1)])
+    );
+    assert!(world.web().instances.contains_key(&lost));
+}
+
+#[test]
+fn other_zones_in_the_file_take_effect_with_the_next_replacement() {
+    let mut world = served(4, "\"a\", \"b\"", "surge = 2");
+    let text = format!("count = 4\nzones = [\"c\", \"d\"]\n[replace]\n{SHORT}surge = 2");
+    world.apply(&text, "1.0");
+    world.run_for(std::time::Duration::from_secs(20));
+    assert_eq!(by_zone(&world, true), zones(&[("a", 2), ("b", 2)]));
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Done);
+    assert_eq!(by_zone(&world, true), zones(&[("c", 2), ("d", 2)]));
+}
+
+#[test]
+fn where_every_zone_is_lost_nothing_is_made_and_it_says_so() {
+    let mut world = served(2, "\"a\", \"b\"", "");
+    lose(&mut world, "a");
+    lose(&mut world, "b");
+    world.start("2.0").unwrap();
+    world.tick();
+    assert_eq!(world.web().instances.len(), 2);
     assert!(
-        held_by(&world, InvariantId::MeltdownHolds),
+        world.says("web", "every zone of the fleet is lost"),
         "{}",
         world.story()
     );
-    let marked = world.web().instances.values();
-    let marked = marked.filter(|one| one.replace == Some(DeleteBasis::Unhealthy));
-    assert_eq!(marked.count(), 0);
+}
+
+#[test]
+fn an_unknown_zone_is_refused_with_the_known_ones() {
+    let mut world = world();
+    let error = world.apply_as("x", "count = 1\nzones = [\"e\"]", "1.0");
+    let error = error.unwrap_err().to_string();
+    let words =
+        "zones: e is no zone of provider process, whose zones in calvin.toml are a, b, c, d";
+    assert!(error.contains(words), "{error}");
+    world.rules.providers.clear();
+    let error = world.apply_as("x", "count = 1\nzones = [\"a\"]", "1.0");
+    assert!(error.unwrap_err().to_string().contains("are none"));
+    world.apply_as("x", "count = 1", "1.0").unwrap();
 }

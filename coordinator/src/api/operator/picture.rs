@@ -13,6 +13,7 @@ use super::{
     OperatorParts,
     answer::{count, fleet, instance, ms},
     error::OperatorError,
+    zones::{freeze, lost_zones},
 };
 
 impl OperatorParts {
@@ -60,6 +61,8 @@ fn status(environment: &str, view: &View, only: &str) -> Result<wire::StatusRepl
         notices: view.notices.iter().map(ToString::to_string).collect(),
         epoch: view.epoch.number,
         up_ms: ms(view.up),
+        freeze: freeze(view.environment.freeze.as_ref(), view.wall_ms),
+        lost_zones: lost_zones(view),
     })
 }
 

@@ -1,8 +1,8 @@
 //! Views for the golden texts: a rollout in trouble, a fleet that is well, one that lost a machine.
 
 use crate::cli::view::{
-    BlockedView, FleetView, HistoryLineView, InstanceView, PlanStepView, PlanView, ReportView,
-    RolloutView, StatusView, WaitingView, WayBackView,
+    BlockedView, FleetView, HistoryLineView, InstanceView, OrderView, PlanStepView, PlanView,
+    ReportView, RolloutView, StatusView, WaitingView, WayBackView,
 };
 
 /// An instance of `fleet` as the planner judges it.
@@ -174,7 +174,18 @@ pub(crate) fn status(fleets: Vec<FleetView>) -> StatusView {
         up_ms: 11_520_000,
         held: None,
         notices: Vec::new(),
+        freeze: None,
+        lost_zones: Vec::new(),
         fleets,
+    }
+}
+
+/// What somebody ordered half an hour before that.
+pub(crate) fn order() -> OrderView {
+    OrderView {
+        by: "alice".to_owned(),
+        reason: "it loses sessions under load".to_owned(),
+        wall_ms: 1_795_426_990_000 - 1_800_000,
     }
 }
 

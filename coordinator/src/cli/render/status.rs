@@ -4,7 +4,7 @@
 use calvin_planner::phase::Phase;
 
 use super::{
-    instance,
+    instance, orders,
     phase::{self, Standing},
     time::span,
     wait,
@@ -53,6 +53,19 @@ pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
             Tone::Dim,
             "what runs goes on as it is; type: calvin doctor",
         ));
+    }
+    if let Some(freeze) = &status.freeze {
+        let sentence = format!("everything: {}", orders::freeze(freeze, status.wall_ms));
+        text.push_str(&canvas.labelled(7, "frozen", Tone::Warn, &sentence));
+    }
+    for lost in &status.lost_zones {
+        let by = lost.order.as_ref().map_or_else(String::new, |order| {
+            format!(", {}", orders::by(order, status.wall_ms))
+        });
+        let sentence = format!("zone {} is taken for lost{by}", tame(&lost.zone));
+        text.push_str(&canvas.labelled(6, "look", Tone::Warn, &sentence));
+        let type_ = format!("once it is back: calvin zone found {}", tame(&lost.zone));
+        text.push_str(&canvas.labelled(6, "", Tone::Dim, &type_));
     }
     for notice in &status.notices {
         text.push_str(&canvas.labelled(6, "look", Tone::Warn, &tame(notice)));

@@ -205,6 +205,7 @@ fn records_are_listed() {
         added_wall_ms: 1_795_426_990_000,
         added_by: "alice".to_owned(),
         instances: 5,
+        veto: Some(samples::order()),
     }];
     assert_view(
         "image_list",

@@ -3,7 +3,11 @@
 use calvin_proto::wire;
 use serde::Serialize;
 
-use super::{each, some};
+use super::{
+    each,
+    orders::{FreezeView, LostZoneView},
+    some,
+};
 
 /// `StatusReply`.
 #[derive(Debug, Clone, Serialize)]
@@ -14,6 +18,8 @@ pub(crate) struct StatusView {
     pub(crate) up_ms: u64,
     pub(crate) held: Option<String>,
     pub(crate) notices: Vec<String>,
+    pub(crate) freeze: Option<FreezeView>,
+    pub(crate) lost_zones: Vec<LostZoneView>,
     pub(crate) fleets: Vec<FleetView>,
 }
 
@@ -144,6 +150,8 @@ impl From<wire::StatusReply> for StatusView {
             up_ms: reply.up_ms,
             held: some(reply.held),
             notices: reply.notices,
+            freeze: reply.freeze.map(Into::into),
+            lost_zones: each(reply.lost_zones),
             fleets: each(reply.fleets),
         }
     }

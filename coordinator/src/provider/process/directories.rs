@@ -22,6 +22,7 @@ use calvin_model::{EnvironmentName, InstanceId};
 use calvin_proto::machine::{
     InitRecord, MachineFiles, MachineTag, ProcessId, RecordError,
     processes::{StillThere, host_boot, kill_all},
+    unfinished,
 };
 use tracing::{info, warn};
 
@@ -189,11 +190,9 @@ impl Directories {
         }))
     }
 
-    /// Removes what an interrupted run left, if it carries our tag or nothing at all.
+    /// Removes what an interrupted run left, if it carries our tag, or was left before it had one.
     fn sweep(&self, files: &MachineFiles) -> Result<(), DirectoryError> {
-        let path = files.root();
-        let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-        if is_empty || self.tag_of(files).is_some() {
+        if has_no_tag_yet(files) || self.tag_of(files).is_some() {
             remove_tree(files)?;
         }
         Ok(())
@@ -243,6 +242,15 @@ impl Directories {
         sync(&self.root)?;
         remove_tree(&deleting)
     }
+}
+
+/// Whether a directory holds nothing at all but a tag that was not written to its end: the first
+/// thing that is written into it.
+fn has_no_tag_yet(files: &MachineFiles) -> bool {
+    let unfinished = unfinished(&files.tag());
+    fs::read_dir(files.root()).is_ok_and(|mut entries| {
+        entries.all(|entry| entry.is_ok_and(|entry| entry.path() == unfinished))
+    })
 }
 
 pub(super) fn make_private(path: &Path) -> Result<(), DirectoryError> {

@@ -122,11 +122,15 @@ fn what_is_half_made_is_cleaned_up_and_made_anew_when_asked_for() {
     let bench = Bench::new(6, 28);
     let order = bench.order("web-aaaaaaaa");
     let tag = bench.tag("build", "web-aaaaaaaa");
-    // Before its directory was complete; before anything was in it; before init was started.
+    // Before its directory was complete; before anything was in it; before its tag was written to
+    // the end; before init was started.
     let making = bench.machines().join(".making-web-aaaaaaaa");
     fs::create_dir_all(&making).unwrap();
     tag.write(&MachineFiles::new(&making)).unwrap();
     fs::create_dir(bench.machines().join(".making-web-bbbbbbbb")).unwrap();
+    let tagging = bench.machines().join(".making-web-dddddddd");
+    fs::create_dir(&tagging).unwrap();
+    fs::write(tagging.join("machine.json.new"), "{").unwrap();
     let complete = bench.machines().join("web-cccccccc");
     fs::create_dir(&complete).unwrap();
     bench
@@ -137,6 +141,7 @@ fn what_is_half_made_is_cleaned_up_and_made_anew_when_asked_for() {
     let mut provider = bench.open("build");
     assert!(provider.list().machines.is_empty());
     assert_eq!(bench.names(), Vec::<String>::new());
+    assert!(!tagging.exists());
     provider.create(&order);
     bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
 }

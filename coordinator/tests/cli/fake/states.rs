@@ -6,10 +6,10 @@ use calvin_proto::wire::{
 
 /// The fleet `name`, well; `bad` is in the middle of its rollout.
 pub(super) fn fleet(name: &str) -> FleetStatus {
-    let phase = if name == "bad" {
-        "provisioning"
-    } else {
-        "done"
+    let phase = match name {
+        "bad" => "provisioning",
+        "switched" => "settling",
+        _ => "done",
     };
     FleetStatus {
         name: name.to_owned(),

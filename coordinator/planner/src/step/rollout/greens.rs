@@ -66,6 +66,28 @@ pub(crate) fn give_up_failed(pass: &mut Pass<'_>) -> Progress {
     Progress::Ended
 }
 
+/// Gives the rollout up if more greens failed than the fleet allows, without making any again: for
+/// one that is held.
+pub(crate) fn give_up_if_too_many(pass: &mut Pass<'_>) -> Progress {
+    let greens = green(pass);
+    let failures: Vec<Failure> = greens.iter().filter_map(|id| failure(pass, id)).collect();
+    let found = u32::try_from(failures.len()).unwrap_or(u32::MAX);
+    let before = pass.running().map_or(0, |rollout| rollout.failures);
+    let allowed = pass.state().spec.replace.max_instance_failures;
+    let failed = before.saturating_add(found);
+    let Some(first) = failures.first().filter(|_| failed > allowed) else {
+        return Progress::GoesOn;
+    };
+    let why = format!("{}: {}", first.green, first.why);
+    for failure in &failures {
+        count_failure(pass, failure);
+    }
+    pass.go_back(&format!(
+        "{why}; failed greens: {failed}, allowed: {allowed}"
+    ));
+    Progress::Ended
+}
+
 /// Whether a phase may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -102,7 +124,7 @@ fn failure(pass: &Pass<'_>, id: &InstanceId) -> Option<Failure> {
         return fail(DeleteBasis::NeverHealthy, text);
     }
     let deadline = pass.state().spec.replace.healthy_deadline;
-    if instance.created.after(deadline.0).reached(pass.now) {
+    if instance.created.after(deadline.0).reached(pass.counted()) {
         let text = format!(
             "not healthy within healthy_deadline {deadline}: {}",
             why_not_healthy(pass, id)

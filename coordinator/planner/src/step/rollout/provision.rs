@@ -13,7 +13,11 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     };
     if !rollout.sets.begun() {
-        wave::begin(pass);
+        let held = pass.held(rollout.aim, rollout.emergency.as_ref());
+        match held {
+            Some(held) => pass.say_held("the wave does not begin", &held),
+            None => wave::begin(pass),
+        }
         return;
     }
     if give_up_failed(pass) == Progress::Ended {
@@ -64,7 +68,7 @@ pub(crate) fn past_progress(pass: &mut Pass<'_>) -> Progress {
     let progress = pass.state().spec.replace.progress_deadline;
     let passed = pass
         .running()
-        .is_some_and(|rollout| rollout.progress_by.reached(pass.now));
+        .is_some_and(|rollout| rollout.progress_by.reached(pass.counted()));
     if !passed {
         return Progress::GoesOn;
     }
@@ -84,6 +88,11 @@ pub(crate) fn past_progress(pass: &mut Pass<'_>) -> Progress {
 
 /// Which agent keeps names from being read back, if one does.
 pub(super) fn not_confirmed(pass: &Pass<'_>) -> Option<String> {
-    let agent = pass.catalogue.unconfirmed.first()?;
-    Some(format!("{agent} has not confirmed the newest names"))
+    if let Some(agent) = pass.catalogue.unconfirmed.first() {
+        return Some(format!("{agent} has not confirmed the newest names"));
+    }
+    (pass.returning > 0).then(|| {
+        let many = pass.returning;
+        format!("{many} agents have no session at this moment and may serve older names")
+    })
 }

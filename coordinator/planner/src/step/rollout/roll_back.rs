@@ -16,6 +16,7 @@ use crate::{
     invariant::InvariantId,
     ledger::Claim,
     pass::Pass,
+    people::Aim,
     plan::{DeleteBasis, EventKind},
     state::{Instance, Life, NextRollout, Purpose, WaveOrder},
     step::repair::enough,
@@ -114,7 +115,14 @@ fn make_again(pass: &mut Pass<'_>) {
     let Some(from) = from else {
         return;
     };
-    for lost in lacking(pass) {
+    let lacking = lacking(pass);
+    if lacking.is_empty() || pass.holds_all("blue that is gone is not made again") {
+        return;
+    }
+    let Some(from) = pass.may_make(&from) else {
+        return;
+    };
+    for lost in lacking {
         if enough(pass) {
             return;
         }
@@ -303,5 +311,7 @@ fn go_all_the_way_back(pass: &mut Pass<'_>) {
         build: from,
         by: crate::PLANNER.to_owned(),
         reason: Some(reason),
+        aim: Aim::Back,
+        emergency: None,
     });
 }

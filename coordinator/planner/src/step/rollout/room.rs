@@ -8,9 +8,10 @@ use crate::{
     invariant::InvariantId,
     pass::Pass,
     plan::DeleteBasis,
-    state::Life,
+    state::{Instance, Life, Wave, WaveOrder},
     step::drain::{Drained, drained},
     transition::Cause,
+    waves::{Sizing, new_and_old},
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
@@ -30,12 +31,15 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         match life {
             Some(Life::Making | Life::Up) => let_go(pass, id),
             Some(Life::Draining(_)) => {
-                if drain(pass, id) == Goes::Back {
+                if drain(pass, id) == Phases::Ended {
                     return;
                 }
             }
             Some(Life::Retiring(_)) | None => {}
         }
+    }
+    if go_on_with_less(pass, &left) == Phases::Ended {
+        return;
     }
     let since = pass
         .running()
@@ -46,6 +50,66 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         what.push_str(&format!(": {remark}"));
     }
     pass.wait(what, pass.now.since(since), None);
+}
+
+/// What may not leave now would hold for ever what has left already, so the wave goes on with as
+/// many as left. Where none has, it begins again as soon as there is room for it on top.
+fn go_on_with_less(pass: &mut Pass<'_>, left: &[InstanceId]) -> Phases {
+    let leaving = |id: &InstanceId| pass.instance(id).is_some_and(Instance::leaving);
+    if left.iter().any(leaving) {
+        return Phases::Stays;
+    }
+    let Some(rollout) = pass.running() else {
+        return Phases::Stays;
+    };
+    let sets = rollout.sets.clone();
+    let gone: Vec<InstanceId> = sets
+        .blue
+        .iter()
+        .filter(|id| !left.contains(id))
+        .cloned()
+        .collect();
+    let (sets, why) = if gone.is_empty() {
+        if !fits_on_top(pass, sets.to_make) {
+            return Phases::Stays;
+        }
+        (Wave::default(), "there is room on top now")
+    } else {
+        let number = u32::try_from(gone.len()).unwrap_or(u32::MAX);
+        let fewer = Wave {
+            to_make: sets.to_make.min(number),
+            blue: gone,
+            ..sets
+        };
+        (fewer, "it goes on with as many as could leave")
+    };
+    let progress = pass.state().spec.replace.progress_deadline.0;
+    let progress_by = pass.now.after(progress);
+    if let Some(rollout) = &mut pass.change().rollout {
+        rollout.sets = sets;
+        rollout.progress_by = progress_by;
+    }
+    pass.go(Cause::RoomMade, why);
+    Phases::Ended
+}
+
+/// Whether the wave would not have to make room if it began now. What it has reserved is its own;
+/// where it begins again, it reserves again.
+fn fits_on_top(pass: &mut Pass<'_>, reserved: u32) -> bool {
+    let mut ledger = std::mem::take(&mut pass.ledger);
+    let state = pass.state();
+    ledger.release(state, reserved);
+    let size = state.running().and_then(|rollout| {
+        let (new, old) = new_and_old(state, &rollout.to);
+        let fits = ledger.room(state).fits;
+        Sizing::of_rollout(state, rollout).next(new, old, fits)
+    });
+    let fits = size.is_some_and(|size| size.order == WaveOrder::GreenFirst);
+    if !fits {
+        ledger.reserve(state, reserved);
+    }
+    pass.ledger = ledger;
+    fits
 }
 
 /// Lets a blue leave, if it is not missed and may be deleted.
@@ -67,28 +131,28 @@ fn let_go(pass: &mut Pass<'_>, id: &InstanceId) {
     }
 }
 
-/// Whether a rollout goes on or back.
+/// Whether the phase has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goes {
-    On,
-    Back,
+enum Phases {
+    Stays,
+    Ended,
 }
 
-fn drain(pass: &mut Pass<'_>, id: &InstanceId) -> Goes {
+fn drain(pass: &mut Pass<'_>, id: &InstanceId) -> Phases {
     let why = match drained(pass, id) {
-        Drained::Waits => return Goes::On,
+        Drained::Waits => return Phases::Stays,
         Drained::Done => "it makes room for green".to_owned(),
         Drained::TimedOut(left) => match pass.state().spec.drain.on_timeout {
-            OnDrainTimeout::Hold => return Goes::On,
+            OnDrainTimeout::Hold => return Phases::Stays,
             OnDrainTimeout::Force => format!("its time to drain is up: {left}"),
             OnDrainTimeout::Back => {
                 pass.go_back(&format!("{id} is not drained in time: {left}"));
-                return Goes::Back;
+                return Phases::Ended;
             }
         },
     };
     if pass.may_delete(0) {
         pass.retire(id, DeleteBasis::Replaced, &why);
     }
-    Goes::On
+    Phases::Stays
 }

@@ -39,7 +39,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     }
     let fact = format!(
         "blue has {connections} connections, {} agents serve old names",
-        pass.catalogue.unconfirmed.len()
+        pass.catalogue.unconfirmed.len() + pass.returning
     );
     if !latest.reached(pass.now) {
         let then = match on_timeout {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use calvin_model::{DrainReason, InstanceId, ZoneName};
+use calvin_model::{DrainReason, InstanceId, ZoneName, fleet::Gate};
 
+use super::held::approved;
 use crate::{
+    invariant::InvariantId,
     ledger::Shortage,
     pass::Pass,
     phase::Phase,
@@ -13,7 +15,7 @@ use crate::{
     spread::{Candidate, Place, Spread, take_evenly},
     state::{Build, FleetState, Wave, WaveOrder},
     transition::Cause,
-    waves::{Size, Sizing},
+    waves::{Size, Sizing, left_out},
 };
 
 /// Begins the wave that has no sets yet, whole or, where there is no room for all of it, as large
@@ -22,8 +24,13 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
     let Some(rollout) = pass.running() else {
         return;
     };
-    let (to, number, count) = (rollout.to.clone(), rollout.wave, rollout.count);
+    let (to, number) = (rollout.to.clone(), rollout.wave);
     let (id, since) = (rollout.id.clone(), rollout.phase_since);
+    if pass.vetoed(&to.image.tag).is_some() {
+        let made = pass.may_make(&to);
+        debug_assert_ne!(made, Some(to), "a vetoed image is not made");
+        return;
+    }
     // What has begun goes on: half of a fleet replaced helps nobody who comes after it.
     if number == 0
         && let Some(what) = pass.ledger.waits_for(pass.state())
@@ -41,7 +48,10 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
     let old = old(pass, &to);
     let new = staying(pass.state()).filter(|id| is_of(pass.state(), id, &to));
     let (new, olds) = (amount(new.count()), amount(old.len()));
-    let sizing = Sizing::of(&pass.state().spec, count);
+    let sizing = match pass.running() {
+        Some(rollout) => Sizing::of_rollout(pass.state(), rollout),
+        None => return,
+    };
     let room = pass.ledger.room(pass.state());
     let Some(size) = sizing.next(new, olds, room.fits) else {
         if let Some(bound) = room.bound {
@@ -49,6 +59,16 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
         }
         return;
     };
+    if size.order == WaveOrder::RoomFirst && !approved(pass, Gate::Retire) {
+        // Nobody can approve that blue is removed before green has baked.
+        let what = format!(
+            "wave {} does not begin: it would have to make room first",
+            number + 1
+        );
+        let fact = "approve names retire, and green has not proved itself".to_owned();
+        pass.hold(InvariantId::ApprovedByEnough, what, fact);
+        return;
+    }
     let remark = remark(size, sizing.next(new, olds, u32::MAX), room.bound);
     let blue = blues(pass, old, size, &to);
     let mut text = format!(
@@ -147,10 +167,6 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
     let Some(rollout) = pass.running() else {
         return;
     };
-    let state = pass.state();
-    let new = staying(state)
-        .filter(|id| is_of(state, id, &rollout.to))
-        .count();
     let last = match rollout.phase {
         Phase::Switching => Cause::SwitchedOnly,
         Phase::Provisioning
@@ -169,7 +185,7 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
         | Phase::Failed => Cause::Retired,
     };
     // A first rollout is one wave: what it lacks at its end is made by the rule that keeps counts.
-    if amount(new) < rollout.count && rollout.from.is_some() {
+    if !is_last(pass) {
         let why = format!("wave {} is complete", rollout.wave + 1);
         if let Some(rollout) = &mut pass.change().rollout {
             rollout.wave += 1;
@@ -181,6 +197,19 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
     let why = format!("{} serves", rollout.to.image);
     pass.go(last, &why);
     done(pass);
+}
+
+/// Whether no wave follows the one that is under way.
+pub(crate) fn is_last(pass: &Pass<'_>) -> bool {
+    let state = pass.state();
+    let Some(rollout) = state.running() else {
+        return true;
+    };
+    let new = staying(state)
+        .filter(|id| is_of(state, id, &rollout.to))
+        .count();
+    let wanted = rollout.count.saturating_sub(left_out(state, &rollout.to));
+    amount(new) >= wanted || rollout.from.is_none()
 }
 
 fn done(pass: &mut Pass<'_>) {
@@ -197,7 +226,7 @@ fn done(pass: &mut Pass<'_>) {
 fn old(pass: &Pass<'_>, to: &Build) -> Vec<InstanceId> {
     let state = pass.state();
     let mut old: Vec<InstanceId> = staying(state)
-        .filter(|id| !is_of(state, id, to))
+        .filter(|id| !is_of(state, id, to) && pass.protected(id).is_none())
         .cloned()
         .collect();
     old.sort_by_key(|id| worst_first(pass.judged(id).class));
