@@ -44,7 +44,9 @@ pub use observed::{
 pub use people::{Aim, Approval, Gates, Pause, Promotion, Standing, Whose};
 pub use phase::Phase;
 pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};
-pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
+pub use preview::{
+    InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview, preview_in,
+};
 pub use repairs::Repairs;
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
 pub use state::{

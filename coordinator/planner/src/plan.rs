@@ -222,24 +222,18 @@ pub enum EventKind {
     Role,
 }
 
+/// What a catalogue says of a fleet that it does not know.
+static UNREAD: CatalogueObserved = CatalogueObserved {
+    roles: BTreeMap::new(),
+    visible: Vec::new(),
+    unconfirmed: Vec::new(),
+};
+
 /// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
-    let answering = answering(input);
-    let nothing = CatalogueObserved::default();
-    let mut passes: Vec<Pass<'_>> = Vec::with_capacity(input.fleets.len());
-    for (name, state) in input.fleets {
-        let answering = answering.of(&state.spec.provider);
-        let catalogue = input.observed.catalogue.get(name).unwrap_or(&nothing);
-        passes.push(Pass::new(input, name, state, catalogue, answering));
-    }
-    let turns = turns(&passes);
-    let mut ledger = Ledger::new(
-        input.rules,
-        Counts::of(input, input.fleets.iter()),
-        unready(input.fleets, &passes),
-    );
+    let (mut passes, mut ledger) = look(input);
     let mut plan = Plan::default();
-    for turn in turns {
+    for turn in turns(&passes) {
         let Some(pass) = passes.get_mut(turn) else {
             continue;
         };
@@ -273,6 +267,20 @@ fn end_freeze(input: &PlanInput<'_>, plan: &mut Plan) {
     let mut environment = environment.unwrap_or_else(|| Box::new(input.environment.clone()));
     environment.freeze = None;
     plan.environment = Some(environment);
+}
+
+/// Judges every instance of every fleet, and counts what all share.
+pub(crate) fn look<'a>(input: &PlanInput<'a>) -> (Vec<Pass<'a>>, Ledger<'a>) {
+    let answering = answering(input);
+    let mut passes: Vec<Pass<'a>> = Vec::with_capacity(input.fleets.len());
+    for (name, state) in input.fleets {
+        let answering = answering.of(&state.spec.provider);
+        let catalogue = input.observed.catalogue.get(name).unwrap_or(&UNREAD);
+        passes.push(Pass::new(input, name, state, catalogue, answering));
+    }
+    let counts = Counts::of(input, input.fleets.iter());
+    let ledger = Ledger::new(input.rules, counts, unready(input.fleets, &passes));
+    (passes, ledger)
 }
 
 /// Who answers, over all fleets: whether silence is one machine's or the network's, and whether a

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use calvin_model::FleetName;
 
-use crate::{pass::Pass, phase::Phase, state::FleetState};
+use crate::{pass::Pass, state::FleetState};
 
 /// How much a fleet that waits needs what it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,11 +79,7 @@ fn why(pass: &Pass<'_>) -> Option<String> {
         return Some("it is being deleted".to_owned());
     }
     if let Some(rollout) = state.running() {
-        let begun =
-            rollout.sets.begun() || rollout.wave > 0 || rollout.phase != Phase::Provisioning;
-        if begun || state.serving.is_none() {
-            return Some(format!("{} is in {}", rollout.id, rollout.phase));
-        }
+        return Some(format!("{} is in {}", rollout.id, rollout.phase));
     }
     if state.serving.is_none() {
         return Some("nothing of it ever served".to_owned());

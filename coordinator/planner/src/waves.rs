@@ -3,7 +3,10 @@
 
 use calvin_model::FleetSpec;
 
-use crate::state::{Build, FleetState, Instance, Rollout, WaveOrder};
+use crate::{
+    ledger::Shortage,
+    state::{Build, FleetState, Instance, Rollout, WaveOrder},
+};
 
 /// What the size of every wave of a rollout rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +142,24 @@ pub(crate) fn left_out(state: &FleetState, build: &Build) -> u32 {
         !one.leaving() && one.protected.is_some() && one.build.image != build.image
     };
     amount(state.instances.values().filter(left_out).count())
+}
+
+/// Why a wave is smaller than it was to be, or makes room first, where that is so.
+pub(crate) fn smaller(size: Size, wished: Option<Size>, bound: Option<Shortage>) -> Option<String> {
+    let (wished, bound) = (wished?, bound?);
+    if size == wished {
+        return None;
+    }
+    let on_top = wished.greens;
+    Some(match (size.order, wished.order) {
+        (WaveOrder::RoomFirst, WaveOrder::GreenFirst) => format!(
+            "none of surge {on_top} fits, so {} make room first: {bound}",
+            size.blues
+        ),
+        (WaveOrder::GreenFirst | WaveOrder::RoomFirst, _) => {
+            format!("surge {} of {on_top} fits: {bound}", size.greens)
+        }
+    })
 }
 
 /// Instances that stay, by whether they run `build`: those that do, then the others. What a failed

@@ -92,7 +92,13 @@ fn meltdown_is_noticed(view: &View<'_>, found: &mut Found) {
             && !view.before.failed.contains(*id)
             && !view.before.repairs.failures.contains_key(*id)
     });
-    let fresh = fresh.count();
+    // What a rollout took up in this pass is that rollout's to judge.
+    let idle_now = after.not_to_serve();
+    let stays = |id: &InstanceId| {
+        let found = after.instances.get(id);
+        found.is_some_and(|one| !one.leaving()) && !idle_now.contains(id) && !of_running(after, id)
+    };
+    let fresh = fresh.filter(|(id, _)| stays(id)).count();
     let off = after.repairs.guards_off(view.input.now);
     // More within this one pass than the whole window allows.
     if melts(fresh, of, policy.count, policy.percent) && !off && after.repairs.melted.is_none() {

@@ -43,7 +43,11 @@ fn without_room_on_top_what_may_be_missing_makes_room() {
     world.tick();
     let sets = &world.web().rollout.as_ref().unwrap().sets;
     assert_eq!(sets.order, WaveOrder::RoomFirst);
-    assert!(world.says("web", "room is made first"), "{}", world.story());
+    assert!(
+        world.says("web", "none of surge 2 fits, so 1 make room first"),
+        "{}",
+        world.story()
+    );
     world.run_to(Phase::Done);
     assert_eq!(world.active("2.0").len(), 5);
     assert!(world.peak <= 5);

@@ -5,7 +5,7 @@ use calvin_engine::View;
 use calvin_model::{FleetName, InstanceId};
 use calvin_planner::{
     Blocked, FleetReport, FleetState, Instance, InstanceClass, InstanceObserved, MachineState,
-    Phase, ProbeObserved, Rollout, Waiting,
+    Phase, ProbeObserved, Rollout, Waiting, waves_in_all,
 };
 use calvin_proto::wire;
 
@@ -138,7 +138,6 @@ pub(super) fn rollout_status(
     } else {
         view.moment
     };
-    let surge = state.spec.replace.surge.of(rollout.count);
     let sets = rollout.sets.green.iter().chain(&rollout.sets.blue);
     wire::RolloutStatus {
         id: rollout.id.to_string(),
@@ -153,7 +152,7 @@ pub(super) fn rollout_status(
         phase_ms: ms(view.moment.since(rollout.phase_since)),
         total_ms: ms(until.since(rollout.started)),
         wave: rollout.wave + 1,
-        waves: rollout.count.div_ceil(surge.max(1)).max(rollout.wave + 1),
+        waves: waves_in_all(state).max(rollout.wave + 1),
         reason: rollout.reason.clone().unwrap_or_default(),
         started_by: rollout.started_by.clone(),
         failures: rollout.failures,

@@ -1,6 +1,9 @@
 //! Rollouts: plan, start, abort, roll back, undo; and the replacement of one instance.
 
-use calvin_planner::{Build, Command, FleetState, InstancePreview, Phase, RolloutPreview};
+use calvin_planner::{
+    Build, Command, FleetState, InstancePreview, Phase, PlanInput, RolloutPreview, WaveOrder,
+    WavePreview, preview, preview_in,
+};
 use calvin_proto::wire::{
     ChangeReply, InstanceRequest, PlanRolloutReply, PlanRolloutRequest, PlanStep, RolloutRequest,
     StartRolloutRequest, WayBack,
@@ -20,7 +23,18 @@ impl OperatorParts {
         let view = self.desk.view();
         let (name, state) = fleet(&view, &request.fleet)?;
         let build = self.build_for(&request.fleet, &request.image)?;
-        let mut preview = calvin_planner::preview(state, &build);
+        let input = PlanInput {
+            now: view.moment,
+            seed: 0,
+            wall_ms: view.wall_ms,
+            environment: &view.environment,
+            rules: &view.rules,
+            fleets: &view.fleets,
+            observed: &view.observed,
+        };
+        // `fleet` found it in the same picture.
+        let mut preview =
+            preview_in(&input, name, &build).unwrap_or_else(|| preview(state, &build));
         let nothing = nothing_to_do(state, &build);
         if nothing.is_none() {
             let order = Command::StartRollout {
@@ -176,18 +190,38 @@ fn steps(preview: &RolloutPreview) -> Vec<PlanStep> {
     let mut replaced = replaced.into_iter();
     let mut steps = Vec::new();
     for (number, wave) in (1..).zip(&preview.waves) {
-        steps.extend((0..wave.greens).map(|_| PlanStep {
+        let greens = greens(preview, wave).map(|reason| PlanStep {
             wave: number,
             instance: String::new(),
             action: "create".to_owned(),
-            reason: format!("to serve {}", preview.to),
-        }));
+            reason,
+        });
         let blues = usize::try_from(wave.blues).unwrap_or(usize::MAX);
         let blues = replaced.by_ref().take(blues);
-        steps.extend(blues.map(|one| step(number, one, "replace")));
+        let blues = blues.map(|one| step(number, one, "replace"));
+        match wave.order {
+            WaveOrder::GreenFirst => steps.extend(greens.chain(blues)),
+            WaveOrder::RoomFirst => steps.extend(blues.chain(greens)),
+        }
     }
     // What a failed first rollout left belongs to no wave; it makes room for the next attempt.
     steps.extend(replaced.map(|one| step(0, one, "replace")));
     steps.extend(kept.into_iter().map(|one| step(0, one, "keep")));
     steps
+}
+
+/// Why each green of a wave is made, and where.
+fn greens<'a>(
+    preview: &'a RolloutPreview,
+    wave: &'a WavePreview,
+) -> impl Iterator<Item = String> + 'a {
+    let named = wave.zones.iter();
+    let named =
+        named.flat_map(|(zone, number)| (0..*number).map(move |_| format!(" in zone {zone}")));
+    let named_in_all: u32 = wave.zones.values().sum();
+    let anywhere = (named_in_all..wave.greens).map(|_| String::new());
+    let first = if wave.canary { "first, alone, " } else { "" };
+    named
+        .chain(anywhere)
+        .map(move |place| format!("{first}to serve {}{place}", preview.to))
 }

@@ -7,7 +7,6 @@ use calvin_model::{DrainReason, InstanceId, ZoneName, fleet::Gate};
 use super::held::approved;
 use crate::{
     invariant::InvariantId,
-    ledger::Shortage,
     pass::Pass,
     phase::Phase,
     plan::{DeleteBasis, EventKind},
@@ -15,7 +14,7 @@ use crate::{
     spread::{Candidate, Place, Spread, take_evenly},
     state::{Build, FleetState, Wave, WaveOrder},
     transition::Cause,
-    waves::{Size, Sizing, left_out},
+    waves::{Size, Sizing, left_out, smaller},
 };
 
 /// Begins the wave that has no sets yet, whole or, where there is no room for all of it, as large
@@ -69,7 +68,7 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
         pass.hold(InvariantId::ApprovedByEnough, what, fact);
         return;
     }
-    let remark = remark(size, sizing.next(new, olds, u32::MAX), room.bound);
+    let remark = smaller(size, sizing.next(new, olds, u32::MAX), room.bound);
     let blue = blues(pass, old, size, &to);
     let mut text = format!(
         "{id}: {} {}: {} to be made, {} to be replaced",
@@ -106,22 +105,6 @@ fn reserve(pass: &mut Pass<'_>, number: u32) {
     let mut ledger = std::mem::take(&mut pass.ledger);
     ledger.reserve(pass.state(), number);
     pass.ledger = ledger;
-}
-
-/// Why a wave is smaller than it was to be, or makes room first.
-fn remark(size: Size, wished: Option<Size>, bound: Option<Shortage>) -> Option<String> {
-    let (wished, bound) = (wished?, bound?);
-    if size == wished {
-        return None;
-    }
-    let then = match (size.order, wished.order) {
-        (WaveOrder::RoomFirst, WaveOrder::GreenFirst) => "room is made first: ",
-        (WaveOrder::GreenFirst | WaveOrder::RoomFirst, _) => "",
-    };
-    Some(format!(
-        "{then}surge {} of {} fits: {bound}",
-        size.greens, wished.greens
-    ))
 }
 
 /// Which of the old ones a wave replaces: what serves worst first, then evenly from all zones, so
