@@ -23,7 +23,7 @@ use crate::{
     plan::{Action, Event, EventKind, PlanInput},
     report::{Blocked, Waiting},
     state::{FleetState, Instance, Rollout},
-    step::Guard,
+    step::{Guard, ImageVeto},
 };
 
 pub(crate) use moves::basis_of;
@@ -65,6 +65,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) list: ListTrust,
     /// Whether the coordinator has reasons to distrust its own eyes.
     pub(crate) distrust: Distrust,
+    /// Images that are to be vetoed.
+    pub(crate) vetoes: Vec<ImageVeto>,
     /// Why nothing is replaced for loss or ill health now, if so.
     pub(crate) guard: Option<Guard>,
     /// The environment as a whole.
@@ -114,6 +116,7 @@ impl<'a> Pass<'a> {
             hidden: Vec::new(),
             list: answering.list,
             distrust: answering.distrust,
+            vetoes: Vec::new(),
             guard: None,
             environment: input.environment,
             ledger: Ledger::default(),

@@ -8,8 +8,9 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted, ZoneName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    PLANNER,
     distrust::distrust,
-    environment::{EnvironmentRules, EnvironmentState, Freeze},
+    environment::{EnvironmentRules, EnvironmentState, Freeze, Order},
     invariant::check,
     judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH, returns},
     ledger::{Counts, Ledger},
@@ -18,7 +19,7 @@ use crate::{
     pass::Pass,
     report::FleetReport,
     state::{Build, FleetState, Life},
-    step::plan_fleet,
+    step::{ImageVeto, plan_fleet},
     sums::list_is_short,
     turns::{turns, unready},
     wall::date,
@@ -240,11 +241,27 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         pass.ledger = ledger;
         let next = plan_fleet(pass);
         ledger = std::mem::take(&mut pass.ledger);
+        veto(input, std::mem::take(&mut pass.vetoes), &mut plan);
         plan.fleets.insert(pass.fleet.clone(), next);
     }
     end_freeze(input, &mut plan);
     debug_assert_eq!(check(input, &plan), Vec::new(), "a plan keeps every rule");
     plan
+}
+
+/// Vetoes images that failed again and again, in the planner's name.
+fn veto(input: &PlanInput<'_>, vetoes: Vec<ImageVeto>, plan: &mut Plan) {
+    for ImageVeto { image, reason } in vetoes {
+        let environment = plan.environment.take();
+        let mut environment = environment.unwrap_or_else(|| Box::new(input.environment.clone()));
+        let order = Order {
+            by: PLANNER.to_owned(),
+            reason,
+            wall_ms: input.wall_ms,
+        };
+        environment.vetoes.entry(image).or_insert(order);
+        plan.environment = Some(environment);
+    }
 }
 
 /// Ends the environment's freeze at its end.

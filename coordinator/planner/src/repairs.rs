@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use calvin_model::InstanceId;
+use calvin_model::{InstanceId, image::ImageTag};
 use serde::{Deserialize, Serialize};
 
 use crate::moment::Moment;
@@ -18,6 +18,9 @@ pub struct Repairs {
     /// Since when so many have failed at once that nothing is replaced for that.
     #[serde(default)]
     pub melted: Option<Moment>,
+    /// How many instances of an image failed in a row, for which it can be blamed.
+    #[serde(default)]
+    pub image_failures: BTreeMap<ImageTag, u32>,
     /// Until when a person answers for it: the guards do not hold.
     #[serde(default)]
     pub guards_off_until: Option<Moment>,

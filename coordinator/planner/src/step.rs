@@ -21,11 +21,13 @@ mod summary;
 mod tell;
 mod unhealthy;
 mod unmanaged;
+mod veto;
 mod zone;
 
 pub(crate) use meltdown::Guard;
 pub use retire::RETIRE_GRACE;
 pub(crate) use start::{Start, begin};
+pub(crate) use veto::ImageVeto;
 
 pub(crate) use tell::untold;
 

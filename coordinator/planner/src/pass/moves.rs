@@ -269,6 +269,7 @@ impl Pass<'_> {
                 | Phase::Failed,
             ) => Cause::GoBack,
         };
+        self.blame_greens();
         if let Some(rollout) = &mut self.change().rollout {
             rollout.reason = Some(why.to_owned());
         }

@@ -3,7 +3,7 @@
 
 use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 
-use super::repair::healthy_by;
+use super::{repair::healthy_by, veto::clear};
 use crate::{pass::Pass, plan::DeleteBasis, state::Life};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
@@ -48,8 +48,10 @@ fn admit(pass: &mut Pass<'_>, id: &InstanceId) {
             pass.wait(what, pass.now.since(created), None);
         }
         CatalogueRole::Entered if pass.read_back(id) => {
+            let image = instance.build.image.tag.clone();
             pass.want(id, Role::Active, None);
             pass.place(id, CatalogueRole::Active);
+            clear(pass, &image);
         }
         CatalogueRole::Entered => {
             let what = format!("{id} to be read back as entered");

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{CatalogueRole, DrainReason, InstanceId};
 
-use super::meltdown::note;
+use super::{meltdown::note, veto::blame};
 use crate::{
     invariant::InvariantId,
     judge::{ListTrust, Loss},
@@ -157,8 +157,21 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let why = "not healthy within healthy_deadline";
         pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
         note(pass, &id, pass.now);
+        blame_if_none_serves(pass, &id);
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
         repair(pass, &id, why);
+    }
+}
+
+/// An image of which another instance serves meanwhile is not what keeps this one from it.
+fn blame_if_none_serves(pass: &mut Pass<'_>, id: &InstanceId) {
+    let image = pass.instance(id).map(|one| one.build.image.clone());
+    let mut instances = pass.state().instances.iter();
+    let serves = instances.any(|(other, one)| {
+        Some(&one.build.image) == image.as_ref() && pass.judged(other).healthy()
+    });
+    if !serves {
+        blame(pass, id);
     }
 }
 

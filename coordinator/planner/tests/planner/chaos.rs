@@ -316,6 +316,10 @@ fn call_a_person(world: &mut World) {
     if serving.is_some_and(|build| build.image.tag.version.as_str() == "4.0") {
         drop(world.start("2.0"));
     }
+    // What the planner vetoed in the trouble gets another chance.
+    for image in world.environment.vetoes.clone().into_keys() {
+        world.order(&Command::Unveto { image }).unwrap();
+    }
     let held = |world: &World, rule: InvariantId| {
         let blocked = &world.report().blocked;
         blocked.iter().any(|one| one.rule == rule.to_string())

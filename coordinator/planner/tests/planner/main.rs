@@ -21,6 +21,7 @@ mod rollouts;
 mod rules;
 mod size;
 mod unhealthy;
+mod vetoes;
 mod waves;
 mod way_back;
 mod world;

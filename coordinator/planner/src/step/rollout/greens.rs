@@ -7,6 +7,7 @@ use crate::{
     pass::Pass,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
+    step::veto::blame,
     transition::Cause,
 };
 
@@ -138,6 +139,9 @@ fn failure(pass: &Pass<'_>, id: &InstanceId) -> Option<Failure> {
 fn count_failure(pass: &mut Pass<'_>, failure: &Failure) -> u32 {
     let text = format!("{} failed: {}", failure.green, failure.why);
     pass.event(Some(&failure.green), EventKind::InstanceFailed, text);
+    if failure.basis == DeleteBasis::NeverHealthy {
+        blame(pass, &failure.green);
+    }
     let Some(rollout) = &mut pass.change().rollout else {
         return u32::MAX;
     };

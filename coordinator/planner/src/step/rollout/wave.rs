@@ -13,6 +13,7 @@ use crate::{
     report::InstanceClass,
     spread::{Candidate, Place, Spread, take_evenly},
     state::{Build, FleetState, Wave, WaveOrder},
+    step::veto::clear,
     transition::Cause,
     waves::{Size, Sizing, left_out, smaller},
 };
@@ -200,9 +201,11 @@ fn done(pass: &mut Pass<'_>) {
     let Some(to) = state.rollout.as_ref().map(|rollout| rollout.to.clone()) else {
         return;
     };
+    let image = to.image.tag.clone();
     if state.serving.as_ref() != Some(&to) {
         state.previous = state.serving.replace(to);
     }
+    clear(pass, &image);
 }
 
 /// Instances that stay and run another image, the ones that serve worst first.
