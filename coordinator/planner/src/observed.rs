@@ -60,6 +60,9 @@ pub struct InstanceObserved {
     pub machine: Option<MachineObserved>,
     /// What its provider could not do, last.
     pub fault: Option<ProviderFault>,
+    /// More than one machine carries its tag.
+    #[serde(default)]
+    pub doubled: bool,
     /// Its identity is revoked and no stream of it is open.
     pub revoked: bool,
     /// Something about its identity that a person must look at.

@@ -41,6 +41,12 @@ fn delete_only_what_is_committed(view: &View<'_>, found: &mut Found) {
             | Action::SetRoles { .. }
             | Action::RevokeIdentity { .. } => continue,
         };
+        if view.seen(instance).is_some_and(|seen| seen.doubled) {
+            found.push((
+                InvariantId::OneMachinePerIntent,
+                format!("{instance} is deleted, and more than one machine carries its tag"),
+            ));
+        }
         let committed = view.before.instances.get(instance);
         let retiring = |found: &Instance| found.life == Life::Retiring(basis.clone());
         if !committed.is_some_and(retiring) {

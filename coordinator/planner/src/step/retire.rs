@@ -5,6 +5,7 @@ use std::time::Duration;
 use calvin_model::{CatalogueRole, InstanceId};
 
 use crate::{
+    invariant::InvariantId,
     judge::{FRESH_INTERVALS, ListTrust},
     observed::MachineState,
     pass::Pass,
@@ -78,6 +79,13 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
         let instance = id.clone();
         pass.actions.push(Action::RevokeIdentity { instance });
     }
+    // Which of them is the right one nobody here can tell, and a deleted one does not come back.
+    if pass.seen(id).is_some_and(|seen| seen.doubled) {
+        let what = format!("the machine of {id} is not deleted");
+        let fact = "more than one carries its tag: delete by hand what is too many".to_owned();
+        pass.hold(InvariantId::OneMachinePerIntent, what, fact);
+        return;
+    }
     if !absent {
         let action = Action::DeleteMachine {
             instance: id.clone(),
@@ -86,12 +94,21 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
         };
         pass.actions.push(action);
     }
+    let fault = pass.seen(id).and_then(|seen| seen.fault.as_ref());
+    let fault = fault.map_or_else(String::new, |fault| {
+        format!(
+            "; its provider could not: {} (try {}, again in {:.0} s)",
+            fault.message,
+            fault.tries,
+            fault.retry_in.as_secs_f64()
+        )
+    });
     let what = match (revoked, absent) {
         (true, _) => format!("the machine of {id} to be gone"),
         (false, true) => format!("the identity of {id} to be revoked"),
         (false, false) => format!("machine and identity of {id} to be gone"),
     };
-    pass.wait(what, waited, None);
+    pass.wait(format!("{what}{fault}"), waited, None);
 }
 
 /// Whether a complete list that is younger than the order does not have the machine. One that is

@@ -16,6 +16,7 @@ mod people_freeze;
 mod people_keep;
 mod people_rules;
 mod previews;
+mod providers;
 mod repairs;
 mod rollouts;
 mod rules;

@@ -4,6 +4,7 @@ use calvin_model::{InstanceId, image::Work};
 
 use crate::{
     judge::{Judgement, Loss},
+    observed::{FaultKind, ProviderFault},
     pass::Pass,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
@@ -158,6 +159,20 @@ fn replace(pass: &mut Pass<'_>, failure: &Failure) {
     }
 }
 
+/// What its provider could not do for a machine that is not there, and when it tries again.
+fn not_there(fault: &ProviderFault) -> String {
+    let kind = match fault.kind {
+        FaultKind::Other | FaultKind::Image => "",
+        FaultKind::Quota => "no room for it: ",
+    };
+    let known = format!("its machine is not there: {kind}{}", fault.message);
+    if fault.permanent {
+        return known;
+    }
+    let again = fault.retry_in.as_secs_f64();
+    format!("{known} (try {}, again in {again:.0} s)", fault.tries)
+}
+
 /// Why an instance is not healthy, as far as is known: one clause for people.
 pub(crate) fn why_not_healthy(pass: &Pass<'_>, id: &InstanceId) -> String {
     let judgement = pass.judged(id);
@@ -178,7 +193,7 @@ pub(crate) fn why_not_healthy(pass: &Pass<'_>, id: &InstanceId) -> String {
             let fault = seen.and_then(|seen| seen.fault.as_ref());
             match (alarm, fault) {
                 (Some(alarm), _) => alarm.clone(),
-                (None, Some(fault)) => format!("its machine is not there: {}", fault.message),
+                (None, Some(fault)) => not_there(fault),
                 (None, None) => "its agent has not reported yet".to_owned(),
             }
         }
