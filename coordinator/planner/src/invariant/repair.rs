@@ -39,7 +39,9 @@ fn unhealthy_leaves_only_when_it_may(view: &View<'_>, found: &mut Found) {
         }
         let unhealthy = view.judged(id).class == InstanceClass::Unhealthy;
         let marked = old.replace == Some(DeleteBasis::Unhealthy);
-        if !unhealthy || !marked || !(not_missed(view, id) || goes_unnoticed(view)) {
+        let too_many = view.before.running().is_some() && is_surplus(view.before);
+        let may = not_missed(view, id) || goes_unnoticed(view) || too_many;
+        if !unhealthy || !marked || !may {
             found.push((
                 InvariantId::NoDeleteWithoutTwoSourcesOrOrder,
                 format!(
@@ -49,6 +51,11 @@ fn unhealthy_leaves_only_when_it_may(view: &View<'_>, found: &mut Found) {
             ));
         }
     }
+}
+
+/// Whether a fleet has its count without those that are to be replaced.
+fn is_surplus(state: &FleetState) -> bool {
+    state.kept() >= usize::try_from(state.spec.count).unwrap_or(usize::MAX)
 }
 
 /// Whether the fleet has what it must have without those that fail, and clients do not find them.

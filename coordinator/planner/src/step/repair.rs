@@ -1,23 +1,24 @@
 //! Repairs: what is lost by two sources goes at once and is made again; what is only silent, gone
 //! unmanaged or ordered away is made again first, and leaves when its replacement serves.
 
+mod room;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{CatalogueRole, DrainReason, InstanceId};
 
+use self::room::{go_first, goes_first, in_the_way, is_unhealthy, no_room, no_room_at_all};
 use super::{meltdown::note, veto::blame};
 use crate::{
     invariant::InvariantId,
     judge::{ListTrust, Loss},
-    ledger::Shortage,
     moment::Moment,
-    observed::{FaultKind, MachineState},
+    observed::MachineState,
     pass::Pass,
     phase::Phase,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
     state::{Build, FleetState, Instance, Life, Owed, Purpose, WaveOrder},
-    sums::hidden_limit,
 };
 
 /// How often the deadline of instances that never become healthy doubles at most.
@@ -281,6 +282,11 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
         let since = pass.now.since(started);
         for old in marked {
+            if in_the_way(pass, &old) && pass.may_delete(pass.draining()) {
+                let why = "the rollout has no room, and it serves nobody and is one too many";
+                pass.leave(&old, DrainReason::Repaired, why);
+                continue;
+            }
             pass.wait(
                 format!("{rollout} to end: then {old} is replaced"),
                 since,
@@ -342,50 +348,6 @@ fn make_elsewhere(pass: &mut Pass<'_>, old: &InstanceId) {
             pass.wait(what, pass.now.since(since), None);
         }
     }
-}
-
-/// Whether an unhealthy instance makes room for its replacement: there is none else, and it serves
-/// nobody, so nothing is lost. Where clients find it because most fail, it may be all they have.
-fn goes_first(pass: &Pass<'_>, old: &InstanceId) -> bool {
-    let least = usize::try_from(pass.state().spec.min_serving()).unwrap_or(usize::MAX);
-    let (active, failing) = pass.active_and_failing();
-    let hidden = failing <= hidden_limit(active);
-    is_unhealthy(pass, old) && hidden && pass.serving() >= least.max(1)
-}
-
-/// Whether an instance is unhealthy now, and that it is to be replaced was committed before.
-fn is_unhealthy(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    let marked = |one: &Instance| one.replace == Some(DeleteBasis::Unhealthy);
-    let unhealthy = pass.judged(id).class == InstanceClass::Unhealthy;
-    unhealthy && pass.before().instances.get(id).is_some_and(marked)
-}
-
-fn go_first(pass: &mut Pass<'_>, old: &InstanceId) {
-    if goes_first(pass, old) && pass.may_delete(pass.draining()) {
-        let why = "there is no room for another beside it, and it serves nobody";
-        pass.leave(old, DrainReason::Repaired, why);
-    }
-}
-
-/// Whether nothing can be made because there is no room: a bound of what may be in flight passes.
-fn no_room_at_all(pass: &Pass<'_>) -> bool {
-    let room = pass.ledger.room(pass.state());
-    let bound = room.bound.filter(|_| room.fits == 0);
-    bound.is_some_and(|bound| match bound {
-        Shortage::Provider { .. } | Shortage::Limit { .. } => true,
-        Shortage::InFlight { .. } | Shortage::Deletions { .. } | Shortage::Zones => false,
-    })
-}
-
-/// Whether the provider has no room for a machine that is to be made.
-fn no_room(pass: &Pass<'_>, new: &InstanceId) -> bool {
-    let seen = pass.seen(new);
-    let listed = seen.and_then(|seen| seen.machine);
-    if listed.is_some_and(|machine| machine.state != MachineState::Absent) {
-        return false;
-    }
-    let fault = seen.and_then(|seen| seen.fault.as_ref());
-    fault.is_some_and(|fault| fault.kind == FaultKind::Quota)
 }
 
 /// Whether a fleet has its count without those that are to be replaced; while a rollout runs,

@@ -289,3 +289,23 @@ fn a_replacement_that_is_never_healthy_leaves_the_unhealthy_one_where_it_is() {
     assert!(world.web().given_up_in_a_row > 1, "{}", world.story());
     assert!(world.fleets.contains_key(&web()));
 }
+
+#[test]
+fn an_unhealthy_one_that_is_too_many_makes_room_for_the_rollout_that_replaces_all() {
+    let text = "count = 3\n[repair]\nrepair_after = \"20s\"\n[repair.meltdown]\ncount = 9\n\
+                [replace]\nsurge = 1\nmin_healthy = \"3s\"";
+    let mut world = served(text);
+    let before = ids(&world);
+    world.slots = Some(4);
+    let behaviour = Behaviour::FailsWhenActive;
+    world.behaviour.insert("1.0".to_owned(), behaviour);
+    for id in &before {
+        world.machines.get_mut(id).unwrap().workload_answers = false;
+    }
+    // The replacement of the first fails as well: all room is taken, and all of it by what fails.
+    world.run_until(200, |world| world.machines_there() == 4);
+    world.run_for(Duration::from_secs(60));
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Done);
+    assert_eq!(world.active("2.0").len(), 3, "{}", world.story());
+}
