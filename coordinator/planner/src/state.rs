@@ -20,6 +20,7 @@ use crate::{
     people::{Aim, Approval, Gates, Pause, Promotion, Standing},
     phase::Phase,
     plan::DeleteBasis,
+    repairs::Repairs,
 };
 
 /// An image, with what the planner must know of its manifest.
@@ -67,6 +68,9 @@ pub struct FleetState {
     /// begins anew.
     #[serde(default)]
     pub given_up_in_a_row: u32,
+    /// What repairs must remember.
+    #[serde(default)]
+    pub repairs: Repairs,
     /// What must not begin now in this fleet.
     #[serde(default)]
     pub freeze: Option<Freeze>,
@@ -334,6 +338,7 @@ impl FleetState {
             holding: BTreeSet::new(),
             failed: BTreeSet::new(),
             given_up_in_a_row: 0,
+            repairs: Repairs::default(),
             freeze: None,
             pin: None,
             later_count: None,

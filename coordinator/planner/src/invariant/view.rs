@@ -7,7 +7,7 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId, fleet::FleetKind};
 use super::InvariantId;
 use crate::{
     exclusive::stopped,
-    judge::{Answering, Judgement, ListTrust, judge},
+    judge::{Answering, Distrust, Judgement, ListTrust, judge},
     observed::{CatalogueObserved, InstanceObserved, MachineState},
     plan::{FleetPlan, Next, PlanInput},
     state::{FleetState, Instance, Life},
@@ -27,6 +27,7 @@ pub(super) struct View<'a> {
     pub(super) plan: &'a FleetPlan,
     pub(super) catalogue: Option<&'a CatalogueObserved>,
     list: ListTrust,
+    pub(super) distrust: Distrust,
     judged: BTreeMap<&'a InstanceId, Judgement>,
 }
 
@@ -60,6 +61,7 @@ impl<'a> View<'a> {
             plan,
             catalogue: input.observed.catalogue.get(fleet),
             list: answering.list,
+            distrust: answering.distrust,
             judged,
         }
     }

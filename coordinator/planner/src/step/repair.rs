@@ -1,11 +1,15 @@
 //! Repairs: what is lost by two sources goes at once and is made again; what is only silent, gone
 //! unmanaged or ordered away is made again first, and leaves when its replacement serves.
 
+mod room;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{CatalogueRole, DrainReason, InstanceId, fleet::FleetKind};
 
+use self::room::{go_first, goes_first, in_the_way, is_unhealthy, no_room, no_room_at_all};
 use super::exclusive::is_exclusive;
+use super::{meltdown::note, veto::blame};
 use crate::{
     invariant::InvariantId,
     judge::{ListTrust, Loss},
@@ -70,13 +74,16 @@ fn doubt_a_short_list(pass: &mut Pass<'_>) {
 fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let suspects = select(pass, |id, instance| {
         instance.life == Life::Up
+            && !pass.left_alone(id)
             && instance.protected.is_none()
             && (pass.judged(id).loss != Loss::None || instance.replace == Some(DeleteBasis::Lost))
     });
+    let mut held = Vec::new();
     for id in suspects {
         let judgement = pass.judged(&id);
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
+            Loss::TwoSources | Loss::Silence if pass.guard.is_some() => held.push(id),
             // Another comes first: what is left of a quorum must be enough without it.
             Loss::TwoSources if pass.state().spec.kind == FleetKind::Quorum => {
                 let why = format!("{silent}, and its provider says that it is gone");
@@ -109,6 +116,18 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             Loss::None => mark(pass, &id, None, "it answers again"),
         }
     }
+    if let Some(first) = held.first() {
+        let what = format!("{} is not replaced as lost", and_others(first, held.len()));
+        pass.guarded(what);
+    }
+}
+
+/// One instance, and how many more.
+fn and_others(first: &InstanceId, all: usize) -> String {
+    match all.saturating_sub(1) {
+        0 => first.to_string(),
+        others => format!("{first}, as {others} more,"),
+    }
 }
 
 /// Wants an instance replaced, or no longer.
@@ -139,10 +158,15 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             && !instance.leaving()
             && instance.protected.is_none()
             && !idle.contains(id)
+            && !pass.left_alone(id)
             && healthy_by(pass, instance).reached(pass.now)
             && !pass.judged(id).serves()
     });
-    if late.is_empty() {
+    let Some(first) = late.first() else {
+        return;
+    };
+    let what = format!("{} is not made again", and_others(first, late.len()));
+    if pass.guarded(what) {
         return;
     }
     // However many are late together, it is one attempt that failed.
@@ -154,8 +178,22 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             continue;
         }
         pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
+        note(pass, &id, pass.now);
+        blame_if_none_serves(pass, &id);
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
         repair(pass, &id, why);
+    }
+}
+
+/// An image of which another instance serves meanwhile is not what keeps this one from it.
+fn blame_if_none_serves(pass: &mut Pass<'_>, id: &InstanceId) {
+    let image = pass.instance(id).map(|one| one.build.image.clone());
+    let mut instances = pass.state().instances.iter();
+    let serves = instances.any(|(other, one)| {
+        Some(&one.build.image) == image.as_ref() && pass.judged(other).healthy()
+    });
+    if !serves {
+        blame(pass, id);
     }
 }
 
@@ -220,11 +258,13 @@ fn make_instead(pass: &mut Pass<'_>, old: &InstanceId, build: Build, why: &str) 
     if pass.state().switched() || pass.running().is_none() {
         return Made::Now;
     }
-    if let Some(rollout) = &mut pass.change().rollout {
-        for blue in &mut rollout.sets.blue {
-            if blue == old {
-                *blue = made.clone();
-            }
+    let stays = pass.left_alone(old);
+    if let Some(rollout) = &mut pass.change().rollout
+        && let Some(place) = rollout.sets.blue.iter().position(|blue| blue == old)
+    {
+        rollout.sets.blue.push(made);
+        if !stays {
+            rollout.sets.blue.swap_remove(place);
         }
     }
     Made::Now
@@ -232,6 +272,12 @@ fn make_instead(pass: &mut Pass<'_>, old: &InstanceId, build: Build, why: &str) 
 
 /// Makes what could not be made when it was lost, unless the fleet has enough without it by now.
 fn make_what_is_owed(pass: &mut Pass<'_>) {
+    let owed = pass.state().owed.len();
+    if let Some(first) = pass.state().owed.keys().next().cloned()
+        && pass.guarded(format!("{} is not made again", and_others(&first, owed)))
+    {
+        return;
+    }
     for (old, owed) in pass.state().owed.clone() {
         let done = enough(pass)
             || make_instead(pass, &old, owed.build, "it could not be made before") == Made::Now;
@@ -246,12 +292,24 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let marked = select(pass, |id, instance| {
         instance.replace.is_some() && !instance.leaving() && !idle.contains(id)
     });
+    let (lost, marked): (Vec<_>, Vec<_>) = marked.into_iter().partition(|id| {
+        let found = pass.instance(id);
+        found.is_some_and(|one| one.replace == Some(DeleteBasis::ZoneLost))
+    });
+    for old in lost {
+        make_elsewhere(pass, &old);
+    }
     // A rollout replaces what it finds; what it leaves is replaced after it.
     if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
         let since = pass.now.since(started);
         for old in marked {
             if lost_voter(pass, &old) {
                 replace_one(pass, &old);
+                continue;
+            }
+            if in_the_way(pass, &old) && pass.may_delete(pass.draining()) {
+                let why = "the rollout has no room, and it serves nobody and is one too many";
+                pass.leave(&old, DrainReason::Repaired, why);
                 continue;
             }
             pass.wait(
@@ -262,8 +320,20 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         }
         return;
     }
+    let mut held = Vec::new();
     for old in marked {
+        let ordered = pass
+            .instance(&old)
+            .is_some_and(|one| one.replace == Some(DeleteBasis::Ordered));
+        if pass.guard.is_some() && !ordered {
+            held.push(old);
+            continue;
+        }
         replace_one(pass, &old);
+    }
+    if let Some(first) = held.first() {
+        let what = format!("{} stays for now", and_others(first, held.len()));
+        pass.guarded(what);
     }
 }
 
@@ -277,21 +347,42 @@ fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
 }
 
 fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
-    let replacement = pass
-        .state()
-        .instances
-        .iter()
-        .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
-        .map(|(id, _)| id.clone());
-    match replacement {
+    match replacement(pass, old) {
         None if enough(pass) => go_without(pass, old),
-        None => repair(pass, old, "it is to be replaced"),
+        None => {
+            repair(pass, old, "it is to be replaced");
+            if replacement(pass, old).is_none() && no_room_at_all(pass) {
+                go_first(pass, old);
+            }
+        }
         Some(new) if serves(pass, &new) => {
             go(pass, old, &format!("{new} serves in its place"));
         }
+        Some(new) if no_room(pass, &new) && goes_first(pass, old) => go_first(pass, old),
         Some(new) => {
             let since = pass.instance(&new).map_or(pass.now, |new| new.created);
             let what = format!("{new} to serve in the place of {old}");
+            pass.wait(what, pass.now.since(since), None);
+        }
+    }
+}
+
+/// The instance that was made in the place of another, and stays.
+fn replacement(pass: &Pass<'_>, old: &InstanceId) -> Option<InstanceId> {
+    let mut instances = pass.state().instances.iter();
+    let found =
+        instances.find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()));
+    found.map(|(id, _)| id.clone())
+}
+
+/// Makes an instance in another zone than the one that is lost; the old one stays where it is.
+fn make_elsewhere(pass: &mut Pass<'_>, old: &InstanceId) {
+    match replacement(pass, old) {
+        None => repair(pass, old, "its zone is lost"),
+        Some(new) if serves(pass, &new) => {}
+        Some(new) => {
+            let since = pass.instance(&new).map_or(pass.now, |new| new.created);
+            let what = format!("{new} to serve in the place of {old}, whose zone is lost");
             pass.wait(what, pass.now.since(since), None);
         }
     }
@@ -309,7 +400,8 @@ pub(super) fn enough(pass: &Pass<'_>) -> bool {
             let voter = state.spec.kind == FleetKind::Quorum;
             let staying = staying.filter(|(id, one)| {
                 let counts = !voter || one.replace.is_none();
-                !one.leaving() && !idle.contains(*id) && counts
+                let elsewhere = one.replace == Some(DeleteBasis::ZoneLost);
+                !one.leaving() && !elsewhere && !idle.contains(*id) && counts
             });
             (staying.count() + left_to_make_room(state), rollout.count)
         }
@@ -381,9 +473,14 @@ fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
         DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
             pass.leave(old, DrainReason::Repaired, why);
         }
+        DeleteBasis::Unhealthy if is_unhealthy(pass, old) => {
+            pass.leave(old, DrainReason::Repaired, why);
+        }
         DeleteBasis::Ordered => pass.leave(old, DrainReason::Repaired, why),
         DeleteBasis::Lost
         | DeleteBasis::Unmanaged
+        | DeleteBasis::Unhealthy
+        | DeleteBasis::ZoneLost
         | DeleteBasis::Replaced
         | DeleteBasis::RolledBack
         | DeleteBasis::ScaledDown

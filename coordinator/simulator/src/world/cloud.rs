@@ -13,7 +13,7 @@ use std::{
 
 use calvin_engine::ports::{CreateOrder, Machine as Listed};
 use calvin_model::{BootId, InstanceId};
-use calvin_planner::{DeleteBasis, Life, MachineState, ProviderFault};
+use calvin_planner::{DeleteBasis, FaultKind, Life, MachineState, ProviderFault};
 
 use super::{World, coordinator::DRIFT_PPM};
 use crate::{
@@ -140,6 +140,7 @@ impl World {
             tries: tries + 1,
             retry_in: AGAIN,
             permanent: false,
+            kind: FaultKind::Other,
         };
         self.note(format_args!("the provider fails for {instance}: {why}"));
         let fault = (fault, self.now + AGAIN);

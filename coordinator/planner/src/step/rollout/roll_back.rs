@@ -18,7 +18,7 @@ use crate::{
     ledger::{Claim, missing_to_go_back},
     pass::Pass,
     people::Aim,
-    plan::EventKind,
+    plan::{DeleteBasis, EventKind},
     state::{Instance, Life, NextRollout, Purpose, WaveOrder},
     step::{
         exclusive::{is_exclusive, say_waits, stop},
@@ -345,10 +345,10 @@ fn go_all_the_way_back(pass: &mut Pass<'_>) {
     let Some(from) = rollout.from.clone() else {
         return;
     };
-    let replaced = state
-        .instances
-        .values()
-        .any(|instance| !instance.leaving() && instance.build.image == rollout.to.image);
+    let replaced = state.instances.values().any(|instance| {
+        let there = !instance.leaving() && instance.replace != Some(DeleteBasis::ZoneLost);
+        there && instance.build.image == rollout.to.image
+    });
     if !replaced || rollout.started_by == crate::PLANNER {
         return;
     }
