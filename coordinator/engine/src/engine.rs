@@ -262,7 +262,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             *by_rule.entry(violation.invariant).or_default() += 1;
         }
         notices.extend(broken.into_iter().map(Notice::Breach));
-        let changed = match self.commit_plan(&plan, moment) {
+        let changed = match self.commit_plan(&plan, moment, watching_for) {
             Ok(changed) => changed,
             Err(NotCommitted(error)) => {
                 tracing::debug!(%error, "the plan is dropped");
@@ -345,7 +345,12 @@ impl<P: Ports, D: Decide> Engine<P, D> {
 
     /// Commits what the plan changes, or a checkpoint of the clock when one is due. Says whether
     /// the state changed.
-    fn commit_plan(&mut self, plan: &Plan, moment: Moment) -> Result<bool, NotCommitted> {
+    fn commit_plan(
+        &mut self,
+        plan: &Plan,
+        moment: Moment,
+        watching_for: Duration,
+    ) -> Result<bool, NotCommitted> {
         let wall_ms = self.ports.clock().wall_ms();
         let line = |event: &Event| HistoryLine {
             wall_ms,
@@ -379,7 +384,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             }
         }
         let changed = !batch.fleets.is_empty() || batch.environment.is_some();
-        let checkpoint_due = moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
+        // Who stood still may have been replaced meanwhile: its store says so, before it acts.
+        let stood_still = watching_for.is_zero() && self.passes > 0;
+        let checkpoint_due =
+            stood_still || moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
         if changed || !batch.history.is_empty() || checkpoint_due {
             self.commit(batch)?;
         }
