@@ -70,7 +70,8 @@ fn ill(pass: &Pass<'_>) -> Vec<(Duration, InstanceId)> {
     let instances = pass.state().instances.iter();
     let mut ill: Vec<(Duration, InstanceId)> = instances
         .filter(|(id, one)| {
-            one.life == Life::Up && one.proven && one.replace.is_none() && !idle.contains(*id)
+            let marked = one.replace.is_some() || one.protected.is_some();
+            one.life == Life::Up && one.proven && !marked && !idle.contains(*id)
         })
         .filter_map(|(id, _)| Some((pass.judged(id).unhealthy_for?, id.clone())))
         .collect();
