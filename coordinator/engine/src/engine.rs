@@ -12,27 +12,24 @@ use std::{
 
 use calvin_model::{Epoch, FleetName, RunId};
 use calvin_planner::{
-    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, InvariantId, Moment, Next,
-    Observed, PLANNER, Plan, PlanInput, invariant::check,
+    EnvironmentRules, EnvironmentState, FleetReport, FleetState, InvariantId, Moment, Observed,
+    PlanInput, invariant::check,
 };
 
 use crate::{
     act::Told,
     clock::DecisionClock,
+    commit::taken_over,
     decide::{Decide, Planner},
     entries::Manifests,
     hold::{Hold, chain},
     look::{Addresses, Look, look},
-    ports::{Batch, HistoryLine, Ports, RecoveringChange, Revision, StoreError, Stored},
+    ports::{Batch, Ports, Revision, StoreError},
     recover::Recovery,
     tell::news,
     view::{Notice, View},
     windows::Windows,
 };
-
-/// Longest time without a commit: what a crash makes the decision clock lose at most. At one
-/// durable write each it costs a disk nothing.
-pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The engine of one run of a coordinator.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ pub struct Engine<P, D = Planner> {
     /// Grows with each change of `fleets`.
     pub(crate) fleets_version: u64,
     pub(crate) clock: DecisionClock,
-    committed_moment: Moment,
+    pub(crate) committed_moment: Moment,
     pub(crate) hold: Hold,
     pub(crate) addresses: Addresses,
     windows: Windows,
@@ -62,7 +59,7 @@ pub struct Engine<P, D = Planner> {
     pub(crate) reports: Arc<BTreeMap<FleetName, FleetReport>>,
     pub(crate) observed: Arc<Observed>,
     notices: Arc<Vec<Notice>>,
-    passes: u64,
+    pub(crate) passes: u64,
     /// Rules that plans of this run broke.
     breaches: u64,
     breaches_by_rule: Arc<BTreeMap<InvariantId, u64>>,
@@ -343,122 +340,6 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         self.commit(batch).is_ok()
     }
 
-    /// Commits what the plan changes, or a checkpoint of the clock when one is due. Says whether
-    /// the state changed.
-    fn commit_plan(
-        &mut self,
-        plan: &Plan,
-        moment: Moment,
-        watching_for: Duration,
-    ) -> Result<bool, NotCommitted> {
-        let wall_ms = self.ports.clock().wall_ms();
-        let line = |event: &Event| HistoryLine {
-            wall_ms,
-            who: PLANNER.to_owned(),
-            event: event.clone(),
-        };
-        let mut batch = Batch {
-            moment,
-            environment: plan.environment.as_deref().cloned(),
-            ..Batch::default()
-        };
-        for event in &plan.events {
-            tracing::info!(kind = ?event.kind, "{}", event.text);
-            batch.history.push(line(event));
-        }
-        for (name, fleet) in &plan.fleets {
-            match &fleet.next {
-                Next::Same => {}
-                Next::Change(state) => {
-                    batch
-                        .fleets
-                        .insert(name.clone(), Some(FleetState::clone(state)));
-                }
-                Next::Remove => {
-                    batch.fleets.insert(name.clone(), None);
-                }
-            }
-            for event in &fleet.events {
-                tracing::info!(fleet = %name, kind = ?event.kind, "{}", event.text);
-                batch.history.push(line(event));
-            }
-        }
-        let changed = !batch.fleets.is_empty() || batch.environment.is_some();
-        // Who stood still may have been replaced meanwhile: its store says so, before it acts.
-        let stood_still = watching_for.is_zero() && self.passes > 0;
-        let checkpoint_due =
-            stood_still || moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
-        if changed || !batch.history.is_empty() || checkpoint_due {
-            self.commit(batch)?;
-        }
-        Ok(changed)
-    }
-
-    /// Commits, and only then makes it the state of this run. A failure holds the engine.
-    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), NotCommitted> {
-        match self.ports.store().commit(self.revision, &batch) {
-            Ok(revision) => {
-                self.revision = revision;
-                self.committed_moment = batch.moment;
-                self.apply(batch);
-                self.hold.end();
-                Ok(())
-            }
-            Err(error) => {
-                let wall_ms = self.ports.clock().wall_ms();
-                match &error {
-                    StoreError::Conflict { .. } => {
-                        let reason = self.who_took_over().unwrap_or_else(|| chain(&error));
-                        self.hold.stop(reason, wall_ms);
-                    }
-                    StoreError::Failed { .. } => {
-                        let now = self.ports.clock().monotonic();
-                        self.hold.fail(chain(&error), now, wall_ms);
-                    }
-                }
-                Err(NotCommitted(error))
-            }
-        }
-    }
-
-    /// Which run wrote to the store, if that can be read and is not this one.
-    fn who_took_over(&mut self) -> Option<String> {
-        let stored = self.ports.store().load().ok()?;
-        (stored.epoch.as_ref() != Some(&self.epoch)).then(|| taken_over(&stored))
-    }
-
-    fn apply(&mut self, batch: Batch) {
-        match batch.recovering {
-            Some(RecoveringChange::Begins(recovering)) => {
-                let recovery = Recovery::new(recovering);
-                recovery.begin(&mut self.ports);
-                self.recovery = Some(recovery);
-            }
-            Some(RecoveringChange::Ends) => self.end_recovery(),
-            None => {}
-        }
-        if let Some(environment) = batch.environment {
-            self.environment = Arc::new(environment);
-        }
-        if batch.fleets.is_empty() {
-            return;
-        }
-        let fleets = Arc::make_mut(&mut self.fleets);
-        for (name, state) in batch.fleets {
-            match state {
-                Some(state) => {
-                    fleets.insert(name, state);
-                }
-                None => {
-                    if let Some(removed) = fleets.remove(&name) {
-                        Arc::make_mut(&mut self.gone).insert(name, removed.rollouts);
-                    }
-                }
-            }
-        }
-        self.fleets_version += 1;
-    }
-
     /// Shows the newest picture.
     pub(crate) fn publish(&mut self, now: Duration, notices: Vec<Notice>) {
         self.passes += 1;
@@ -495,14 +376,5 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     pub(crate) fn publish_again(&mut self, now: Duration) {
         let notices = Vec::clone(&self.notices);
         self.publish(now, notices);
-    }
-}
-
-fn taken_over(stored: &Stored) -> String {
-    match &stored.epoch {
-        Some(epoch) => {
-            format!("another coordinator took the store over, with epoch {epoch}")
-        }
-        None => "the store holds no epoch any more: it was replaced while in use".to_owned(),
     }
 }

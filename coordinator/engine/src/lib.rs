@@ -4,6 +4,7 @@
 mod act;
 pub mod clock;
 pub mod command;
+mod commit;
 pub mod decide;
 pub mod engine;
 mod entries;

@@ -11,14 +11,14 @@ use crate::{
 async fn what_was_found_is_shown_with_a_code_of_its_own() {
     let fake = Fake::start();
     let table = run(&fake, &["recover", "show"]).await;
-    assert_eq!(table.code, 7, "{}", table.err);
+    assert_eq!(table.code, 8, "{}", table.err);
     assert!(
         table.out.contains("calvin recover approve 00ff"),
         "{}",
         table.out
     );
     let json = run(&fake, &["recover", "show", "--output", "json"]).await;
-    assert_eq!(json.code, 7);
+    assert_eq!(json.code, 8);
     let json = json.json();
     assert_eq!(json["plan"], "00ff");
     assert_eq!(json["findings"][0]["verdict"], "adopt");

@@ -6,9 +6,7 @@ mod people;
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId, fleet::FleetKind, image::Work};
-use calvin_planner::{
-    Command, InvariantId, MachineState, Phase, PlanInput, ProviderRules, Repairs, check,
-};
+use calvin_planner::{Command, MachineState, PlanInput, ProviderRules, Repairs, check};
 use proptest::prelude::*;
 
 use crate::world::{Behaviour, Room, World, web};
@@ -352,42 +350,6 @@ fn make_well(world: &mut World) {
     world.revive_unrevoked();
 }
 
-/// What only a person decides: another image where the one to go back to is broken, and what
-/// becomes of machines that most of a list lacks.
-fn call_a_person(world: &mut World) {
-    if world.phase() == Some(Phase::RollingBack) {
-        world.start("2.0").unwrap();
-    }
-    // Nobody leaves an image in service that fails under traffic.
-    let serving = world.web().serving.clone();
-    if serving.is_some_and(|build| build.image.tag.version.as_str() == "4.0") {
-        drop(world.start("2.0"));
-    }
-    // What the planner vetoed in the trouble gets another chance.
-    for image in world.environment.vetoes.clone().into_keys() {
-        world.order(&Command::Unveto { image }).unwrap();
-    }
-    let held = |world: &World, rule: InvariantId| {
-        let blocked = &world.report().blocked;
-        blocked.iter().any(|one| one.rule == rule.to_string())
-    };
-    if held(world, InvariantId::MeltdownHolds) || held(world, InvariantId::DistrustHolds) {
-        strike(world, &Blow::More(More::ResumeRepairs));
-    }
-    if !held(world, InvariantId::ShortListNeedsWitnesses) {
-        return;
-    }
-    strike(world, &Blow::RollBack);
-    let absent = world.machines.iter();
-    let absent = absent.filter(|(_, machine)| machine.state == MachineState::Absent);
-    let absent: Vec<InstanceId> = absent.map(|(id, _)| id.clone()).collect();
-    for instance in absent {
-        let reason = "it is gone".to_owned();
-        // One that is being removed already needs no order.
-        drop(world.order(&Command::ReplaceInstance { instance, reason }));
-    }
-}
-
 fn keeps_every_rule(world: &World) {
     let observed = world.observed();
     let input = PlanInput {
@@ -464,7 +426,7 @@ proptest! {
             }
             make_well(&mut world);
             if second % 500 == 499 {
-                call_a_person(&mut world);
+                people::call(&mut world);
             }
             world.tick();
         }

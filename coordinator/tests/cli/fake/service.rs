@@ -13,7 +13,7 @@ use calvin_proto::wire::{
     FleetOrderRequest, FleetRequest, FreezeRequest, FreezeState, HistoryLine, HistoryRequest,
     Image, ImageOrderRequest, InstanceOrderRequest, InstanceRequest, InstanceStatus,
     ListImagesReply, ListImagesRequest, ListOperatorsReply, ListOperatorsRequest, ListZonesReply,
-    ListZonesRequest, Order, PlanRolloutReply, PlanRolloutRequest, PlanStep, Recovery,
+    ListZonesRequest, PlanRolloutReply, PlanRolloutRequest, PlanStep, Recovery,
     RevokeOperatorRequest, RolloutRequest, RolloutStatus, RotateCaReply, RotateCaRequest,
     ScaleFleetRequest, ShowCaReply, ShowCaRequest, ShowFleetReply, ShowRecoveryRequest,
     StartRolloutRequest, StatusReply, StatusRequest, TrustedCa, UnfreezeRequest, Zone,
@@ -24,11 +24,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Shared,
-    states::{self, Rest},
+    states::{self, Rest, WALL_MS, image, order},
 };
-
-/// 2026-11-23 09:43:10 UTC.
-const WALL_MS: u64 = 1_795_426_990_000;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -477,25 +474,4 @@ impl Operator for Script {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     u64::try_from(since.as_millis()).unwrap()
-}
-
-fn order(reason: &str) -> Order {
-    Order {
-        by: "alice".to_owned(),
-        reason: reason.to_owned(),
-        wall_ms: WALL_MS,
-    }
-}
-
-fn image(location: &str) -> Image {
-    Image {
-        image: "web@1.0".to_owned(),
-        digest: "sha256:00".to_owned(),
-        location: location.to_owned(),
-        provider: "process".to_owned(),
-        added_wall_ms: WALL_MS,
-        added_by: "alice".to_owned(),
-        instances: 1,
-        veto: None,
-    }
 }

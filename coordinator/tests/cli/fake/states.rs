@@ -1,9 +1,12 @@
 //! The states that the script shows.
 
 use calvin_proto::wire::{
-    FleetStatus, Health, InstanceStatus, Recovery, RecoveryFinding, Report, Role, RolloutStatus,
-    WorkloadState,
+    FleetStatus, Health, Image, InstanceStatus, Order, Recovery, RecoveryFinding, Report, Role,
+    RolloutStatus, WorkloadState,
 };
+
+/// 2026-11-23 09:43:10 UTC.
+pub(super) const WALL_MS: u64 = 1_795_426_990_000;
 
 /// The fleet `name`, well; `bad` is in the middle of its rollout.
 pub(super) fn fleet(name: &str) -> FleetStatus {
@@ -126,5 +129,28 @@ pub(super) fn recovery() -> Recovery {
             blocks: false,
         }],
         ..Recovery::default()
+    }
+}
+
+/// An order of hers.
+pub(super) fn order(reason: &str) -> Order {
+    Order {
+        by: "alice".to_owned(),
+        reason: reason.to_owned(),
+        wall_ms: WALL_MS,
+    }
+}
+
+/// The only image, at `location`.
+pub(super) fn image(location: &str) -> Image {
+    Image {
+        image: "web@1.0".to_owned(),
+        digest: "sha256:00".to_owned(),
+        location: location.to_owned(),
+        provider: "process".to_owned(),
+        added_wall_ms: WALL_MS,
+        added_by: "alice".to_owned(),
+        instances: 1,
+        veto: None,
     }
 }

@@ -1,10 +1,11 @@
 //! Persons who press everything: pauses, approvals, freezes, protection, vetoes and pins, in any
 //! order; and how they relent in the end, so that the world can come to rest.
 
-use calvin_planner::{Command, FreezeScope, InvariantId};
+use calvin_model::InstanceId;
+use calvin_planner::{Command, FreezeScope, InvariantId, MachineState, Phase};
 use proptest::prelude::*;
 
-use super::pick;
+use super::{Blow, More, pick};
 use crate::world::{World, web};
 
 /// What a person presses.
@@ -141,5 +142,41 @@ pub(super) fn relent(world: &mut World) {
     }
     for order in orders {
         drop(world.order(&order));
+    }
+}
+
+/// What only a person decides: another image where the one to go back to is broken, and what
+/// becomes of machines that most of a list lacks.
+pub(super) fn call(world: &mut World) {
+    if world.phase() == Some(Phase::RollingBack) {
+        world.start("2.0").unwrap();
+    }
+    // Nobody leaves an image in service that fails under traffic.
+    let serving = world.web().serving.clone();
+    if serving.is_some_and(|build| build.image.tag.version.as_str() == "4.0") {
+        drop(world.start("2.0"));
+    }
+    // What the planner vetoed in the trouble gets another chance.
+    for image in world.environment.vetoes.clone().into_keys() {
+        world.order(&Command::Unveto { image }).unwrap();
+    }
+    let held = |world: &World, rule: InvariantId| {
+        let blocked = &world.report().blocked;
+        blocked.iter().any(|one| one.rule == rule.to_string())
+    };
+    if held(world, InvariantId::MeltdownHolds) || held(world, InvariantId::DistrustHolds) {
+        super::strike(world, &Blow::More(More::ResumeRepairs));
+    }
+    if !held(world, InvariantId::ShortListNeedsWitnesses) {
+        return;
+    }
+    super::strike(world, &Blow::RollBack);
+    let absent = world.machines.iter();
+    let absent = absent.filter(|(_, machine)| machine.state == MachineState::Absent);
+    let absent: Vec<InstanceId> = absent.map(|(id, _)| id.clone()).collect();
+    for instance in absent {
+        let reason = "it is gone".to_owned();
+        // One that is being removed already needs no order.
+        drop(world.order(&Command::ReplaceInstance { instance, reason }));
     }
 }
