@@ -4,7 +4,7 @@
 
 use std::{cmp::Reverse, time::Duration};
 
-use calvin_model::{InstanceId, Role, fleet::FleetKind};
+use calvin_model::{CatalogueRole, InstanceId, Role, fleet::FleetKind};
 
 use super::{repair::mark, rollout::why_not_healthy};
 use crate::{
@@ -97,10 +97,17 @@ fn is_marked(instance: &Instance) -> bool {
     instance.replace == Some(DeleteBasis::Unhealthy)
 }
 
-/// Whether the one of an exclusive fleet has stopped its work for the one that replaces it: as a
-/// standby it is healthy again, and that says nothing of its work.
+/// Whether the one of an exclusive fleet has stopped its work for another that does not serve yet: as
+/// a standby it is healthy again, and that says nothing of its work. When the other serves, it is
+/// one too many.
 fn has_given_way(pass: &Pass<'_>, instance: &Instance) -> bool {
-    pass.state().spec.kind == FleetKind::Exclusive && instance.wanted.role != Role::Active
+    let mut others = pass.state().instances.values();
+    let serves = others.any(|one| {
+        let active = one.catalogue == CatalogueRole::Active && one.wanted.role == Role::Active;
+        active && !one.leaving()
+    });
+    let exclusive = pass.state().spec.kind == FleetKind::Exclusive;
+    exclusive && instance.wanted.role != Role::Active && !serves
 }
 
 /// One that is healthy again for as long as a new one has to be needs no replacement. One that

@@ -30,6 +30,11 @@ pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
         let since = pass.now.since(started);
         for old in marked {
+            if is_kept_aside(pass, &old) {
+                let why = "it serves nobody, and is not protected any more";
+                pass.leave(&old, DrainReason::Repaired, why);
+                continue;
+            }
             if lost_voter(pass, &old) {
                 replace_one(pass, &old);
                 continue;
@@ -62,6 +67,17 @@ pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let what = format!("{} stays for now", and_others(first, held.len()));
         pass.guarded(what);
     }
+}
+
+/// Whether an instance that was ordered away never served and is no part of the rollout: nobody waits
+/// for it, and the rollout may need its place.
+fn is_kept_aside(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let ordered = pass.instance(id).is_some_and(|one| {
+        let hidden = one.catalogue < CatalogueRole::Entered;
+        hidden && one.replace == Some(DeleteBasis::Ordered)
+    });
+    let sets = pass.running().map(|rollout| &rollout.sets);
+    ordered && sets.is_some_and(|sets| !sets.green.contains(id) && !sets.blue.contains(id))
 }
 
 /// Whether a lost member keeps a rollout of its quorum from going on: the others must be healthy for

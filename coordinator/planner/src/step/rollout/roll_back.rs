@@ -50,10 +50,17 @@ fn green_works(pass: &mut Pass<'_>) -> bool {
     if !is_exclusive(pass) {
         return false;
     }
-    let blues = blue(pass);
+    let (blues, greens) = (blue(pass), green(pass));
+    let from = pass.running().and_then(|rollout| rollout.from.clone());
+    // One that was left out of blue and is not protected any more is what the rollout goes back to.
+    let old = |one: &Instance| {
+        let image = from.as_ref().map(|from| &from.image);
+        Some(&one.build.image) == image && !one.leaving()
+    };
     let instances = pass.state().instances.iter();
     let working: Vec<InstanceId> = instances
         .filter(|(id, one)| one.may_work() && !blues.contains(id))
+        .filter(|(id, one)| greens.contains(id) || !old(one))
         .map(|(id, _)| id.clone())
         .collect();
     let Some(first) = working.first() else {
