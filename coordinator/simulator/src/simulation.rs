@@ -1,6 +1,7 @@
 //! Runs a scenario: coordinators, one after the other or at once, on the same world, an operator
 //! who gives one order after the other, and a look at all rules when everything is quiet.
 
+mod answer;
 mod operator;
 mod press;
 mod quiet;

@@ -7,7 +7,7 @@ use calvin_engine::{Decide, Engine, PassOutcome, View};
 use calvin_model::{FleetName, FleetSpec, InstanceId};
 use calvin_planner::{Command, FleetState, Phase};
 
-use super::{press, quiet::is_quiet};
+use super::{answer::Held, press, quiet::is_quiet};
 use crate::{
     desk::{DeskNumber, Dock},
     provider,
@@ -48,6 +48,7 @@ pub(super) struct Operator<'a> {
     not_before: Duration,
     /// What fate took, until the coordinator has noticed.
     lost: Option<InstanceId>,
+    held: Held,
     finished: bool,
 }
 
@@ -68,6 +69,7 @@ impl<'a> Operator<'a> {
             rollouts: None,
             not_before: Duration::ZERO,
             lost: None,
+            held: Held::default(),
             finished: false,
         }
     }
@@ -108,6 +110,9 @@ impl<'a> Operator<'a> {
             if let Some(order) = press::order(self.scenario, &view, &mut random) {
                 console.give(&order);
             }
+        }
+        for order in self.held.look(&view, now) {
+            console.give(&order);
         }
         if let Some(Step::RollBackIn(phase)) = self.scenario.steps.get(self.next) {
             if self.roll_back_in(*phase, &view, &mut console) == Taken::Yes {
