@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use calvin_model::{Epoch, FleetName, RunId};
+use calvin_model::{Epoch, FleetName, Mutant, RunId};
 use calvin_planner::{
     EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, Moment, Next, Observed,
     PLANNER, Plan, PlanInput, invariant::check,
@@ -114,7 +114,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     /// As `start`.
     pub fn start_with(mut ports: P, decide: D, run: RunId, seed: u64) -> Result<Self, StartError> {
         let stored = ports.store().load().map_err(StartError::Load)?;
-        let number = stored.epoch.map_or(0, |epoch| epoch.number) + 1;
+        let grows = u64::from(!Mutant::KeepEpoch.lives());
+        let number = stored.epoch.map_or(0, |epoch| epoch.number) + grows;
         let epoch = Epoch { number, run };
         let batch = Batch {
             moment: stored.moment,
@@ -229,7 +230,14 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let broken = check(&input, &plan);
         self.breaches += broken.len() as u64;
         notices.extend(broken.into_iter().map(Notice::Breach));
-        let changed = match self.commit_plan(&plan, moment) {
+        #[cfg_attr(
+            not(feature = "mutants"),
+            expect(unused_mut, reason = "a mutant changes it")
+        )]
+        let mut batch = self.batch(&plan, moment);
+        #[cfg(feature = "mutants")]
+        self.misbehave(&plan, &mut batch, &ghosts, &mut notices);
+        let changed = match self.commit_plan(batch) {
             Ok(changed) => changed,
             Err(NotCommitted(error)) => {
                 tracing::debug!(%error, "the plan is dropped");
@@ -295,9 +303,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         self.commit(batch).is_ok()
     }
 
-    /// Commits what the plan changes, or a checkpoint of the clock when one is due. Says whether
-    /// the state changed.
-    fn commit_plan(&mut self, plan: &Plan, moment: Moment) -> Result<bool, NotCommitted> {
+    /// What the plan changes, as one commit.
+    fn batch(&self, plan: &Plan, moment: Moment) -> Batch {
         let wall_ms = self.ports.clock().wall_ms();
         let line = |event: &Event| HistoryLine {
             wall_ms,
@@ -330,8 +337,14 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                 batch.history.push(line(event));
             }
         }
+        batch
+    }
+
+    /// Commits a plan's changes, or a checkpoint of the clock when one is due. Says whether the
+    /// state changed.
+    fn commit_plan(&mut self, batch: Batch) -> Result<bool, NotCommitted> {
         let changed = !batch.fleets.is_empty() || batch.environment.is_some();
-        let checkpoint_due = moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
+        let checkpoint_due = batch.moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
         if changed || !batch.history.is_empty() || checkpoint_due {
             self.commit(batch)?;
         }
@@ -371,7 +384,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         (stored.epoch.as_ref() != Some(&self.epoch)).then(|| taken_over(&stored))
     }
 
-    fn apply(&mut self, batch: Batch) {
+    pub(crate) fn apply(&mut self, batch: Batch) {
         if let Some(environment) = batch.environment {
             self.environment = Arc::new(environment);
         }

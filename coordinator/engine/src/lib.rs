@@ -9,6 +9,8 @@ pub mod engine;
 mod entries;
 pub mod hold;
 mod look;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod permit;
 pub mod ports;
 pub mod view;

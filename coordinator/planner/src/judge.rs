@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-use calvin_model::Health;
+use calvin_model::{Health, Mutant};
 
 use crate::{
     observed::{InstanceObserved, MachineState, Observed, SessionObserved},
@@ -199,11 +199,13 @@ pub fn judge(
     }
     judgement.class = match (&seen.agent, loss) {
         (_, Loss::TwoSources) => InstanceClass::Lost,
-        (Some(agent), _) if agent.age <= stale_after => match agent.report.health {
-            Health::Healthy => InstanceClass::Healthy,
-            Health::Unhealthy => InstanceClass::Unhealthy,
-            Health::Unknown => InstanceClass::Unknown,
-        },
+        (Some(agent), _) if agent.age <= stale_after || Mutant::CountUnknownAsHealthy.lives() => {
+            match agent.report.health {
+                Health::Healthy => InstanceClass::Healthy,
+                Health::Unhealthy => InstanceClass::Unhealthy,
+                Health::Unknown => InstanceClass::Unknown,
+            }
+        }
         (_, _) if up && gone && probe == Some(true) => InstanceClass::Unmanaged,
         (None, _) if !up => InstanceClass::Starting,
         (_, _) => InstanceClass::Unknown,
@@ -241,12 +243,14 @@ fn loss(
         // A machine that is not there has no address to probe, so its missing probe says no less
         // than a failing one would.
         (Some(MachineState::Absent), ListTrust::Believed) => (true, true),
-        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => (false, not_reached),
+        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => {
+            (Mutant::BelieveShortLists.lives(), not_reached)
+        }
         (Some(MachineState::Stopped), _) => (true, not_reached),
         (
             Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None,
             _,
-        ) => (false, not_reached),
+        ) => (Mutant::CountOneSourceTwice.lives(), not_reached),
     };
     if !path_down {
         return Loss::None;
@@ -258,7 +262,8 @@ fn loss(
         return Loss::None;
     }
     // The instance itself is one of `all` and none of `alive`.
-    if answering.alive >= witnesses_needed(answering.all.saturating_sub(1)) {
+    let witnessed = answering.alive >= witnesses_needed(answering.all.saturating_sub(1));
+    if witnessed || Mutant::NeedNoWitnesses.lives() {
         Loss::Silence
     } else {
         Loss::SilenceWithoutWitnesses

@@ -14,6 +14,10 @@ pub enum Rule {
     Planner(InvariantId),
     /// The decision clock never goes back.
     ClockNeverGoesBack,
+    /// The decision clock counts no time in which nobody could decide.
+    ClockStandsStillWhileAway,
+    /// The epoch grows with each start of a coordinator.
+    EpochNeverGoesBack,
     /// A phase changes only as the transition table says.
     PhaseByTheTable,
     /// A record leaves only from `Retiring`.
@@ -40,6 +44,8 @@ impl fmt::Display for Rule {
         match self {
             Self::Planner(invariant) => invariant.fmt(f),
             Self::ClockNeverGoesBack
+            | Self::ClockStandsStillWhileAway
+            | Self::EpochNeverGoesBack
             | Self::PhaseByTheTable
             | Self::RecordLeavesOnlyRetired
             | Self::LastEntryThatAnswersStays

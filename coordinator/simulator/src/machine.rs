@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use calvin_lifecycle::{AgentRecord, Lifecycle, Spec};
-use calvin_model::{BootId, InstanceId, NamesSnapshot, Role, WorkloadState};
+use calvin_model::{BootId, Generation, InstanceId, NamesSnapshot, Role, WorkloadState};
 use calvin_planner::MachineState;
 
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) struct Machine {
     pub(crate) workload_orders: u64,
     /// When it became active for the first time.
     active_since: Option<Duration>,
+    /// The newest generation that its agent has taken.
+    pub(crate) generation: Generation,
     /// It is kept down until then, whatever starts agents.
     pub(crate) away_until: Duration,
 }
@@ -74,6 +76,7 @@ impl Machine {
             workload: WorkloadState::NotWanted,
             workload_orders: 0,
             active_since: None,
+            generation: Generation::default(),
             away_until: Duration::ZERO,
         }
     }
@@ -108,9 +111,18 @@ impl Machine {
         match self.behaviour {
             Behaviour::Good => true,
             Behaviour::NeverHealthy => false,
+            Behaviour::Flapping { each } => now.as_millis() / each.as_millis().max(1) % 2 == 0,
             Behaviour::BadOnceActive { after } => {
                 self.active_since.is_none_or(|since| now < since + after)
             }
+        }
+    }
+
+    /// Whether its workload can never stay healthy for long.
+    pub(crate) fn is_unfit(&self) -> bool {
+        match self.behaviour {
+            Behaviour::NeverHealthy | Behaviour::Flapping { .. } => true,
+            Behaviour::Good | Behaviour::BadOnceActive { .. } => false,
         }
     }
 

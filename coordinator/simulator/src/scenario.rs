@@ -52,6 +52,11 @@ pub enum Behaviour {
     Good,
     /// Its checks never pass.
     NeverHealthy,
+    /// Its checks pass for so long, then fail for as long, and so on.
+    Flapping {
+        /// How long.
+        each: Duration,
+    },
     /// Its checks begin to fail when it has been active for so long.
     BadOnceActive {
         /// How long.
@@ -78,6 +83,10 @@ pub enum Step {
     KillMachine,
     /// Every agent dies and stays away for so long; the workloads go on.
     AgentsAway(Duration),
+    /// There is a machine with our tag that no coordinator ever asked for.
+    Stray,
+    /// For so long the coordinator reaches no machine, and the provider lists none.
+    Blackout(Duration),
     /// Nothing happens for so long.
     Wait(Duration),
 }

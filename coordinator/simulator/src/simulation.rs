@@ -135,6 +135,7 @@ impl<D: Decide + Clone> Runner<'_, D> {
                 return Life::Crashed;
             }
             engine.ports_mut().take_requests();
+            engine.ports_mut().judge(outcome);
             check_pass(&mut engine, outcome);
             let progress = self.operator.look(&mut engine, outcome);
             if engine.ports_mut().has_crashed() {

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use calvin_engine::ports::{Batch, Revision, Store, StoreError, Stored};
 
 use crate::{
-    check::{Violations, check_commit},
+    check::{Rule, Violations, check_commit},
     scenario::{Crash, Side},
     trace::Trace,
 };
@@ -105,6 +105,12 @@ impl SimStore {
         }
         self.stored.moment = batch.moment;
         if let Some(epoch) = &batch.epoch {
+            let before = self.stored.epoch.as_ref().map_or(0, |epoch| epoch.number);
+            if epoch.number <= before {
+                let text = format!("{} after {before}", epoch.number);
+                self.violations
+                    .add(self.now, Rule::EpochNeverGoesBack, text);
+            }
             self.trace
                 .line(self.now, format_args!("epoch {}", epoch.number));
             self.stored.epoch = Some(epoch.clone());

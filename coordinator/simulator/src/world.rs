@@ -7,6 +7,7 @@ mod coordinator;
 mod fate;
 mod machines;
 mod sessions;
+mod truth;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +21,7 @@ use calvin_lifecycle::Spec;
 use calvin_model::{Epoch, ImageManifest, ImageRef, InstanceId, NamesSnapshot, image::ImageTag};
 use calvin_planner::{EnvironmentRules, MachineState};
 
+use self::truth::Truth;
 use crate::{
     agents::SimLink,
     catalogue::SimCatalogue,
@@ -106,6 +108,10 @@ pub(crate) struct World {
     poked: bool,
     /// Fate ends this run of the coordinator.
     killed: bool,
+    /// What is kept to judge the coordinator by.
+    truth: Truth,
+    /// Until when the provider lists nothing.
+    lists_nothing_until: Duration,
     /// Most machines at one time.
     machines_max: usize,
     serial: u64,
@@ -149,6 +155,8 @@ impl World {
             faults_until: scenario.faults_for,
             poked: false,
             killed: false,
+            truth: Truth::default(),
+            lists_nothing_until: Duration::ZERO,
             machines_max: machines_max(scenario),
             serial: 0,
         };
@@ -274,6 +282,8 @@ fn machines_max(scenario: &Scenario) -> usize {
         | Step::Delete
         | Step::KillMachine
         | Step::AgentsAway(_)
+        | Step::Stray
+        | Step::Blackout(_)
         | Step::Wait(_) => scenario.spec.count,
     });
     let count = counts.max().unwrap_or(scenario.spec.count);

@@ -24,6 +24,8 @@ pub(super) struct View<'a> {
     pub(super) after: Option<&'a FleetState>,
     pub(super) plan: &'a FleetPlan,
     pub(super) catalogue: Option<&'a CatalogueObserved>,
+    /// Agents that serve older names and are likely to come back.
+    pub(super) returning: usize,
     list: ListTrust,
     judged: BTreeMap<&'a InstanceId, Judgement>,
 }
@@ -56,6 +58,7 @@ impl<'a> View<'a> {
             after,
             plan,
             catalogue: input.observed.catalogue.get(fleet),
+            returning: answering.returning,
             list: answering.list,
             judged,
         }

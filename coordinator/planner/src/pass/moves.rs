@@ -1,7 +1,9 @@
 //! What a step can change: intents, wanted roles, entries, lives and the phase of the rollout. Each
 //! does nothing where there is nothing to change, so that a plan that changes nothing says so.
 
-use calvin_model::{CatalogueRole, DrainOrder, DrainReason, Generation, InstanceId, Role, Wanted};
+use calvin_model::{
+    CatalogueRole, DrainOrder, DrainReason, Generation, InstanceId, Mutant, Role, Wanted,
+};
 
 use super::Pass;
 use crate::{
@@ -53,7 +55,11 @@ impl Pass<'_> {
         let now = self.now;
         if let Some(instance) = self.change().instances.get_mut(id) {
             instance.wanted = Wanted {
-                generation: wanted.generation.next(),
+                generation: if Mutant::KeepGeneration.lives() {
+                    wanted.generation
+                } else {
+                    wanted.generation.next()
+                },
                 role,
                 drain,
             };

@@ -60,7 +60,8 @@ pub(super) fn check(world: &mut World) {
         .as_ref()
         .map(|fleet| fleet.instances.keys().cloned().collect())
         .unwrap_or_default();
-    let machines: Vec<InstanceId> = world.by_instance.keys().cloned().collect();
+    world.check_identities(&records);
+    let machines: Vec<InstanceId> = world.own_machines();
     if records != machines {
         let text = format!("records {records:?}, machines {machines:?}");
         world.broken(Rule::NothingLeakedOnceQuiet, text);

@@ -34,6 +34,7 @@ impl World {
     /// A run of the coordinator speaks from now on.
     pub(crate) fn speak(&mut self, epoch: &Epoch) {
         self.speaking = Some(epoch.clone());
+        self.begin_to_judge();
         self.catalogue.speak(epoch.number);
     }
 
@@ -47,6 +48,7 @@ impl World {
     pub(crate) fn crash(&mut self) {
         self.take_requests();
         self.note(format_args!("the coordinator is gone"));
+        self.end_to_judge();
         self.speaking = None;
         self.store.crashed = false;
         self.killed = false;
@@ -148,7 +150,7 @@ impl World {
         self.note(format_args!("{} is being made", order.instance));
         self.machines.push(Machine::new(making));
         self.by_instance.insert(order.instance.clone(), number);
-        if self.by_instance.len() > self.machines_max {
+        if self.by_instance.len() > self.machines_max + self.truth.strays.len() {
             let text = format!("{} machines", self.by_instance.len());
             self.broken(Rule::MachinesBounded, text);
         }
@@ -216,9 +218,11 @@ impl World {
         if self.speaking.is_none() {
             return;
         }
+        let lists_nothing = now < self.lists_nothing_until;
         let machines: Vec<Listed> = self
             .by_instance
             .iter()
+            .filter(|_| !lists_nothing)
             .map(|(instance, number)| {
                 let machine = self.machine(*number);
                 let made = machine.state != MachineState::Creating;
@@ -283,6 +287,7 @@ impl World {
             .values()
             .all(|fleet| fleet.deleting);
         self.served = self.catalogue.snapshot.clone();
+        self.check_who_entered();
         let version = self.served.version;
         let active: Vec<&str> = self
             .served
@@ -315,7 +320,7 @@ impl World {
 
 /// # Panics
 /// Never: hexadecimal digits are a boot id.
-fn boot_id(serial: u64) -> BootId {
+pub(super) fn boot_id(serial: u64) -> BootId {
     match format!("{serial:016x}").parse() {
         Ok(boot) => boot,
         Err(error) => unreachable!("the simulator's own boot id: {error}"),

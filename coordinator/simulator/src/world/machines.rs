@@ -86,6 +86,7 @@ impl World {
         };
         let outputs = agent.handle(clock, input);
         machine.note_role(now);
+        self.check_generation(number);
         for output in outputs {
             self.obey(number, run, output);
         }

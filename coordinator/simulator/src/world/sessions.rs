@@ -125,6 +125,7 @@ impl World {
         };
         match FromAgent::try_from(message) {
             Ok(FromAgent::Report(report)) => {
+                self.truth.heard.insert(instance.clone(), self.clock.now);
                 let names = report.names;
                 if self.link.note(&instance, report) {
                     self.poked = true;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use calvin_model::{CatalogueRole, DrainReason, InstanceId, Role, image::Work};
+use calvin_model::{CatalogueRole, DrainReason, InstanceId, Mutant, Role, image::Work};
 
 use super::{
     greens::{blue, green, why_not_healthy},
@@ -27,7 +27,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .into_iter()
         .filter(|id| able(pass, id))
         .partition(|id| ready(pass, id));
-    if waits(pass, &ready, &pending) {
+    if waits(pass, &ready, &pending) && !Mutant::LetGreenGoUnreplaced.lives() {
         return;
     }
     switch_back(pass, &ready);
@@ -119,6 +119,9 @@ fn make_again(pass: &mut Pass<'_>) {
 
 /// Whether a blue can serve, as far as is known.
 fn able(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    if Mutant::RestorePartOfBlue.lives() && blue(pass).first() != Some(id) {
+        return false;
+    }
     pass.instance(id)
         .is_some_and(|blue| !blue.leaving() && blue.proven && !pass.fails(id))
 }
