@@ -16,6 +16,8 @@ pub enum Rule {
     ClockNeverGoesBack,
     /// The decision clock counts no time in which nobody could decide.
     ClockStandsStillWhileAway,
+    /// An instance is called healthy only when its agent has freshly said so.
+    HealthyOnlyWhenSaid,
     /// The epoch grows with each start of a coordinator.
     EpochNeverGoesBack,
     /// A phase changes only as the transition table says.
@@ -46,6 +48,7 @@ impl fmt::Display for Rule {
             Self::ClockNeverGoesBack
             | Self::ClockStandsStillWhileAway
             | Self::EpochNeverGoesBack
+            | Self::HealthyOnlyWhenSaid
             | Self::PhaseByTheTable
             | Self::RecordLeavesOnlyRetired
             | Self::LastEntryThatAnswersStays

@@ -208,6 +208,9 @@ fn check_pass<D: Decide>(engine: &mut Engine<&mut World, D>, outcome: PassOutcom
             | Notice::NotPublished(_) => {}
         }
     }
+    if let PassOutcome::Decided { .. } = outcome {
+        world.check_said(&view.reports);
+    }
     if outcome == PassOutcome::Stopped {
         let text = "the engine stopped for good".to_owned();
         world.broken(Rule::NothingOfOursIsRefused, text);

@@ -1,6 +1,6 @@
 //! Keeps the count: makes what is missing, lets go what is too many. Waits while a rollout runs.
 
-use calvin_model::{DrainReason, InstanceId};
+use calvin_model::{DrainReason, InstanceId, Mutant};
 
 use crate::{invariant::InvariantId, pass::Pass, state::Purpose};
 
@@ -24,7 +24,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let Some(serving) = state.serving.clone() else {
         return;
     };
-    let kept = state.kept();
+    let overlooked = usize::from(Mutant::MakeMoreThanWanted.lives());
+    let kept = state.kept().saturating_sub(overlooked);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     for _ in kept..count {
         let why = format!("the fleet has {kept} of {count}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use calvin_lifecycle::{CheckOutcome, HookOutcome, HookRun, Input, Lifecycle, Output};
-use calvin_model::{NamesSnapshot, WorkloadState};
+use calvin_model::{Connections, NamesSnapshot, Role, WorkloadState};
 use calvin_planner::MachineState;
 use calvin_proto::{
     convert::{FromAgent, ToAgent},
@@ -81,6 +81,7 @@ impl World {
         let now = self.now();
         let machine = self.machine_mut(number);
         let (clock, run) = (machine.clock(now), machine.run);
+        let counted = matches!(input, Input::Connections(_));
         let Some(agent) = &mut machine.agent else {
             return;
         };
@@ -89,6 +90,10 @@ impl World {
         self.check_generation(number);
         for output in outputs {
             self.obey(number, run, output);
+        }
+        // Clients hold no connection to what they do not find: who drains is soon done.
+        if !counted && self.machine(number).role() == Some(Role::Draining) {
+            self.feed(number, Input::Connections(Some(Connections::default())));
         }
         self.schedule_tick(number, run);
     }

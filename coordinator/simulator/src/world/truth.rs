@@ -11,9 +11,9 @@ use calvin_engine::{
     ports::{AgentLink as _, Probe as _},
 };
 use calvin_lifecycle::Lifecycle;
-use calvin_model::{CatalogueRole, Health, InstanceId};
+use calvin_model::{CatalogueRole, FleetName, Health, InstanceId};
 use calvin_planner::{
-    DeleteBasis, InvariantId, Life, MachineState, Phase,
+    DeleteBasis, FleetReport, InstanceClass, InvariantId, Life, MachineState, Phase,
     judge::{FRESH_INTERVALS, PROBE_FRESH},
     sums::witnesses_needed,
 };
@@ -48,7 +48,8 @@ pub(crate) struct Truth {
 #[derive(Debug, Default)]
 struct Left {
     phase: Option<Phase>,
-    retiring: BTreeSet<InstanceId>,
+    /// Those that were taken for lost, and are to be replaced or removed.
+    lost: BTreeSet<InstanceId>,
 }
 
 impl World {
@@ -80,11 +81,7 @@ impl World {
         self.check_clock();
         let left = self.left();
         if let Some(before) = self.truth.left.take() {
-            let lost: Vec<InstanceId> = left
-                .retiring
-                .difference(&before.retiring)
-                .cloned()
-                .collect();
+            let lost: Vec<InstanceId> = left.lost.difference(&before.lost).cloned().collect();
             for instance in lost {
                 self.check_loss(&instance);
             }
@@ -110,10 +107,13 @@ impl World {
             return Left::default();
         };
         let lost = fleet.instances.iter();
-        let lost = lost.filter(|(_, one)| one.life == Life::Retiring(DeleteBasis::Lost));
+        let lost = lost.filter(|(_, one)| {
+            let marked = one.replace == Some(DeleteBasis::Lost);
+            marked || one.life == Life::Retiring(DeleteBasis::Lost)
+        });
         Left {
             phase: fleet.running().map(|rollout| rollout.phase),
-            retiring: lost.map(|(id, _)| id.clone()).collect(),
+            lost: lost.map(|(id, _)| id.clone()).collect(),
         }
     }
 
@@ -140,6 +140,27 @@ impl World {
             );
             let rule = InvariantId::NoDeleteWithoutTwoSourcesOrOrder;
             self.broken(Rule::Planner(rule), text);
+        }
+    }
+
+    /// Whoever is called healthy has said so freshly: the planner's own rules believe its judgement.
+    pub(crate) fn check_said(&mut self, reports: &BTreeMap<FleetName, FleetReport>) {
+        let seen = self.link.observe();
+        let fresh = self.link.report_interval() * FRESH_INTERVALS;
+        let called = reports
+            .values()
+            .flat_map(|report| &report.instances)
+            .filter(|(_, one)| one.class == InstanceClass::Healthy);
+        let unsaid: Vec<&InstanceId> = called
+            .map(|(instance, _)| instance)
+            .filter(|instance| {
+                let said = seen.get(*instance).and_then(|seen| seen.agent.as_ref());
+                !said.is_some_and(|said| said.age <= fresh && said.report.health == Health::Healthy)
+            })
+            .collect();
+        for instance in unsaid {
+            let text = format!("{instance} is called healthy and has not said so freshly");
+            self.broken(Rule::HealthyOnlyWhenSaid, text);
         }
     }
 

@@ -119,9 +119,6 @@ fn make_again(pass: &mut Pass<'_>) {
 
 /// Whether a blue can serve, as far as is known.
 fn able(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    if Mutant::RestorePartOfBlue.lives() && blue(pass).first() != Some(id) {
-        return false;
-    }
     pass.instance(id)
         .is_some_and(|blue| !blue.leaving() && blue.proven && !pass.fails(id))
 }
@@ -161,6 +158,11 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
     if switched > 0 {
         let text = format!("traffic is switched back: {switched} of blue are active again");
         pass.event(None, EventKind::Switch, text);
+    }
+    if Mutant::RestorePartOfBlue.lives() {
+        for id in blue(pass).iter().skip(1) {
+            pass.leave(id, DrainReason::RolledBack, "one is enough");
+        }
     }
     for id in green(pass) {
         pass.leave(&id, DrainReason::RolledBack, "the rollout goes back");
