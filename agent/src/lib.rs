@@ -19,6 +19,7 @@ pub mod identity;
 pub mod init;
 pub mod local_socket;
 pub mod provision;
+pub mod quorum;
 pub mod retry;
 pub mod run;
 pub mod session;

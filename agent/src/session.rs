@@ -8,7 +8,7 @@ mod tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use calvin_model::{Digest, Epoch, Generation, NamesSnapshot, Provision, Report};
+use calvin_model::{Digest, Epoch, Generation, Health, NamesSnapshot, Provision, Report, Role};
 use calvin_proto::{
     convert::{Order, Trust, Welcome},
     transport::{ConnectError, connect, coordinator_dns_name},
@@ -44,13 +44,17 @@ pub enum SessionEvent {
     Wanted(Order),
 }
 
-/// The highest that the agent has seen, for its hello.
+/// The highest that the agent has seen and how it works, for its hello.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The highest epoch.
     pub epoch: Option<Epoch>,
     /// The highest generation.
     pub generation: Generation,
+    /// The role that is applied.
+    pub role: Option<Role>,
+    /// The health in it.
+    pub health: Health,
 }
 
 /// How the session is, for `status`.

@@ -30,12 +30,16 @@ fn every_key_of_an_image_is_documented() {
         ("[workload]", format!("{head}[workload]\nzzz = 1")),
         ("[[service]]", format!("{head}[[service]]\nzzz = 1")),
         ("[[check]]", format!("{head}[[check]]\nzzz = 1")),
+        ("[quorum]", format!("{head}[quorum]\nzzz = 1")),
         ("[hooks]", format!("{head}[hooks]\nzzz = 1")),
     ] {
         let keys = keys::<ImageManifest>(&text);
         assert!(keys.len() > 2, "{table}: {keys:?}");
         for key in keys {
-            let table = matches!(key.as_str(), "workload" | "service" | "check" | "hooks");
+            let table = matches!(
+                key.as_str(),
+                "workload" | "service" | "check" | "quorum" | "hooks"
+            );
             let shown = if table {
                 format!("{key}]")
             } else {
@@ -74,7 +78,7 @@ fn documented() -> BTreeMap<String, BTreeMap<String, String>> {
 #[test]
 fn every_key_on_the_page_of_images_exists_and_has_the_default_that_it_says() {
     let least = "name = \"a\"\nversion = \"1\"\n[workload]\ncommand = [\"a\"]\n\
-        [[service]]\nname = \"a\"\nport = 1\n[[check]]\nname = \"a\"\n[hooks]\n";
+        [[service]]\nname = \"a\"\nport = 1\n[[check]]\nname = \"a\"\n[quorum]\nexec = [\"a\"]\n[hooks]\n";
     let given: Table = least.parse().unwrap();
     let whole: ImageManifest = parse_toml("image.toml", least).unwrap();
     let whole = Table::try_from(whole).unwrap();

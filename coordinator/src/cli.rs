@@ -2,6 +2,7 @@
 //! answers, a pure function renders. Nothing here decides anything about a fleet.
 
 mod arguments;
+mod backup;
 mod ca;
 mod caller;
 mod certificate;
@@ -15,6 +16,7 @@ mod failure;
 mod feed;
 mod fleet;
 mod follow;
+mod freeze;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -22,20 +24,28 @@ mod hints;
 mod image;
 mod instance;
 mod live;
+mod moment;
 mod operator;
+mod order;
+mod recover;
 #[cfg(test)]
 mod reference;
 mod render;
+mod repair;
+mod restore;
 mod rollout;
 mod screen;
 mod serve;
 mod setting;
+mod simulate;
 mod status;
 mod style;
 mod table;
 mod target;
 mod undo;
+mod usage;
 mod view;
+mod zone;
 
 use std::process::ExitCode;
 
@@ -53,7 +63,10 @@ use self::{
 /// Runs `calvin` with the arguments of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::refuse(&error),
+    };
     let setting = Setting::new(arguments.global);
     let exit = match carry_out(arguments.command, &setting) {
         Ok(exit) => exit,
@@ -74,9 +87,17 @@ fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
         Command::Undo(arguments) => asking()?.block_on(undo::run(arguments, setting)),
         Command::Instance(command) => asking()?.block_on(instance::run(command, setting)),
         Command::Image(command) => asking()?.block_on(image::run(command, setting)),
+        Command::Freeze(arguments) => asking()?.block_on(freeze::run(arguments, setting)),
+        Command::Unfreeze(arguments) => asking()?.block_on(freeze::unfreeze(arguments, setting)),
+        Command::Zone(command) => asking()?.block_on(zone::run(command, setting)),
+        Command::Repair(command) => asking()?.block_on(repair::run(command, setting)),
         Command::Operator(command) => asking()?.block_on(operator::run(command, setting)),
+        Command::Backup(command) => asking()?.block_on(backup::run(command, setting)),
+        Command::Restore(arguments) => restore::run(&arguments, setting),
+        Command::Recover(command) => asking()?.block_on(recover::run(command, setting)),
         Command::Ca(command) => asking()?.block_on(ca::run(command, setting)),
         Command::Doctor => asking()?.block_on(doctor::run(setting)),
+        Command::Simulate(arguments) => simulate::run(&arguments, setting),
         Command::Context(command) => context::run(command, setting),
         Command::Completions(arguments) => completions::run(&arguments, setting),
         Command::Serve(arguments) => serving(serve::run(arguments, setting))?,

@@ -7,6 +7,7 @@
 //! where that is allowed. Time comes from the caller, so that a test can make a
 //! certificate expire.
 
+mod adopt;
 mod audit;
 mod authority;
 mod caller;
@@ -122,6 +123,17 @@ struct State {
     server: ServerCertificate,
     instances: Instances,
     operators: Operators,
+    keeps: CasKept,
+}
+
+/// Which CAs are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CasKept {
+    /// Those that something on record rests on.
+    #[default]
+    Needed,
+    /// Every one: the records may lack those that rest on it.
+    All,
 }
 
 impl State {
@@ -178,6 +190,7 @@ impl Identity {
             server,
             instances: Arc::new(instances),
             operators: Arc::new(operators),
+            keeps: CasKept::default(),
         };
         let audit = Audit::open(&options.data)?;
         Ok(Self {

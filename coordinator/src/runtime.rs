@@ -11,6 +11,7 @@ mod first_boot;
 mod health;
 mod listen;
 mod machines;
+mod metrics;
 mod serve;
 mod signals;
 #[cfg(test)]
@@ -18,7 +19,7 @@ mod tests;
 mod threads;
 
 pub use clock::SystemClock;
-pub(crate) use clock::wall_ms_now;
+pub(crate) use clock::{local, wall_ms_now};
 pub use desk::{Desk, OrderError, Poke};
 pub use engine::{EngineEnd, EngineThread};
 pub use error::ServeError;

@@ -5,6 +5,8 @@
 //! that is kept is JSON with a format number, so that a person can read it and a newer version's
 //! record is refused by name instead of being half understood.
 
+mod about;
+pub mod backup;
 mod database;
 mod directory;
 mod failure;
@@ -15,7 +17,7 @@ mod history;
 mod record;
 
 pub use database::Database;
-pub use directory::{DataDirectory, OpenError, open};
+pub use directory::{Copies, DataDirectory, OpenError, open};
 pub use failure::StoreFailure;
 #[cfg(test)]
 pub(crate) use fault::StoreFault;

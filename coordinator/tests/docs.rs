@@ -18,12 +18,11 @@ const FLEET: &str = include_str!("../docs/fleet.md");
 
 /// A `calvin.toml` with every table and no key that may be left out.
 const CALVIN_LEAST: &str = "environment = \"a\"\ndata = \"d\"\n[agents]\nlisten = \"127.0.0.1:1\"\n\
-     [operators]\nlisten = \"127.0.0.1:2\"\n[http]\nlisten = \"127.0.0.1:3\"\n[catalogue]\n\
+     [operators]\nlisten = \"127.0.0.1:2\"\n[http]\nlisten = \"127.0.0.1:3\"\n[catalogue]\n[budget]\n\
      [provider.process]\nnetwork = \"127.99.0.0/24\"\n";
 
 /// A `FLEET.toml` with every table and no key that may be left out.
-const FLEET_LEAST: &str =
-    "name = \"a\"\nimage = \"a@1\"\ncount = 1\n[replace]\n[drain]\n[repair]\n";
+const FLEET_LEAST: &str = "name = \"a\"\nimage = \"a@1\"\ncount = 1\n[replace]\n[drain]\n[repair]\n[repair.meltdown]\n[budget]\n";
 
 /// The keys of one table, each with what its row says of the default.
 type Rows = BTreeMap<String, String>;
@@ -158,11 +157,20 @@ fn the_page_of_fleets_has_every_key_and_its_default() {
 
 #[test]
 fn every_word_that_a_key_of_a_fleet_takes_is_on_its_page() {
-    for (table, key) in [("replace", "on_settle_timeout"), ("drain", "on_timeout")] {
-        let text = FLEET_LEAST.replace(
-            &format!("[{table}]\n"),
-            &format!("[{table}]\n{key} = \"zzz\"\n"),
-        );
+    for (table, key) in [
+        ("", "kind"),
+        ("replace", "on_settle_timeout"),
+        ("replace", "approver"),
+        ("drain", "on_timeout"),
+    ] {
+        let text = if table.is_empty() {
+            format!("{key} = \"zzz\"\n{FLEET_LEAST}")
+        } else {
+            FLEET_LEAST.replace(
+                &format!("[{table}]\n"),
+                &format!("[{table}]\n{key} = \"zzz\"\n"),
+            )
+        };
         let message = parse_toml::<FleetSpec>("file", &text).unwrap_err().message;
         let row = FLEET
             .lines()

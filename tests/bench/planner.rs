@@ -44,6 +44,7 @@ fn build(version: &str) -> Build {
         },
         work: Work::Boot,
         services: true,
+        quorum: false,
     }
 }
 
@@ -65,6 +66,8 @@ fn instance(build: &Build) -> Instance {
         proven: true,
         replace: None,
         zone: None,
+        protected: None,
+        at_work: false,
     }
 }
 
@@ -89,6 +92,7 @@ fn healthy(boot: &BootId) -> InstanceObserved {
                 connections: None,
                 refused: None,
                 names_unsaved: None,
+                quorum: None,
             },
         }),
         session: SessionObserved::Alive(Duration::from_secs(3_600)),
@@ -153,6 +157,7 @@ fn begin_rollouts(world: &mut World, now: Moment) {
             emergency: None,
         };
         let input = CommandInput {
+            windows: &BTreeMap::new(),
             now,
             wall_ms: now.ms,
             environment: &world.environment,

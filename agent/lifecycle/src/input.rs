@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use calvin_model::{Connections, Epoch, NamesVersion, Wanted, WorkloadState};
+use calvin_model::{Connections, Epoch, NamesVersion, QuorumReport, Wanted, WorkloadState};
 
 use crate::output::HookRun;
 
@@ -62,6 +62,8 @@ pub enum Input {
     },
     /// Who is connected to the services' ports; `None` where it cannot be counted.
     Connections(Option<Connections>),
+    /// The quorum's command ended.
+    Quorum(QuorumOutcome),
     /// Time passed: the moment of [`crate::Lifecycle::deadline`] came.
     Tick,
 }
@@ -73,6 +75,15 @@ pub enum CheckOutcome {
     Pass,
     /// Not as it should, and why, in a few words.
     Fail(String),
+}
+
+/// How one run of the quorum's command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QuorumOutcome {
+    /// It said this; its age counts from now.
+    Said(QuorumReport),
+    /// It did not end well, or said nothing that can be read; and why, in a few words.
+    Failed(String),
 }
 
 /// How a hook ended.

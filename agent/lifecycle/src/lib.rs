@@ -16,6 +16,7 @@ mod input;
 mod lifecycle;
 mod orders;
 mod output;
+mod quorum;
 mod record;
 mod refusal;
 mod report;
@@ -26,7 +27,7 @@ mod tests;
 mod waiting;
 mod workload;
 
-pub use input::{CheckOutcome, HookOutcome, Input};
+pub use input::{CheckOutcome, HookOutcome, Input, QuorumOutcome};
 pub use lifecycle::Lifecycle;
 pub use output::{HookKind, HookRun, Output};
 pub use record::{AgentRecord, Applied, RECORD_FORMAT, RecordError};

@@ -14,6 +14,7 @@ use crate::{
     health::HealthTrack,
     input::Input,
     output::{HookRun, Output},
+    quorum::Quorum,
     record::AgentRecord,
     report::{ChecksTold, Reporting, bounded},
     role::Transition,
@@ -51,6 +52,7 @@ pub struct Lifecycle {
     pub(crate) checks_told: ChecksTold,
     pub(crate) health: HealthTrack,
     pub(crate) connections: Option<Connections>,
+    pub(crate) quorum: Quorum,
     pub(crate) transition: Option<Transition>,
     pub(crate) drain: Option<Drain>,
     pub(crate) hook_runs: u64,
@@ -118,6 +120,7 @@ impl Lifecycle {
             counting: Vec::new(),
             checks_told: ChecksTold::Never,
             connections: None,
+            quorum: Quorum::default(),
             transition: None,
             drain: None,
             hook_runs: 0,
@@ -134,6 +137,7 @@ impl Lifecycle {
         self.now = self.now.max(now);
         let mut outputs = Vec::new();
         self.expire_checks();
+        self.expire_quorum();
         self.note(input, &mut outputs);
         self.commit_again(&mut outputs);
         self.drive_role(&mut outputs);
@@ -174,6 +178,7 @@ impl Lifecycle {
                 self.drain_hook_ended(run, &outcome);
             }
             Input::Connections(connections) => self.connections_are(connections),
+            Input::Quorum(outcome) => self.quorum_ran(outcome),
             Input::Tick => {}
         }
     }
@@ -197,6 +202,7 @@ impl Lifecycle {
             self.pending.as_ref().map(|pending| pending.again_at),
             self.report_due_at(),
             self.transition_due_at(),
+            self.quorum_stale_at(),
             self.drain.as_ref().and_then(|drain| drain.due_at(self.now)),
         ];
         stale.chain(others.into_iter().flatten()).min()

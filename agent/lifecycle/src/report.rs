@@ -228,6 +228,7 @@ impl Lifecycle {
                 .names_unsaved
                 .as_ref()
                 .map(|unsaved| unsaved.reason.clone()),
+            quorum: self.quorum_now(),
         }
     }
 
@@ -257,6 +258,7 @@ impl Lifecycle {
             let name = &self.spec.checks.get(*index)?.name;
             failing_sentence(name, self.checks.get(*index)?)
         }));
+        sentences.extend(self.quorum_trouble());
         sentences.truncate(FAILING_MAX);
         sentences.into_iter().map(bounded).collect()
     }
@@ -301,6 +303,9 @@ fn counts_in(when: CheckWhen, role: Role) -> bool {
 fn without_time(mut report: Report) -> Report {
     report.sequence = 0;
     report.health_for = Duration::ZERO;
+    if let Some(quorum) = &mut report.quorum {
+        quorum.age = Duration::ZERO;
+    }
     match &mut report.drain {
         Some(drain) => drain.time_left = Duration::ZERO,
         // Clients come and go all the time; that is told with the next report. While it drains,

@@ -20,6 +20,8 @@ pub struct Spec {
     pub hook_timeout: Duration,
     /// Its checks, in the order of the file.
     pub checks: Vec<CheckRule>,
+    /// What the quorum's command said is no longer known after this; `None` if there is none.
+    pub quorum_stale_after: Option<Duration>,
 }
 
 /// How the results of one check count.
@@ -50,6 +52,10 @@ impl Spec {
             hooks: hooks_of(&manifest.hooks),
             hook_timeout: manifest.hooks.timeout.0,
             checks: manifest.checks.iter().map(rule_of).collect(),
+            quorum_stale_after: manifest
+                .quorum
+                .as_ref()
+                .map(|quorum| quorum.interval.0 * STALE_INTERVALS + quorum.timeout.0),
         }
     }
 

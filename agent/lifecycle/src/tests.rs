@@ -3,6 +3,7 @@
 mod health;
 mod orders;
 mod properties;
+mod quorum;
 mod roles;
 
 use std::{sync::Arc, time::Duration};

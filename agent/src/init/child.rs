@@ -191,6 +191,14 @@ pub(super) fn reap(pid: i32) {
     let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
 }
 
+/// Whether anybody is left in the process group of this leader, who is reaped.
+pub(super) fn group_is_there(leader: i32) -> bool {
+    // Whatever else fails does not say that it is empty.
+    rustix::process::Pid::from_raw(leader).is_some_and(|leader| {
+        rustix::process::test_kill_process_group(leader) != Err(rustix::io::Errno::SRCH)
+    })
+}
+
 /// Sends a signal to a process group whose leader is a child that is not reaped yet.
 pub(super) fn signal_group(leader: i32, signal: Signal) {
     if let Some(leader) = rustix::process::Pid::from_raw(leader) {

@@ -42,8 +42,17 @@ enum Phase {
         kill_at: Instant,
         killed: bool,
     },
+    /// It ended as told; what is left of its group is killed and not gone yet.
+    Emptying {
+        group: i32,
+        look_at: Instant,
+    },
     Stopped,
 }
+
+/// Pause between two looks at a group that is being killed: the kernel takes a millisecond or two.
+/// What waits in it for a disk that does not answer may take for ever, and has not stopped.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 impl Workload {
     /// One that was never started.
@@ -70,7 +79,7 @@ impl Workload {
             Phase::Running { .. } => {}
             Phase::Backoff { .. } if self.spec.as_ref() != Some(&spec) => self.want(spec, now),
             Phase::Backoff { .. } => {}
-            Phase::Stopping { .. } => self.next = Some(spec),
+            Phase::Stopping { .. } | Phase::Emptying { .. } => self.next = Some(spec),
         }
         None
     }
@@ -86,7 +95,7 @@ impl Workload {
         self.next = None;
         let by = now + timeout;
         match &mut self.phase {
-            Phase::Idle | Phase::Stopped => {}
+            Phase::Idle | Phase::Stopped | Phase::Emptying { .. } => {}
             Phase::Backoff { .. } => self.phase = Phase::Stopped,
             Phase::Running { process, .. } => {
                 child::signal_group(process.pid, signal_of(signal));
@@ -129,8 +138,20 @@ impl Workload {
                 *killed = true;
                 true
             }
+            Phase::Emptying { group, look_at } if *look_at <= now => {
+                if child::group_is_there(*group) {
+                    *look_at = now + LOOK_AGAIN;
+                    return false;
+                }
+                self.phase = Phase::Stopped;
+                if let Some(spec) = self.next.take() {
+                    self.want(spec, now);
+                }
+                true
+            }
             Phase::Backoff { .. }
             | Phase::Stopping { .. }
+            | Phase::Emptying { .. }
             | Phase::Idle
             | Phase::Running { .. }
             | Phase::Stopped => false,
@@ -179,12 +200,13 @@ impl Workload {
             }
             Phase::Stopping { process, .. } => {
                 child::signal_group(process.pid, Signal::KILL);
-                self.phase = Phase::Stopped;
-                if let Some(spec) = self.next.take() {
-                    self.want(spec, now);
-                }
+                // Others may begin its work when it has stopped, so it has when nobody of it is left.
+                self.phase = Phase::Emptying {
+                    group: process.pid,
+                    look_at: now,
+                };
             }
-            Phase::Idle | Phase::Backoff { .. } | Phase::Stopped => {}
+            Phase::Idle | Phase::Backoff { .. } | Phase::Emptying { .. } | Phase::Stopped => {}
         }
     }
 
@@ -192,7 +214,7 @@ impl Workload {
     pub(super) fn process(&self) -> Option<ProcessId> {
         match &self.phase {
             Phase::Running { process, .. } | Phase::Stopping { process, .. } => Some(*process),
-            Phase::Idle | Phase::Backoff { .. } | Phase::Stopped => None,
+            Phase::Idle | Phase::Backoff { .. } | Phase::Emptying { .. } | Phase::Stopped => None,
         }
     }
 
@@ -206,7 +228,7 @@ impl Workload {
                 WorkloadState::Starting
             }
             Phase::Backoff { .. } => WorkloadState::Backoff,
-            Phase::Stopping { .. } => WorkloadState::Stopping,
+            Phase::Stopping { .. } | Phase::Emptying { .. } => WorkloadState::Stopping,
             Phase::Stopped => WorkloadState::Stopped,
         }
     }
@@ -215,6 +237,7 @@ impl Workload {
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Backoff { until } => Some(*until),
+            Phase::Emptying { look_at, .. } => Some(*look_at),
             Phase::Stopping {
                 kill_at,
                 killed: false,
@@ -231,7 +254,11 @@ impl Workload {
     pub(super) fn restart_in(&self, now: Instant) -> Option<Duration> {
         match &self.phase {
             Phase::Backoff { until } => Some(until.saturating_duration_since(now)),
-            Phase::Idle | Phase::Running { .. } | Phase::Stopping { .. } | Phase::Stopped => None,
+            Phase::Emptying { .. }
+            | Phase::Idle
+            | Phase::Running { .. }
+            | Phase::Stopping { .. }
+            | Phase::Stopped => None,
         }
     }
 }

@@ -90,6 +90,8 @@ impl Actor {
         let seen = Seen {
             epoch: epoch.cloned(),
             generation,
+            role: self.lifecycle.role(),
+            health: self.lifecycle.report_now().health,
         };
         self.outbox
             .seen

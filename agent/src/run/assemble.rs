@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use calvin_lifecycle::{AgentRecord, Lifecycle, Spec};
+use calvin_lifecycle::{AgentRecord, Lifecycle, QuorumOutcome, Spec};
 use calvin_model::{BootId, Connections, NamesSnapshot, NamesVersion, Provision};
 use calvin_proto::machine::BOOT_VARIABLE;
 use tokio::{
@@ -30,6 +30,7 @@ use crate::{
     identity::Keeper,
     init::DnsSockets,
     provision::Provisioned,
+    quorum::Quorum,
     session::{PAUSES, Seen, Session, SessionStatus, Speaker},
     status::{self, StatusRequest},
     workload::{Runner, RunnerState, WorkloadSpec},
@@ -129,6 +130,7 @@ pub(super) fn assemble(
         names_unsaved: names.unsaved,
         identity: keeper.identity(),
         connections,
+        quorum: start_quorum(&machine, &mut tasks),
     };
     let actor = Actor {
         lifecycle,
@@ -282,6 +284,18 @@ fn start_connections(machine: &Provisioned, tasks: &mut Tasks) -> ConnectionsEnd
     let count = tasks::count_connections(look, pace.subscribe(), seen);
     tasks::spawn(tasks, "connections", count);
     ends
+}
+
+/// Asks what voters there are, where the image says how.
+fn start_quorum(machine: &Provisioned, tasks: &mut Tasks) -> Option<mpsc::Receiver<QuorumOutcome>> {
+    let quorum = Quorum {
+        spec: machine.manifest.quorum.clone()?,
+        variables: machine.variables.clone(),
+        image: machine.files.image(),
+    };
+    let (outcomes, heard) = mpsc::channel(QUEUE);
+    tasks::spawn(tasks, "quorum", quorum.run(outcomes));
+    Some(heard)
 }
 
 fn start_status(machine: &Provisioned, tasks: &mut Tasks) -> mpsc::Receiver<StatusRequest> {

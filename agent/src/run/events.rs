@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use calvin_lifecycle::Input;
+use calvin_lifecycle::{Input, QuorumOutcome};
 use calvin_model::{Connections, NamesVersion};
 use tokio::{
     sync::{mpsc, watch},
@@ -27,6 +27,8 @@ pub(super) struct Inbox {
     pub(super) names_unsaved: watch::Receiver<Option<String>>,
     pub(super) identity: watch::Receiver<Option<Arc<Identity>>>,
     pub(super) connections: watch::Receiver<Option<Option<Connections>>>,
+    /// Only where the image asks its members.
+    pub(super) quorum: Option<mpsc::Receiver<QuorumOutcome>>,
 }
 
 /// One thing that happened.
@@ -62,6 +64,12 @@ impl Inbox {
         let tick = async {
             match deadline {
                 Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let quorum = async {
+            match &mut self.quorum {
+                Some(outcomes) => outcomes.recv().await,
                 None => std::future::pending().await,
             }
         };
@@ -108,6 +116,7 @@ impl Inbox {
                 }
                 Err(_) => Event::Closed,
             },
+            outcome = quorum => or_closed(outcome.map(Input::Quorum)),
             () = tick => Event::Input(Input::Tick),
         }
     }

@@ -191,6 +191,8 @@ impl Session {
             environment: speaker.provision.environment.clone(),
             instance: speaker.provision.instance.clone(),
             wall_ms,
+            role_applied: seen.role,
+            health: seen.health,
         }
     }
 }

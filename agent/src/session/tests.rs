@@ -44,6 +44,7 @@ fn agent(coordinator: &Coordinator) -> Agent {
     let seen = watch::Sender::new(Seen {
         epoch: None,
         generation: Generation(41),
+        ..Seen::default()
     });
     let reports = watch::Sender::new(None);
     let refuse = watch::Sender::new(None);
@@ -129,6 +130,7 @@ fn report(sequence: u64) -> Report {
         connections: None,
         refused: None,
         names_unsaved: None,
+        quorum: None,
     }
 }
 

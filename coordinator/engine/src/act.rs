@@ -59,7 +59,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             let before = self.told.actions.remove(fleet).unwrap_or_default();
             for action in &planned.actions {
                 if !before.contains(action) {
-                    tracing::info!(%fleet, ?action, "acting");
+                    tracing::info!(%fleet, "{action}");
                 }
                 let done = self.carry_out(fleet, action);
                 let is_roles = matches!(action, Action::SetRoles { .. });
@@ -137,7 +137,9 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             .flat_map(|fleet| fleet.hidden.iter().cloned())
             .collect();
         if self.told.hidden.as_ref() != Some(&hidden) {
-            tracing::info!(?hidden, "entries hidden for their health");
+            if !hidden.is_empty() || self.told.hidden.is_some() {
+                tracing::info!("{}", hidden_words(&hidden));
+            }
             self.ports.catalogue().set_visible(&hidden);
             self.told.hidden = Some(hidden);
         }
@@ -146,7 +148,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     fn carry_out(&mut self, fleet: &FleetName, action: &Action) -> Done {
         if let Err(why) = permit(action, &self.fleets, fleet) {
             return Done::Noticed(Notice::Refused {
-                what: format!("{action:?}"),
+                what: action.to_string(),
                 why,
             });
         }
@@ -163,6 +165,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                         instance: instance.clone(),
                         fleet: fleet.clone(),
                         image: build.image.clone(),
+                        epoch: self.epoch.number,
                         zone: zone.clone(),
                     });
                     Done::Yes
@@ -232,4 +235,26 @@ fn no_provider(fleet: &FleetName, provider: &str) -> Done {
         fleet: fleet.clone(),
         provider: provider.to_owned(),
     })
+}
+
+/// Entries named in one line of the log; a store's worth of them would not be read.
+const HIDDEN_NAMED: usize = 10;
+
+fn hidden_words(hidden: &[InstanceId]) -> String {
+    if hidden.is_empty() {
+        return "clients may find every entry again".to_owned();
+    }
+    let named: Vec<&str> = hidden
+        .iter()
+        .take(HIDDEN_NAMED)
+        .map(InstanceId::as_str)
+        .collect();
+    let rest = match hidden.len().saturating_sub(HIDDEN_NAMED) {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    format!(
+        "clients do not find, because they do not serve: {}{rest}",
+        named.join(", ")
+    )
 }

@@ -6,6 +6,7 @@ use crate::{
     decide::Decide,
     engine::{Engine, NotCommitted},
     ports::{Batch, HistoryLine, Ports, StoreError},
+    recover::{RecoveryRefusal, taken_while_recovering},
 };
 
 /// Why an order was not taken. Nothing of it is in effect.
@@ -22,6 +23,17 @@ pub enum CommandError {
         /// Why, with every cause.
         reason: String,
     },
+    /// The coordinator recovers, and this must wait until a person has approved what was found.
+    #[error(
+        "the order is not taken, the coordinator recovers: {reason}; calvin recover show says what was found and how to go on"
+    )]
+    Recovering {
+        /// Why it recovers.
+        reason: String,
+    },
+    /// An approval is not taken.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryRefusal),
     /// It could not be made durable. Where the store cannot tell whether it wrote, the engine
     /// reads it again before it goes on: look at the state before ordering the same again.
     #[error(
@@ -49,7 +61,14 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                     .unwrap_or_default(),
             });
         }
-        let moment = self.clock.advance(now);
+        if let Some(recovery) = &self.recovery
+            && !taken_while_recovering(order)
+        {
+            return Err(CommandError::Recovering {
+                reason: recovery.reason().to_owned(),
+            });
+        }
+        let moment = self.moment(now);
         let wall_ms = self.ports.clock().wall_ms();
         let input = CommandInput {
             now: moment,
@@ -57,6 +76,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             environment: &self.environment,
             rules: &self.rules,
             fleets: &self.fleets,
+            windows: &self.observed.windows,
             gone: &self.gone,
         };
         let outcome = self.decide.command(&input, order, who)?;
@@ -68,7 +88,6 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let events = outcome.events.iter();
         let batch = Batch {
             moment,
-            epoch: None,
             environment: outcome.environment.clone(),
             fleets: changes
                 .map(|(name, fleet)| (name.clone(), Some(fleet.clone())))
@@ -80,6 +99,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                     event: event.clone(),
                 })
                 .collect(),
+            ..Batch::default()
         };
         let committed = self.commit(batch);
         self.publish_again(now);

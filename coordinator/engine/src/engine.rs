@@ -4,12 +4,16 @@
 //! it is seen to be done: the next pass retries, never the action. So a crash between any two
 //! steps costs time only.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use calvin_model::{Epoch, FleetName, Mutant, RunId};
 use calvin_planner::{
-    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, Moment, Next, Observed,
-    PLANNER, Plan, PlanInput, invariant::check,
+    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, InvariantId, Moment, Next,
+    Observed, PLANNER, Plan, PlanInput, invariant::check,
 };
 
 use crate::{
@@ -19,8 +23,11 @@ use crate::{
     entries::Manifests,
     hold::{Hold, chain},
     look::{Addresses, Look, look},
-    ports::{Batch, HistoryLine, Ports, Revision, StoreError, Stored},
+    ports::{Batch, HistoryLine, Ports, RecoveringChange, Revision, StoreError, Stored},
+    recover::Recovery,
+    tell::news,
     view::{Notice, View},
+    windows::Windows,
 };
 
 /// Longest time without a commit: what a crash makes the decision clock lose at most. At one
@@ -33,10 +40,10 @@ pub struct Engine<P, D = Planner> {
     pub(crate) ports: P,
     pub(crate) decide: D,
     pub(crate) epoch: Epoch,
-    started: Duration,
+    pub(crate) started: Duration,
     pub(crate) random: fastrand::Rng,
     /// The committed state.
-    revision: Revision,
+    pub(crate) revision: Revision,
     pub(crate) fleets: Arc<BTreeMap<FleetName, FleetState>>,
     pub(crate) environment: Arc<EnvironmentState>,
     /// What `calvin.toml` says.
@@ -49,14 +56,21 @@ pub struct Engine<P, D = Planner> {
     committed_moment: Moment,
     pub(crate) hold: Hold,
     pub(crate) addresses: Addresses,
+    windows: Windows,
     pub(crate) manifests: Manifests,
     pub(crate) told: Told,
-    reports: Arc<BTreeMap<FleetName, FleetReport>>,
+    pub(crate) reports: Arc<BTreeMap<FleetName, FleetReport>>,
     pub(crate) observed: Arc<Observed>,
     notices: Arc<Vec<Notice>>,
     passes: u64,
     /// Rules that plans of this run broke.
     breaches: u64,
+    breaches_by_rule: Arc<BTreeMap<InvariantId, u64>>,
+    /// Nothing is decided until a person approves what is found.
+    pub(crate) recovery: Option<Recovery>,
+    /// Providers whose machines' tags were compared with this run's epoch. Once is enough: what
+    /// is made from now on is made by this run.
+    pub(crate) tags_compared: BTreeSet<String>,
     view: Arc<View>,
 }
 
@@ -141,7 +155,9 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             wall_ms,
             revision,
             held: None,
+            recovery: None,
             breaches: 0,
+            breaches_by_rule: Arc::default(),
             environment: Arc::clone(&environment),
             rules: Arc::clone(&rules),
             fleets: Arc::clone(&fleets),
@@ -150,6 +166,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             observed: Arc::default(),
             notices: Arc::default(),
         };
+        let recovery = stored.recovering.map(Recovery::new);
+        if let Some(recovery) = &recovery {
+            recovery.begin(&mut ports);
+        }
         Ok(Self {
             ports,
             decide,
@@ -166,6 +186,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             committed_moment: stored.moment,
             hold: Hold::None,
             addresses: Addresses::default(),
+            windows: Windows::default(),
             manifests: Manifests::default(),
             told: Told::default(),
             reports: Arc::default(),
@@ -173,6 +194,9 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             notices: Arc::default(),
             passes: 0,
             breaches: 0,
+            breaches_by_rule: Arc::default(),
+            recovery,
+            tags_compared: BTreeSet::new(),
             view: Arc::new(view),
         })
     }
@@ -207,12 +231,17 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             &mut self.ports,
             &self.fleets,
             &mut self.addresses,
+            &mut self.windows,
             watching_for,
         );
         self.observed = Arc::new(observed);
         if !self.ready(now) {
             self.clock.stand_still(now);
             return self.rest(now, notices);
+        }
+        self.notice_being_behind();
+        if self.recovery.is_some() {
+            return self.compare(now, watching_for, notices);
         }
         let moment = self.clock.advance(now);
         let input = PlanInput {
@@ -229,6 +258,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         // before it is carried out.
         let broken = check(&input, &plan);
         self.breaches += broken.len() as u64;
+        for violation in &broken {
+            let by_rule = Arc::make_mut(&mut self.breaches_by_rule);
+            *by_rule.entry(violation.invariant).or_default() += 1;
+        }
         notices.extend(broken.into_iter().map(Notice::Breach));
         #[cfg_attr(
             not(feature = "mutants"),
@@ -245,6 +278,11 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             }
         };
         let actions = self.act(&plan, &ghosts, &mut notices);
+        for (name, fleet) in &plan.fleets {
+            if let Some(news) = news(self.reports.get(name), &fleet.report) {
+                tracing::info!(fleet = %name, "{news}");
+            }
+        }
         let reports = plan.fleets.into_iter();
         self.reports = Arc::new(reports.map(|(name, fleet)| (name, fleet.report)).collect());
         self.publish(now, notices);
@@ -286,9 +324,19 @@ impl<P: Ports, D: Decide> Engine<P, D> {
                 return false;
             }
         };
-        if stored.epoch.as_ref() != Some(&self.epoch) {
-            self.hold.stop(taken_over(&stored), wall_ms);
-            return false;
+        match &stored.epoch {
+            Some(epoch) if *epoch == self.epoch => {}
+            // An approval that was committed, although the disk could not say so.
+            Some(epoch) if self.approved_meanwhile(&stored, epoch) => {
+                self.take_epoch(epoch.clone());
+            }
+            Some(_) | None => {
+                self.hold.stop(taken_over(&stored), wall_ms);
+                return false;
+            }
+        }
+        if stored.recovering.is_none() {
+            self.end_recovery();
         }
         self.revision = stored.revision;
         self.fleets = Arc::new(stored.fleets);
@@ -385,6 +433,15 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     }
 
     pub(crate) fn apply(&mut self, batch: Batch) {
+        match batch.recovering {
+            Some(RecoveringChange::Begins(recovering)) => {
+                let recovery = Recovery::new(recovering);
+                recovery.begin(&mut self.ports);
+                self.recovery = Some(recovery);
+            }
+            Some(RecoveringChange::Ends) => self.end_recovery(),
+            None => {}
+        }
         if let Some(environment) = batch.environment {
             self.environment = Arc::new(environment);
         }
@@ -425,8 +482,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             up: now.saturating_sub(self.started),
             wall_ms: self.ports.clock().wall_ms(),
             revision: self.revision,
-            held: self.hold.shown().cloned(),
+            held: self.hold.shown().cloned().or_else(|| self.recovery_held()),
+            recovery: self.recovery.as_ref().map(Recovery::shown),
             breaches: self.breaches,
+            breaches_by_rule: Arc::clone(&self.breaches_by_rule),
             environment: Arc::clone(&self.environment),
             rules: Arc::clone(&self.rules),
             fleets: Arc::clone(&self.fleets),

@@ -187,9 +187,11 @@ fn lists_too_little(
         }
         for (id, instance) in &fleet.instances {
             let seen = observed.instances.get(id);
-            if instance.life == Life::Up
-                && let Some(machine) = seen.and_then(|seen| seen.machine)
-            {
+            let there = match instance.life {
+                Life::Up | Life::Draining(_) => true,
+                Life::Making | Life::Retiring(_) => false,
+            };
+            if there && let Some(machine) = seen.and_then(|seen| seen.machine) {
                 of += 1;
                 lacks += usize::from(machine.state == MachineState::Absent);
             }

@@ -13,13 +13,17 @@ mod look;
 mod mutants;
 mod permit;
 pub mod ports;
+pub mod recover;
+mod tell;
 pub mod view;
+mod windows;
 
 pub use command::CommandError;
 pub use decide::{Decide, Planner};
 pub use engine::{Engine, PassOutcome, StartError};
 pub use hold::Held;
 pub use ports::{PortSet, Ports};
+pub use recover::{Approval, RecoveryRefusal, RecoveryView, WhatBlocks};
 pub use view::{Notice, View};
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use calvin_planner::{
 use crate::{
     ports::{AgentSeen, Machine, Ports},
     view::Notice,
+    windows::Windows,
 };
 
 /// One look.
@@ -81,6 +82,7 @@ pub(crate) fn look<P: Ports>(
     ports: &mut P,
     fleets: &BTreeMap<FleetName, FleetState>,
     addresses: &mut Addresses,
+    windows: &mut Windows,
     watching_for: Duration,
 ) -> Look {
     let report_interval = ports.agents().report_interval();
@@ -148,7 +150,7 @@ pub(crate) fn look<P: Ports>(
             catalogue,
             provider_lists: list_ages,
             capacity,
-            windows: BTreeMap::new(),
+            windows: windows.look(fleets, ports.clock()),
             report_interval,
             watching_for,
         },

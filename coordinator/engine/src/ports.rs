@@ -5,6 +5,7 @@
 //! `tell`) and is seen to be done by a later look (`list`, `observe`): the next pass repairs what
 //! got lost on the way, so that no call has to be waited for or retried by its caller.
 
+mod recovery;
 mod set;
 
 use std::{
@@ -15,22 +16,31 @@ use std::{
 };
 
 use calvin_model::{
-    CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, Wanted, ZoneName, image::ImageRef,
+    CatalogueEntry, CatalogueRole, Digest, Epoch, FleetName, InstanceId, Wanted, ZoneName,
+    image::ImageRef,
 };
 use calvin_planner::{
     AgentObserved, Capacity, CatalogueObserved, DeleteBasis, EnvironmentRules, EnvironmentState,
-    Event, FleetState, MachineState, Moment, ProbeObserved, ProviderFault, SessionObserved,
+    Event, FleetState, LocalTime, MachineState, Moment, ProbeObserved, ProviderFault,
+    SessionObserved,
 };
 use serde::{Deserialize, Serialize};
 
+pub use recovery::{AgentHeard, MachineTag, NotAdopted, Recovering, RecoveringChange};
 pub use set::PortSet;
 
 /// Time, twice: for durations and for people.
 pub trait Clock: Debug {
     /// Time since some fixed moment of this process; never jumps.
     fn monotonic(&self) -> Duration;
-    /// Milliseconds since 1970 UTC, for history lines only: no decision rests on it.
+    /// Milliseconds since 1970 UTC: for history lines, and for what persons gave a date or an hour,
+    /// the end of a freeze and windows. No deadline rests on it.
     fn wall_ms(&self) -> u64;
+    /// The day and the minute in a time zone at a moment of the wall clock; `None` if nothing is
+    /// known of the zone. Who has no time zone database knows UTC.
+    fn local(&self, zone: &str, wall_ms: u64) -> Option<LocalTime> {
+        (zone == "UTC").then(|| LocalTime::utc(wall_ms))
+    }
 }
 
 /// Counts the commits of a store; each commit names the one that it builds on.
@@ -56,6 +66,10 @@ pub struct Stored {
     /// How many rollouts fleets had that were removed, so that one that is made again under the
     /// same name counts on.
     pub gone: BTreeMap<FleetName, u64>,
+    /// The store is behind the world, or may be: nothing is decided from it until a person
+    /// approves what is found.
+    #[serde(default)]
+    pub recovering: Option<Recovering>,
 }
 
 /// One commit: all of it or nothing.
@@ -71,6 +85,9 @@ pub struct Batch {
     pub fleets: BTreeMap<FleetName, Option<FleetState>>,
     /// Lines for the history, in order.
     pub history: Vec<HistoryLine>,
+    /// Recovering begins or ends.
+    #[serde(default)]
+    pub recovering: Option<RecoveringChange>,
 }
 
 /// One line of the history, as handed to the store, which numbers and chains it.
@@ -132,6 +149,9 @@ pub struct CreateOrder {
     pub fleet: FleetName,
     /// The image, with the digest that the provider checks.
     pub image: ImageRef,
+    /// The epoch of who asks, for the tag.
+    #[serde(default)]
+    pub epoch: u64,
     /// In which zone; the provider chooses if none is named.
     pub zone: Option<ZoneName>,
 }
@@ -168,6 +188,11 @@ pub trait Provider: Debug {
     fn delete(&mut self, instance: &InstanceId, basis: &DeleteBasis);
     /// The newest complete list.
     fn list(&self) -> MachineList;
+    /// What the tags of its machines say beyond the instance. Asked for only while recovering;
+    /// a provider whose tags say no more has nothing to answer.
+    fn tags(&self) -> BTreeMap<InstanceId, MachineTag> {
+        BTreeMap::new()
+    }
     /// How many more machines it can make, beside those that it lists or was asked for.
     fn capacity(&self) -> Capacity {
         Capacity::Unknown
@@ -201,6 +226,10 @@ pub trait Catalogue: Debug {
     fn publish(&mut self) -> Result<(), NotPublished> {
         Ok(())
     }
+    /// This run speaks with another epoch from now on: what it published before counts no more.
+    fn speak(&mut self, epoch: &Epoch) {
+        let _ = epoch;
+    }
 }
 
 /// What one agent link shows of an instance.
@@ -228,6 +257,29 @@ pub trait AgentLink: Debug {
     fn observe(&self) -> BTreeMap<InstanceId, AgentSeen>;
     /// How often agents are asked to report.
     fn report_interval(&self) -> Duration;
+    /// From now on nothing is told to anybody, for this reason: sessions end, no new one begins,
+    /// and what each agent says when it comes is kept for [`AgentLink::heard`]. `None` ends that.
+    fn only_listen(&mut self, why: Option<&str>) {
+        let _ = why;
+    }
+    /// What agents said when they came: while only listening every one, else those that have heard
+    /// more than this coordinator ever said.
+    fn heard(&self) -> BTreeMap<InstanceId, AgentHeard> {
+        BTreeMap::new()
+    }
+    /// Takes over the identities that these instances showed when they were heard. Asking again is
+    /// harmless.
+    ///
+    /// # Errors
+    /// It could not be made durable, for one of them; nothing else was changed.
+    fn adopt(&mut self, instances: &[InstanceId]) -> Result<(), NotAdopted> {
+        let _ = instances;
+        Ok(())
+    }
+    /// This run speaks with another epoch from now on.
+    fn speak(&mut self, epoch: &Epoch) {
+        let _ = epoch;
+    }
 }
 
 /// What the agent service must know of an instance.
@@ -264,6 +316,11 @@ pub trait Probe: Debug {
 pub trait Images: Debug {
     /// The manifest that `image add` recorded.
     fn manifest(&self, image: &ImageRef) -> Option<calvin_model::ImageManifest>;
+    /// The digest of that manifest, which agents show. `None` where it is not known.
+    fn manifest_digest(&self, image: &ImageRef) -> Option<Digest> {
+        let _ = image;
+        None
+    }
 }
 
 /// All ports together. The engine borrows them one at a time, so an implementation may be a

@@ -2,6 +2,7 @@
 
 mod fake;
 mod names;
+mod recovering;
 
 use std::{collections::BTreeMap, time::Duration};
 

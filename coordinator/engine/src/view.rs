@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use calvin_model::{Epoch, FleetName, InstanceId};
 use calvin_planner::{
-    CommandInput, EnvironmentRules, EnvironmentState, FleetReport, FleetState, MachineState,
-    Moment, Observed, invariant::Violation,
+    CommandInput, EnvironmentRules, EnvironmentState, FleetReport, FleetState, InvariantId,
+    MachineState, Moment, Observed, invariant::Violation,
 };
 
 use crate::{
     hold::Held,
     ports::{NotPublished, Revision},
+    recover::RecoveryView,
 };
 
 /// The engine after its newest pass. Cloning costs a few reference counts.
@@ -30,9 +31,13 @@ pub struct View {
     pub revision: Revision,
     /// Why nothing is decided now, if nothing is.
     pub held: Option<Held>,
+    /// What is found while this run recovers.
+    pub recovery: Option<Arc<RecoveryView>>,
     /// How often a plan of this run broke a rule of the planner: a fault of ours, never of what
     /// it saw.
     pub breaches: u64,
+    /// The same by the rule that was broken.
+    pub breaches_by_rule: Arc<BTreeMap<InvariantId, u64>>,
     /// What was decided for the environment as a whole.
     pub environment: Arc<EnvironmentState>,
     /// What `calvin.toml` says that decisions rest on.
@@ -59,6 +64,7 @@ impl View {
             environment: &self.environment,
             rules: &self.rules,
             fleets: &self.fleets,
+            windows: &self.observed.windows,
             gone: &self.gone,
         }
     }

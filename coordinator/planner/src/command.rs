@@ -1,10 +1,16 @@
 //! What operators order, as pure changes of the state: an order is taken whole or refused with
 //! the reason, and nothing else may change what is wanted.
 
+mod fits;
 mod fleet;
+mod freeze;
+mod gate;
 mod instance;
+mod keep;
+mod kind;
 mod people;
 mod rollout;
+mod start;
 
 use std::collections::BTreeMap;
 
@@ -14,8 +20,9 @@ use calvin_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    environment::{EnvironmentRules, EnvironmentState, FreezeScope},
+    environment::{EnvironmentRules, EnvironmentState, FreezeScope, Order},
     moment::Moment,
+    observed::WindowObserved,
     plan::{Event, EventKind},
     state::{Build, FleetState},
 };
@@ -249,6 +256,8 @@ pub struct CommandInput<'a> {
     pub rules: &'a EnvironmentRules,
     /// Every fleet.
     pub fleets: &'a BTreeMap<FleetName, FleetState>,
+    /// Whether the windows of each fleet that has some are open.
+    pub windows: &'a BTreeMap<FleetName, WindowObserved>,
     /// How many rollouts each fleet had that is no more: a new one of its name counts on, so that no
     /// id ever means two rollouts.
     pub gone: &'a BTreeMap<FleetName, u64>,
@@ -320,6 +329,39 @@ impl<'a> Desk<'a> {
             });
         }
         Ok(state)
+    }
+
+    /// The fleet of an instance, if there is one that may be changed.
+    fn fleet_of(self, id: &InstanceId) -> Result<(&'a FleetName, &'a FleetState), Refusal> {
+        let mut fleets = self.input.fleets.iter();
+        let found = fleets.find(|(_, state)| state.instances.contains_key(id));
+        let Some((name, _)) = found else {
+            return Err(Refusal::NoInstance {
+                instance: id.clone(),
+            });
+        };
+        Ok((name, self.fleet(name)?))
+    }
+
+    /// What was ordered now, by whom and why.
+    fn order(self, reason: &str) -> Order {
+        Order {
+            by: self.who.to_owned(),
+            reason: reason.to_owned(),
+            wall_ms: self.input.wall_ms,
+        }
+    }
+
+    /// Refuses an order without a reason, where one is needed.
+    fn reason(self, what: &str, reason: &str, why: &str) -> Result<(), Refusal> {
+        if !reason.trim().is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::NotNow {
+            what: what.to_owned(),
+            why: format!("it needs a reason: {why}"),
+            hint: "say why: --reason WHY".to_owned(),
+        })
     }
 
     /// The outcome of an order that changes one fleet.

@@ -2,7 +2,11 @@
 //! held back names one, and the same functions check every plan in debug builds, in property
 //! tests and in the simulator.
 
+mod budget;
 mod capacity;
+mod exclusive;
+mod people;
+mod quorum;
 mod removal;
 mod rollout;
 mod view;
@@ -51,11 +55,34 @@ pub enum InvariantId {
     ShortListNeedsWitnesses,
     /// What a person is to decide waits for a person.
     PolicyHolds,
+    /// No more machines are in flight, and no more are deleted within a time, than the budgets of
+    /// the fleet and of the environment allow.
+    BudgetsNeverExceeded,
+    /// A machine is intended only where its provider has one free and the declared limits last.
+    NothingMadeWithoutRoom,
+    /// What is frozen starts nothing.
+    FrozenStartsNothing,
+    /// Outside of its windows no rollout starts or switches.
+    ClosedWindowStartsNothing,
+    /// A protected instance is never touched.
+    ProtectedNeverTouched,
+    /// Nothing is made from a vetoed image.
+    VetoedIsNeverMade,
+    /// A gate is passed only with enough approvals.
+    ApprovedByEnough,
+    /// A paused rollout goes no further.
+    PausedGoesNoFurther,
+    /// The history tells every change there was.
+    HistoryTellsEveryChange,
+    /// Never two instances of an exclusive fleet are at work at once.
+    ExclusiveNeverTwice,
+    /// One member of a quorum leaves at a time, while every other is healthy and knows enough voters.
+    QuorumOneAtATime,
 }
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 25] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -70,6 +97,17 @@ impl InvariantId {
         Self::SilenceAloneNeedsWitnesses,
         Self::ShortListNeedsWitnesses,
         Self::PolicyHolds,
+        Self::BudgetsNeverExceeded,
+        Self::NothingMadeWithoutRoom,
+        Self::FrozenStartsNothing,
+        Self::ClosedWindowStartsNothing,
+        Self::ProtectedNeverTouched,
+        Self::VetoedIsNeverMade,
+        Self::ApprovedByEnough,
+        Self::PausedGoesNoFurther,
+        Self::HistoryTellsEveryChange,
+        Self::ExclusiveNeverTwice,
+        Self::QuorumOneAtATime,
     ];
 }
 
@@ -79,7 +117,7 @@ impl InvariantId {
     pub fn rule(self) -> &'static str {
         match self {
             Self::ServingCapacityNeverBelowMinimum => {
-                "what serves never ends by our doing, nor falls below the wanted count, other than by an order to delete"
+                "what serves never ends by our doing, nor falls below the wanted count, or while a rollout runs below `min_serving`, other than by an order to delete"
             }
             Self::NoDeleteWithoutTwoSourcesOrOrder => {
                 "a machine is deleted only on a committed basis: an order, the end of a rollout, or loss by two sources of different kinds"
@@ -114,6 +152,37 @@ impl InvariantId {
                 "a provider's list that lacks most of its machines at once, and more than one, is no word against them"
             }
             Self::PolicyHolds => "what a policy leaves to a person waits for a person",
+            Self::BudgetsNeverExceeded => {
+                "no more machines are in flight, and no more are deleted within a time, than the budgets of the fleet and of the environment allow; an order to delete a fleet, a way back, and what is lost by two sources or never was healthy are counted and not held"
+            }
+            Self::NothingMadeWithoutRoom => {
+                "a machine is intended only where its provider has one free and the declared limits last, over all fleets"
+            }
+            Self::FrozenStartsNothing => {
+                "while something is frozen no rollout, wave or switch of it begins; where all is frozen, nothing is made or removed, and only going back goes on"
+            }
+            Self::ClosedWindowStartsNothing => {
+                "outside of its windows no rollout of a fleet, no wave and no switch begins; going back waits for no window"
+            }
+            Self::ProtectedNeverTouched => {
+                "a protected instance is not replaced, drained or removed, whatever else is decided"
+            }
+            Self::VetoedIsNeverMade => "nothing is made from a vetoed image",
+            Self::ApprovedByEnough => {
+                "a rollout passes a gate only when as many different persons approved as its fleet wants, and only those who may"
+            }
+            Self::PausedGoesNoFurther => {
+                "a paused rollout makes nothing and goes no further; it may only go back or end"
+            }
+            Self::HistoryTellsEveryChange => {
+                "every change of a rollout's phase, of an instance's life, role or names, and of an order has its line in the history"
+            }
+            Self::QuorumOneAtATime => {
+                "one member of a quorum leaves at a time, while every other is healthy, has caught up and says itself that enough voters live"
+            }
+            Self::ExclusiveNeverTwice => {
+                "of an exclusive fleet nobody is told to be active, nor found as it, while the work of another is not known to have stopped"
+            }
         }
     }
 }
@@ -161,11 +230,15 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
         capacity::check(&view, &mut found);
         removal::check(&view, &mut found);
         rollout::check(&view, &mut found);
+        people::check(&view, &mut found);
+        exclusive::check(&view, &mut found);
+        quorum::check(&view, &mut found);
         violations.extend(found.into_iter().map(|(invariant, text)| Violation {
             invariant,
             fleet: fleet.clone(),
             text,
         }));
     }
+    budget::check(input, plan, &mut violations);
     violations
 }

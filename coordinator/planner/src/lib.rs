@@ -7,20 +7,28 @@
 
 pub mod command;
 pub mod environment;
+pub mod exclusive;
 mod fnv;
 pub mod invariant;
 pub mod judge;
+mod ledger;
 pub mod moment;
 pub mod observed;
 mod pass;
+pub mod people;
 pub mod phase;
 pub mod plan;
 pub mod preview;
+mod quorum;
 pub mod report;
+mod spread;
 pub mod state;
 mod step;
 pub mod sums;
 pub mod transition;
+mod turns;
+pub mod wall;
+mod waves;
 
 pub use command::{Command, CommandInput, CommandOutcome, Refusal, command};
 pub use environment::{
@@ -33,13 +41,21 @@ pub use observed::{
     AgentObserved, Capacity, CatalogueObserved, InstanceObserved, MachineObserved, MachineState,
     Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
 };
+pub use people::{Aim, Approval, Gates, Pause, Promotion, Standing, Whose};
 pub use phase::Phase;
 pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, PlanInput, plan};
-pub use preview::{InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview};
-pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, Waiting};
-pub use state::{Build, FleetState, Instance, Life, NextRollout, Purpose, Rollout, Wave};
+pub use preview::{
+    InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview, preview_in,
+};
+pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, RestsOn, Waiting};
+pub use state::{
+    Build, Deletion, FleetState, Gap, Instance, Life, NextRollout, Owed, Purpose, Rollout, Wave,
+    WaveOrder,
+};
 pub use step::RETIRE_GRACE;
-pub use transition::{Cause, IllegalTransition, diagram, transition};
+pub use transition::{Cause, IllegalTransition, WhilePaused, diagram, transition, while_paused};
+pub use wall::{LocalTime, date, windows_at};
+pub use waves::waves_in_all;
 
 /// Who decided what nobody ordered, in the history and as the one who started a rollout.
 pub const PLANNER: &str = "planner";

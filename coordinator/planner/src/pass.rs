@@ -1,7 +1,9 @@
 //! One look at one fleet: what is judged, what is changed, what is said. The steps read and write
 //! it in turn; each sees what the steps before it decided.
 
+mod budget;
 mod moves;
+mod people;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,17 +13,30 @@ use std::{
 use calvin_model::{CatalogueRole, FleetName, InstanceId, Mutant};
 
 use crate::{
+    environment::EnvironmentState,
     fnv::Fnv,
     invariant::InvariantId,
     judge::{Answering, Judgement, ListTrust, judge},
+    ledger::{Ledger, Shortage},
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
     plan::{Action, Event, EventKind, PlanInput},
+    quorum::Members,
     report::{Blocked, Waiting},
     state::{FleetState, Instance, Rollout},
 };
 
 pub(crate) use moves::basis_of;
+pub(crate) use people::{freeze_of, window_closed};
+
+/// Whether a pass made or deleted anything that the budgets count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Granted {
+    /// It did not.
+    Nothing,
+    /// It did.
+    Some,
+}
 
 /// One look at one fleet.
 #[derive(Debug)]
@@ -32,6 +47,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) fleet: &'a FleetName,
     /// What is seen.
     pub(crate) observed: &'a Observed,
+    /// All that the plan rests on.
+    pub(crate) input: PlanInput<'a>,
     /// What the catalogue shows of the fleet.
     pub(crate) catalogue: &'a CatalogueObserved,
     /// What is to be carried out.
@@ -46,6 +63,14 @@ pub(crate) struct Pass<'a> {
     pub(crate) hidden: Vec<InstanceId>,
     /// Whether the provider's list is believed where it lacks a machine.
     pub(crate) list: ListTrust,
+    /// The environment as a whole.
+    pub(crate) environment: &'a EnvironmentState,
+    /// What all fleets share, and how much of it is left.
+    pub(crate) ledger: Ledger<'a>,
+    /// What could not be made or deleted in this pass, by reason, and how many.
+    pub(crate) short: BTreeMap<Shortage, u32>,
+    /// Whether this pass made or deleted anything that the budgets count.
+    pub(crate) granted: Granted,
     /// Agents that serve older names and are likely to come back.
     pub(crate) returning: usize,
     visible: BTreeSet<&'a InstanceId>,
@@ -76,6 +101,7 @@ impl<'a> Pass<'a> {
             now: input.now,
             fleet,
             observed: input.observed,
+            input: *input,
             catalogue,
             actions: Vec::new(),
             events: Vec::new(),
@@ -83,6 +109,10 @@ impl<'a> Pass<'a> {
             blocked: Vec::new(),
             hidden: Vec::new(),
             list: answering.list,
+            environment: input.environment,
+            ledger: Ledger::default(),
+            short: BTreeMap::new(),
+            granted: Granted::Nothing,
             returning: answering.returning,
             visible: catalogue.visible.iter().collect(),
             judged,
@@ -95,6 +125,11 @@ impl<'a> Pass<'a> {
     /// The state, with what this pass has changed so far.
     pub(crate) fn state(&self) -> &FleetState {
         self.changed.as_deref().unwrap_or(self.before)
+    }
+
+    /// The state as this pass found it.
+    pub(crate) fn before(&self) -> &'a FleetState {
+        self.before
     }
 
     /// The state, to be changed.
@@ -185,6 +220,18 @@ impl<'a> Pass<'a> {
             .count()
     }
 
+    /// How many serve and are found: their entries were read back in this run. What is only to be
+    /// found is no reason to let another go, be it that its machine is not listed yet.
+    pub(crate) fn found_serving(&self) -> usize {
+        let instances = self.state().instances.iter();
+        instances
+            .filter(|(id, instance)| {
+                let found = !instance.build.services || self.visible(id);
+                found && self.counts_as_serving(id, instance)
+            })
+            .count()
+    }
+
     /// Writes a line of the history.
     pub(crate) fn event(&mut self, instance: Option<&InstanceId>, kind: EventKind, text: String) {
         self.events.push(Event {
@@ -210,5 +257,15 @@ impl<'a> Pass<'a> {
             fact,
         };
         self.blocked.push((rule, blocked));
+    }
+}
+
+impl Members for Pass<'_> {
+    fn judged(&self, id: &InstanceId) -> Judgement {
+        Pass::judged(self, id)
+    }
+
+    fn seen(&self, id: &InstanceId) -> Option<&InstanceObserved> {
+        Pass::seen(self, id)
     }
 }

@@ -1,20 +1,26 @@
 //! What goes into the planner and what comes out.
 
+mod words;
+
 use std::{collections::BTreeMap, fmt};
 
 use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted, ZoneName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    environment::{EnvironmentRules, EnvironmentState},
+    environment::{EnvironmentRules, EnvironmentState, Freeze},
     invariant::check,
     judge::{Answering, ListTrust, PROVIDER_FRESH, returns},
+    ledger::{Counts, Ledger},
     moment::Moment,
-    observed::{MachineState, Observed, SessionObserved},
+    observed::{CatalogueObserved, MachineState, Observed, SessionObserved},
+    pass::Pass,
     report::FleetReport,
     state::{Build, FleetState, Life},
     step::plan_fleet,
     sums::list_is_short,
+    turns::{turns, unready},
+    wall::date,
 };
 
 /// All that a decision rests on.
@@ -203,19 +209,69 @@ pub enum EventKind {
     Switch,
     /// The planner began or stopped to hold something back.
     Hold,
+    /// An instance's life, role or place in the catalogue changed.
+    Role,
 }
+
+/// What a catalogue says of a fleet that it does not know.
+static UNREAD: CatalogueObserved = CatalogueObserved {
+    roles: BTreeMap::new(),
+    visible: Vec::new(),
+    unconfirmed: Vec::new(),
+};
 
 /// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
-    let answering = answering(input);
+    let (mut passes, mut ledger) = look(input);
     let mut plan = Plan::default();
-    for (name, state) in input.fleets {
-        let answering = answering.of(&state.spec.provider);
-        let next = plan_fleet(input, name, state, answering);
-        plan.fleets.insert(name.clone(), next);
+    for turn in turns(&passes) {
+        let Some(pass) = passes.get_mut(turn) else {
+            continue;
+        };
+        pass.ledger = ledger;
+        let next = plan_fleet(pass);
+        ledger = std::mem::take(&mut pass.ledger);
+        plan.fleets.insert(pass.fleet.clone(), next);
     }
+    end_freeze(input, &mut plan);
     debug_assert_eq!(check(input, &plan), Vec::new(), "a plan keeps every rule");
     plan
+}
+
+/// Ends the environment's freeze at its end.
+fn end_freeze(input: &PlanInput<'_>, plan: &mut Plan) {
+    let over = |freeze: &&Freeze| !freeze.holds(input.wall_ms);
+    let Some(freeze) = input.environment.freeze.as_ref().filter(over) else {
+        return;
+    };
+    let until = freeze.until_wall_ms.map(date).unwrap_or_default();
+    plan.events.push(Event {
+        fleet: None,
+        instance: None,
+        kind: EventKind::Hold,
+        text: format!(
+            "the freeze of the environment by {} is over: it was until {until}",
+            freeze.order.by
+        ),
+    });
+    let environment = plan.environment.take();
+    let mut environment = environment.unwrap_or_else(|| Box::new(input.environment.clone()));
+    environment.freeze = None;
+    plan.environment = Some(environment);
+}
+
+/// Judges every instance of every fleet, and counts what all share.
+pub(crate) fn look<'a>(input: &PlanInput<'a>) -> (Vec<Pass<'a>>, Ledger<'a>) {
+    let answering = answering(input);
+    let mut passes: Vec<Pass<'a>> = Vec::with_capacity(input.fleets.len());
+    for (name, state) in input.fleets {
+        let answering = answering.of(&state.spec.provider);
+        let catalogue = input.observed.catalogue.get(name).unwrap_or(&UNREAD);
+        passes.push(Pass::new(input, name, state, catalogue, answering));
+    }
+    let counts = Counts::of(input, input.fleets.iter());
+    let ledger = Ledger::new(input.rules, counts, unready(input.fleets, &passes));
+    (passes, ledger)
 }
 
 /// Who answers, over all fleets: whether silence is one machine's or the network's, and whether a
@@ -225,7 +281,7 @@ pub(crate) struct Answers<'a> {
     all: usize,
     alive: usize,
     returning: usize,
-    /// Machines that were up, by provider: how many its list lacks, of how many.
+    /// Machines that were up or are draining, by provider: how many its list lacks, of how many.
     lists: BTreeMap<&'a str, (usize, usize)>,
 }
 
@@ -253,14 +309,17 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
     for fleet in input.fleets.values() {
         let (lacks, of) = answers.lists.entry(&fleet.spec.provider).or_default();
         for (id, instance) in &fleet.instances {
-            if instance.life != Life::Up {
-                continue;
-            }
-            answers.all += 1;
+            let up = match instance.life {
+                Life::Up => true,
+                // Its machine is there as long as that of one that stays.
+                Life::Draining(_) => false,
+                Life::Making | Life::Retiring(_) => continue,
+            };
+            answers.all += usize::from(up);
             let Some(seen) = input.observed.instances.get(id) else {
                 continue;
             };
-            if matches!(seen.session, SessionObserved::Alive(_)) {
+            if up && matches!(seen.session, SessionObserved::Alive(_)) {
                 answers.alive += 1;
             }
             answers.returning += usize::from(returns(seen, input.observed.watching_for));

@@ -1,20 +1,30 @@
 //! What a rollout would do, without doing it: for each instance the reason, the waves, how many
 //! more machines there are at its peak, how long it takes, and the way back from each phase.
 //!
+//! [`preview`] looks at a fleet alone; [`preview_in`] also at what all fleets share, so that it says
+//! how much of a wave fits now and what the rollout would have to wait for.
+//!
 //! Its id is a hash of all that it rests on, in parts: an id that no longer holds tells which part
 //! has changed.
 
+mod duration;
 mod plan_id;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use calvin_model::{ImageRef, InstanceId, fleet::OnDrainTimeout, fleet::OnSettleTimeout};
+use calvin_model::{
+    FleetName, ImageRef, InstanceId, ZoneName,
+    fleet::{BudgetPolicy, FleetKind},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    environment::EnvironmentState,
     phase::Phase,
-    state::{Build, FleetState},
-    step::{RETIRE_GRACE, Size},
+    plan::{PlanInput, look},
+    spread::{Place, Spread},
+    state::{Build, FleetState, WaveOrder},
+    waves::{Sizing, left_out, new_and_old, smaller},
 };
 pub use plan_id::PlanId;
 pub(crate) use plan_id::same_plan;
@@ -45,12 +55,18 @@ pub struct RolloutPreview {
 }
 
 /// One wave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WavePreview {
     /// Instances that are made.
     pub greens: u32,
     /// Instances that are replaced.
     pub blues: u32,
+    /// What comes first.
+    pub order: WaveOrder,
+    /// It goes first, alone, and soaks for `canary_soak`.
+    pub canary: bool,
+    /// How many greens are made in each zone; none are named where the fleet names none.
+    pub zones: BTreeMap<ZoneName, u32>,
 }
 
 /// What becomes of an instance, and why.
@@ -73,81 +89,138 @@ pub struct WayBack {
     pub how: String,
 }
 
-/// What a rollout of `build` would do now. Changes nothing.
+/// What a rollout of `build` would do in an environment that has room for all of it. Changes
+/// nothing.
 #[must_use]
 pub fn preview(state: &FleetState, build: &Build) -> RolloutPreview {
-    let waves = waves(state, build);
-    let (min_duration, max_duration) = durations(state, &waves);
+    let alone = Surroundings {
+        environment: &EnvironmentState::default(),
+        budget: &BudgetPolicy::default(),
+        room: u32::MAX,
+        remarks: Vec::new(),
+    };
+    of(state, build, &alone)
+}
+
+/// What a rollout of `build` would do now, beside all that the environment's other fleets take and
+/// do. `None` if there is no such fleet. Changes nothing.
+#[must_use]
+pub fn preview_in(
+    input: &PlanInput<'_>,
+    fleet: &FleetName,
+    build: &Build,
+) -> Option<RolloutPreview> {
+    let state = input.fleets.get(fleet)?;
+    let (_, ledger) = look(input);
+    let room = ledger.room(state);
+    let mut remarks = Vec::new();
+    if let Some(what) = ledger.waits_for(state) {
+        remarks.push(format!("it begins after {what}"));
+    }
+    let (new, old) = new_and_old(state, build);
+    let sizing = Sizing::of(&state.spec, state.spec.count);
+    let (size, wished) = (
+        sizing.next(new, old, room.fits),
+        sizing.next(new, old, u32::MAX),
+    );
+    match (size, &room.bound) {
+        (None, Some(bound)) => remarks.push(format!("nothing can be made now: {bound}")),
+        (Some(size), Some(_)) => remarks.extend(smaller(size, wished, room.bound.clone())),
+        (_, None) => {}
+    }
+    for zone in &state.spec.zones {
+        if let Some(order) = input.environment.lost_zones.get(zone) {
+            let reason = &order.reason;
+            remarks.push(format!(
+                "zone {zone} is lost ({reason}): nothing is made there"
+            ));
+        }
+    }
+    let surroundings = Surroundings {
+        environment: input.environment,
+        budget: &input.rules.budget,
+        room: room.fits,
+        remarks,
+    };
+    Some(of(state, build, &surroundings))
+}
+
+/// What a rollout meets beside its own fleet.
+#[derive(Debug)]
+struct Surroundings<'a> {
+    environment: &'a EnvironmentState,
+    budget: &'a BudgetPolicy,
+    room: u32,
+    remarks: Vec<String>,
+}
+
+fn of(state: &FleetState, build: &Build, around: &Surroundings<'_>) -> RolloutPreview {
+    let waves = waves(state, build, around);
+    let (min_duration, longest) = duration::of(state, around.budget, &waves);
+    // What does not fit waits for who knows how long.
+    let made = waves.iter().map(|wave| wave.greens).sum::<u32>();
+    let whole = new_and_old(state, build).0.saturating_add(made) >= state.spec.count;
+    let max_duration = longest.filter(|_| whole);
+    let mut remarks = remarks(state, build);
+    remarks.extend(around.remarks.iter().cloned());
     RolloutPreview {
         id: PlanId::of(state, build).to_string(),
         from: state.serving.as_ref().map(|serving| serving.image.clone()),
         to: build.image.clone(),
-        peak_extra: peak_extra(state.spec.count, &waves),
+        peak_extra: peak_extra(state, build, &waves),
         instances: instances(state, build),
+        ways_back: ways_back(state, &waves),
         waves,
         min_duration,
         max_duration,
-        ways_back: ways_back(state),
-        remarks: remarks(state, build),
+        remarks,
     }
 }
 
-fn waves(state: &FleetState, build: &Build) -> Vec<WavePreview> {
-    let count = state.spec.count;
-    let surge = state.spec.replace.surge.of(count);
-    let staying = state.instances.values().filter(|one| !one.leaving());
-    // What a failed first rollout left makes room for the next attempt.
-    let staying = staying.filter(|_| state.serving.is_some());
-    let (new, old): (Vec<_>, Vec<_>) = staying.partition(|one| one.build.image == build.image);
-    let amount = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let (mut new, mut old) = (amount(new.len()), amount(old.len()));
+fn waves(state: &FleetState, build: &Build, around: &Surroundings<'_>) -> Vec<WavePreview> {
+    let (new, old) = new_and_old(state, build);
+    let count = state.spec.count.saturating_sub(left_out(state, build));
+    let sizes = Sizing::of(&state.spec, count).all(new, old, around.room);
+    let is_new = |id: &InstanceId| {
+        let found = state.instances.get(id);
+        found.is_some_and(|one| one.build.image == build.image)
+    };
+    let mut spread = Spread::of(state, around.environment, is_new);
     let mut waves = Vec::new();
-    loop {
-        let size = Size::next(surge, count, new, old);
+    for size in sizes {
+        let mut zones = BTreeMap::new();
+        for _ in 0..size.greens {
+            if let Place::In(Some(zone)) = spread.next() {
+                *zones.entry(zone).or_default() += 1;
+            }
+        }
         waves.push(WavePreview {
             greens: size.greens,
             blues: size.blues,
+            order: size.order,
+            canary: size.canary,
+            zones,
         });
-        new += size.greens;
-        old -= size.blues;
-        if new >= count {
-            return waves;
-        }
     }
+    waves
 }
 
-fn peak_extra(count: u32, waves: &[WavePreview]) -> u32 {
-    let replaced: u32 = waves.iter().map(|wave| wave.blues).sum();
-    let mut there = replaced;
+fn peak_extra(state: &FleetState, build: &Build, waves: &[WavePreview]) -> u32 {
+    let (new, old) = new_and_old(state, build);
+    let count = state.spec.count;
+    let mut there = new.saturating_add(old);
     let mut peak = 0;
     for wave in waves {
-        peak = peak.max((there + wave.greens).saturating_sub(count));
-        there = there + wave.greens - wave.blues;
-    }
-    peak
-}
-
-fn durations(state: &FleetState, waves: &[WavePreview]) -> (Duration, Option<Duration>) {
-    let replace = &state.spec.replace;
-    let drain = &state.spec.drain;
-    let mut min = Duration::ZERO;
-    let mut max = Duration::ZERO;
-    for wave in waves {
-        min += replace.min_healthy.0;
-        // Each failed green may use its whole deadline; the soak after the last one and the switch
-        // have the progress deadline each.
-        let tries = replace.max_instance_failures.saturating_add(1);
-        max += replace.healthy_deadline.0.saturating_mul(tries);
-        max += replace.progress_deadline.0 * 2;
-        if wave.blues > 0 {
-            min += replace.settle.0 + replace.bake.0;
-            max += replace.settle.0 + replace.settle_max.0 + replace.bake.0;
-            max += drain.timeout.0 + RETIRE_GRACE;
+        if wave.order == WaveOrder::RoomFirst {
+            there -= wave.blues;
+        }
+        there += wave.greens;
+        peak = peak.max(there.saturating_sub(count));
+        if wave.order == WaveOrder::GreenFirst {
+            there -= wave.blues;
         }
     }
-    let holds = replace.on_settle_timeout == OnSettleTimeout::Hold
-        || drain.on_timeout == OnDrainTimeout::Hold;
-    (min, (!holds).then_some(max))
+    peak
 }
 
 fn instances(state: &FleetState, build: &Build) -> Vec<InstancePreview> {
@@ -159,6 +232,11 @@ fn instances(state: &FleetState, build: &Build) -> Vec<InstancePreview> {
                 (false, format!("it leaves already: {}", instance.life))
             } else if instance.build.image == build.image && state.serving.is_some() {
                 (false, format!("it runs {} already", build.image))
+            } else if let Some(order) = &instance.protected {
+                (
+                    false,
+                    format!("protected by {}: {}", order.by, order.reason),
+                )
             } else {
                 (true, format!("it runs {}", instance.build.image))
             };
@@ -171,7 +249,10 @@ fn instances(state: &FleetState, build: &Build) -> Vec<InstancePreview> {
         .collect()
 }
 
-fn ways_back(state: &FleetState) -> Vec<WayBack> {
+const BLUE_GONE: &str = "the wave's blue is gone: a new rollout to the old image";
+const UNDO: &str = "calvin undo: a new rollout to the old image";
+
+fn ways_back(state: &FleetState, waves: &[WavePreview]) -> Vec<WayBack> {
     let first = state.serving.is_none();
     let way = |phase: Phase, how: &str| WayBack {
         phase,
@@ -186,7 +267,39 @@ fn ways_back(state: &FleetState) -> Vec<WayBack> {
         ];
     }
     let green_goes = "green is removed; clients never saw it";
+    let exclusive = state.spec.kind == FleetKind::Exclusive;
+    if exclusive {
+        let stops =
+            "green's work is stopped, and blue's begins when that is known to have happened";
+        return vec![
+            way(Phase::Provisioning, green_goes),
+            way(Phase::Soaking, green_goes),
+            way(Phase::Stopping, "blue is told to go on; green never began"),
+            way(Phase::Switching, stops),
+            way(Phase::Settling, stops),
+            way(Phase::Baking, stops),
+            way(Phase::Draining, stops),
+            way(Phase::Retiring, BLUE_GONE),
+            way(Phase::Done, UNDO),
+        ];
+    }
     let switch_back = "blue is active again in one change of the catalogue, then green leaves";
+    let makes_room = waves.iter().any(|wave| wave.order == WaveOrder::RoomFirst);
+    if makes_room {
+        let again =
+            "what left to make room is made again; green leaves as far as enough others serve";
+        let phases = [
+            Phase::MakingRoom,
+            Phase::Provisioning,
+            Phase::Soaking,
+            Phase::Switching,
+            Phase::Settling,
+            Phase::Baking,
+        ];
+        let mut ways: Vec<WayBack> = phases.into_iter().map(|phase| way(phase, again)).collect();
+        ways.push(way(Phase::Done, UNDO));
+        return ways;
+    }
     vec![
         way(Phase::Provisioning, green_goes),
         way(Phase::Soaking, green_goes),
@@ -194,11 +307,8 @@ fn ways_back(state: &FleetState) -> Vec<WayBack> {
         way(Phase::Settling, switch_back),
         way(Phase::Baking, switch_back),
         way(Phase::Draining, switch_back),
-        way(
-            Phase::Retiring,
-            "the wave's blue is gone: a new rollout to the old image",
-        ),
-        way(Phase::Done, "calvin undo: a new rollout to the old image"),
+        way(Phase::Retiring, BLUE_GONE),
+        way(Phase::Done, UNDO),
     ]
 }
 
@@ -213,8 +323,32 @@ fn remarks(state: &FleetState, build: &Build) -> Vec<String> {
             rollout.id, rollout.to.image, rollout.phase
         ));
     }
+    remarks.extend(remark_on_kind(state));
     if state.serving.as_ref().map(|serving| &serving.image) == Some(&build.image) {
         remarks.push(format!("{} serves already", build.image));
     }
     remarks
+}
+
+/// What the fleet's kind means for a rollout.
+fn remark_on_kind(state: &FleetState) -> Option<String> {
+    match state.spec.kind {
+        FleetKind::Service => None,
+        FleetKind::Exclusive if state.serving.is_none() => None,
+        FleetKind::Exclusive => {
+            let rollout = state.rollout.as_ref();
+            let last = rollout.and_then(|rollout| rollout.gap.filter(|gap| gap.until.is_some()));
+            let last = last.map_or_else(
+                || "how long is not known yet".to_owned(),
+                |gap| format!("the last time {:.1} s", gap.length(gap.since).as_secs_f64()),
+            );
+            Some(format!(
+                "never two are at work: blue stops first, and nobody is active until green is ({last})"
+            ))
+        }
+        FleetKind::Quorum => Some(
+            "one member at a time, the leader last, while every other is healthy and knows enough voters"
+                .to_owned(),
+        ),
+    }
 }

@@ -1,9 +1,13 @@
 //! Why nothing more was planned. Shown to operators as it is.
 
+mod rests;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use calvin_model::InstanceId;
 use serde::{Deserialize, Serialize};
+
+pub use rests::RestsOn;
 
 use crate::phase::Phase;
 
@@ -54,6 +58,12 @@ pub struct InstanceReport {
     pub class: InstanceClass,
     /// Why, one sentence.
     pub text: String,
+    /// How long it has been so already, as far as can be told.
+    pub since: Duration,
+    /// What it waits for, unless it is as it should be.
+    pub waits: Option<Waiting>,
+    /// The observations that this rests on.
+    pub rests_on: RestsOn,
 }
 
 /// How the planner judges an instance.
@@ -74,4 +84,17 @@ pub enum InstanceClass {
     Lost,
     /// Being drained or removed.
     Leaving,
+}
+
+impl InstanceClass {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::Healthy,
+        Self::Unhealthy,
+        Self::Unknown,
+        Self::Unmanaged,
+        Self::Lost,
+        Self::Leaving,
+    ];
 }

@@ -4,15 +4,23 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use calvin_model::{
-    CatalogueRole, FleetSpec, ImageRef, InstanceId, RolloutId, Wanted, ZoneName, image::Work,
-    wanted::DrainReason,
+    CatalogueRole, FleetSpec, ImageRef, InstanceId, Role, RolloutId, Wanted, ZoneName,
+    fleet::FleetKind, image::Work, wanted::DrainReason,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{invariant::InvariantId, moment::Moment, phase::Phase, plan::DeleteBasis};
+use crate::{
+    environment::{Freeze, Order},
+    invariant::InvariantId,
+    moment::Moment,
+    people::{Aim, Approval, Gates, Pause, Promotion, Standing},
+    phase::Phase,
+    plan::DeleteBasis,
+};
 
 /// An image, with what the planner must know of its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +31,9 @@ pub struct Build {
     pub work: Work,
     /// Whether it has services: whether the catalogue matters for it.
     pub services: bool,
+    /// Whether its machines say how many voters each of them knows.
+    #[serde(default)]
+    pub quorum: bool,
 }
 
 /// One fleet.
@@ -56,8 +67,50 @@ pub struct FleetState {
     /// begins anew.
     #[serde(default)]
     pub given_up_in_a_row: u32,
+    /// What must not begin now in this fleet.
+    #[serde(default)]
+    pub freeze: Option<Freeze>,
+    /// Who keeps it on the image that serves: no rollout starts.
+    #[serde(default)]
+    pub pin: Option<Order>,
+    /// The count that takes effect when a freeze has ended.
+    #[serde(default)]
+    pub later_count: Option<u32>,
+    /// Since when deadlines stand still.
+    #[serde(default)]
+    pub standing: Option<Standing>,
+    /// Since when machines that it needs, or deletions, wait for a budget or for room, and it got
+    /// none. Who waits longest is served first.
+    #[serde(default)]
+    pub waiting_since: Option<Moment>,
+    /// What began to be removed lately, where a budget counts deletions.
+    #[serde(default)]
+    pub deletions: Vec<Deletion>,
+    /// Instances that were lost, with what each ran, and that could not be made again yet because
+    /// a budget or the room did not allow it.
+    #[serde(default)]
+    pub owed: BTreeMap<InstanceId, Owed>,
     /// Every instance that may have a machine, an identity or an entry anywhere.
     pub instances: BTreeMap<InstanceId, Instance>,
+}
+
+/// Instances that began to be removed at the same moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// When.
+    pub at: Moment,
+    /// How many.
+    pub count: u32,
+}
+
+/// An instance that is to be made in the place of another, when it can be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// What it is made from.
+    pub build: Build,
+    /// Where the other one was.
+    #[serde(default)]
+    pub zone: Option<ZoneName>,
 }
 
 /// A rollout that waits for the running one to end.
@@ -69,6 +122,12 @@ pub struct NextRollout {
     pub by: String,
     /// Why, where it is not simply wanted.
     pub reason: Option<String>,
+    /// Whether it brings something new.
+    #[serde(default)]
+    pub aim: Aim,
+    /// Who cannot wait, and why.
+    #[serde(default)]
+    pub emergency: Option<Order>,
 }
 
 /// One replacement of a fleet's image.
@@ -97,10 +156,55 @@ pub struct Rollout {
     pub sets: Wave,
     /// Greens that failed and were given up, over all waves.
     pub failures: u32,
+    /// Who turned it around, where a person did: that is no failure of the image.
+    #[serde(default)]
+    pub turned_by: Option<String>,
     /// Why it started where nobody ordered it, goes or went back, or failed.
     pub reason: Option<String>,
     /// Who started it, as the audit names operators.
     pub started_by: String,
+    /// Whether it brings something new.
+    #[serde(default)]
+    pub aim: Aim,
+    /// Who cannot wait, and why: it skips soak, waves, windows and freezes.
+    #[serde(default)]
+    pub emergency: Option<Order>,
+    /// Who holds it where it is.
+    #[serde(default)]
+    pub paused: Option<Pause>,
+    /// Where it asks for persons.
+    #[serde(default)]
+    pub gates: Gates,
+    /// Who approved what, the oldest first.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    /// Since when a person is waited for at a gate. A green that flaps meanwhile changes nothing.
+    #[serde(default)]
+    pub asked: Option<Moment>,
+    /// Whose soak is skipped.
+    #[serde(default)]
+    pub promoted: Option<Promotion>,
+    /// The newest time in which nobody of an exclusive fleet was active.
+    #[serde(default)]
+    pub gap: Option<Gap>,
+}
+
+/// A time in which nobody of an exclusive fleet was active: from when the work of one is known to
+/// have stopped until another is read back as active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// When it began.
+    pub since: Moment,
+    /// When it ended; `None` while it lasts.
+    pub until: Option<Moment>,
+}
+
+impl Gap {
+    /// How long it was, or is by now.
+    #[must_use]
+    pub fn length(&self, now: Moment) -> Duration {
+        self.until.unwrap_or(now).since(self.since)
+    }
 }
 
 /// The two sets of one wave.
@@ -110,6 +214,45 @@ pub struct Wave {
     pub green: Vec<InstanceId>,
     /// To be replaced.
     pub blue: Vec<InstanceId>,
+    /// Greens that are reserved and not made yet: the budgets let them follow one after the other.
+    #[serde(default)]
+    pub to_make: u32,
+    /// What comes first.
+    #[serde(default)]
+    pub order: WaveOrder,
+    /// It goes first, alone, and soaks for `canary_soak`.
+    #[serde(default)]
+    pub canary: bool,
+    /// Why it is smaller than it was to be, or makes room first, where that is so.
+    #[serde(default)]
+    pub remark: Option<String>,
+}
+
+/// What comes first in a wave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaveOrder {
+    /// Green is made and proves itself, then blue leaves.
+    #[default]
+    GreenFirst,
+    /// Blue leaves first: there may be nothing on top, or there is no room for it.
+    RoomFirst,
+}
+
+impl Wave {
+    /// Whether the wave has its sets.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        !self.green.is_empty() || !self.blue.is_empty() || self.to_make > 0
+    }
+
+    /// How many greens it has when all of them are made.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        u32::try_from(self.green.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.to_make)
+    }
 }
 
 /// One instance. Its record is committed before its machine is asked for, and removed only after
@@ -140,6 +283,13 @@ pub struct Instance {
     /// The zone that it is made in; the provider chose if none is named.
     #[serde(default)]
     pub zone: Option<ZoneName>,
+    /// Who lets nothing happen to it, and why.
+    #[serde(default)]
+    pub protected: Option<Order>,
+    /// In an exclusive fleet: it was told to be active, and its work is not known to have stopped
+    /// since.
+    #[serde(default)]
+    pub at_work: bool,
 }
 
 /// Why an instance was made.
@@ -184,6 +334,13 @@ impl FleetState {
             holding: BTreeSet::new(),
             failed: BTreeSet::new(),
             given_up_in_a_row: 0,
+            freeze: None,
+            pin: None,
+            later_count: None,
+            standing: None,
+            waiting_since: None,
+            deletions: Vec::new(),
+            owed: BTreeMap::new(),
             instances: BTreeMap::new(),
         }
     }
@@ -191,8 +348,44 @@ impl FleetState {
     /// How many stay and are not to be replaced.
     #[must_use]
     pub fn kept(&self) -> usize {
-        let stays = |instance: &&Instance| !instance.leaving() && instance.replace.is_none();
+        let stays = |instance: &&Instance| {
+            !instance.leaving() && instance.replace.is_none() && !self.set_aside(instance)
+        };
         self.instances.values().filter(stays).count()
+    }
+
+    /// Whether an instance is protected, runs another image than serves, and is not found by
+    /// clients: it is kept to be looked at, and is no part of the count.
+    #[must_use]
+    pub fn set_aside(&self, instance: &Instance) -> bool {
+        let serving = self.serving.as_ref().map(|serving| &serving.image);
+        instance.protected.is_some()
+            && instance.catalogue < CatalogueRole::Entered
+            && serving != Some(&instance.build.image)
+    }
+
+    /// How many must go on serving whatever is replaced. While a rollout runs that ends with
+    /// another count, of the smaller one.
+    #[must_use]
+    pub fn must_serve(&self) -> usize {
+        let count = self.spec.count;
+        let count = self
+            .running()
+            .map_or(count, |rollout| rollout.count.min(count));
+        let may_miss = self.spec.replace.unavailable.of_at_most(count);
+        let least = self.spec.repair.min_serving;
+        let least = least.unwrap_or(count - may_miss).min(count);
+        usize::try_from(least).unwrap_or(usize::MAX)
+    }
+
+    /// How many began to be removed within the last `window`.
+    #[must_use]
+    pub fn deleted_within(&self, now: Moment, window: Duration) -> u32 {
+        let lately = self
+            .deletions
+            .iter()
+            .filter(|one| now.since(one.at) < window);
+        lately.fold(0, |sum, one| sum.saturating_add(one.count))
     }
 
     /// The rollout, while it runs.
@@ -244,6 +437,10 @@ impl FleetState {
         };
         let not_to_serve = match rollout.phase {
             Phase::Failed => return self.instances.keys().cloned().collect(),
+            // In between nobody is: what was stopped must not begin again by itself.
+            Phase::Stopping | Phase::Switching if self.spec.kind == FleetKind::Exclusive => {
+                return self.instances.keys().cloned().collect();
+            }
             Phase::Provisioning
             | Phase::MakingRoom
             | Phase::Soaking
@@ -259,7 +456,14 @@ impl FleetState {
             | Phase::Retiring => &rollout.sets.blue,
             Phase::Done | Phase::RolledBack => return BTreeSet::new(),
         };
-        not_to_serve.iter().cloned().collect()
+        let mut not_to_serve: BTreeSet<InstanceId> = not_to_serve.iter().cloned().collect();
+        // What earlier attempts left never served, whoever protects it.
+        if rollout.from.is_none() {
+            let left = self.instances.keys();
+            let left = left.filter(|id| !rollout.sets.green.contains(id));
+            not_to_serve.extend(left.cloned());
+        }
+        not_to_serve
     }
 }
 
@@ -282,5 +486,11 @@ impl Instance {
             Life::Draining(_) | Life::Retiring(_) => true,
             Life::Making | Life::Up => false,
         }
+    }
+
+    /// Whether it may be at work, in an exclusive fleet.
+    #[must_use]
+    pub fn may_work(&self) -> bool {
+        self.at_work || self.wanted.role == Role::Active
     }
 }

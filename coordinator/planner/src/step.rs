@@ -3,56 +3,58 @@
 
 mod admit;
 mod arrive;
+mod budget;
 mod delete;
 mod drain;
+pub(crate) mod exclusive;
+mod freeze;
 mod hide;
+mod make;
 mod orders;
+mod protect;
 mod repair;
 mod retire;
 mod rollout;
 mod scale;
 mod start;
 mod summary;
+mod tell;
 mod unmanaged;
+mod waits;
 
 pub use retire::RETIRE_GRACE;
-pub(crate) use rollout::Size;
 pub(crate) use start::{Start, begin};
 
+pub(crate) use tell::untold;
+
 use crate::{
-    judge::Answering,
-    observed::CatalogueObserved,
     pass::Pass,
-    plan::{FleetPlan, Next, PlanInput},
-    state::FleetState,
+    plan::{FleetPlan, Next},
 };
-use calvin_model::FleetName;
 
-/// Plans one fleet.
-pub(crate) fn plan_fleet(
-    input: &PlanInput<'_>,
-    fleet: &FleetName,
-    state: &FleetState,
-    answering: Answering,
-) -> FleetPlan {
-    let nothing = CatalogueObserved::default();
-    let catalogue = input.observed.catalogue.get(fleet).unwrap_or(&nothing);
-    let mut pass = Pass::new(input, fleet, state, catalogue, answering);
-
-    arrive::step(&mut pass);
-    delete::step(&mut pass);
-    rollout::step(&mut pass);
-    start::step(&mut pass);
-    unmanaged::step(&mut pass);
-    repair::step(&mut pass);
-    admit::step(&mut pass);
-    scale::step(&mut pass);
-    drain::step(&mut pass);
-    retire::step(&mut pass);
-    hide::step(&mut pass);
-    orders::step(&mut pass);
-    let names_wait = rollout::names_wait(&pass);
-    let report = summary::step(&mut pass);
+/// Plans one fleet. It takes from the ledger, and leaves in it what is left for the others.
+pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
+    freeze::step(pass);
+    arrive::step(pass);
+    exclusive::note(pass);
+    delete::step(pass);
+    rollout::step(pass);
+    start::step(pass);
+    unmanaged::step(pass);
+    repair::step(pass);
+    admit::step(pass);
+    exclusive::step(pass);
+    scale::step(pass);
+    make::step(pass);
+    drain::step(pass);
+    retire::step(pass);
+    hide::step(pass);
+    orders::step(pass);
+    budget::step(pass);
+    protect::step(pass);
+    tell::step(pass);
+    let names_wait = rollout::names_wait(pass);
+    let report = summary::step(pass);
 
     let next = if pass.state().deleting && pass.state().instances.is_empty() {
         Next::Remove
@@ -61,9 +63,9 @@ pub(crate) fn plan_fleet(
     };
     FleetPlan {
         next,
-        actions: pass.actions,
-        events: pass.events,
-        hidden: pass.hidden,
+        actions: std::mem::take(&mut pass.actions),
+        events: std::mem::take(&mut pass.events),
+        hidden: std::mem::take(&mut pass.hidden),
         names_wait,
         report,
     }

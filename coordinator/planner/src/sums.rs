@@ -29,6 +29,12 @@ pub fn list_is_short(lacks: usize, of: usize) -> bool {
     lacks > 1 && lacks > of / 2
 }
 
+/// How many voters of a quorum of `count` members must agree: more than half.
+#[must_use]
+pub fn majority(count: u32) -> u32 {
+    count / 2 + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +59,9 @@ mod tests {
         for (of, least) in [(2, 2), (3, 2), (5, 3), (10, 6), (100, 51)] {
             assert!(list_is_short(least, of), "{of}");
             assert!(!list_is_short(least - 1, of), "{of}");
+        }
+        for (members, least) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)] {
+            assert_eq!(majority(members), least, "{members}");
         }
         assert!(!list_is_short(1, 1));
         // One alone has nobody to ask: its silence never counts.

@@ -133,6 +133,47 @@ pub fn transition(from: Option<Phase>, cause: Cause) -> Result<Phase, IllegalTra
     table::row(from, cause).ok_or(IllegalTransition { from, cause })
 }
 
+/// What a pause does to a cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhilePaused {
+    /// It does not happen: the rollout would go on.
+    Held,
+    /// It happens all the same: the rollout goes back or ends.
+    Happens,
+}
+
+/// Whether a cause changes the phase of a rollout that is paused.
+#[must_use]
+pub fn while_paused(cause: Cause) -> WhilePaused {
+    match cause {
+        Cause::NeedsRoom
+        | Cause::RoomMade
+        | Cause::AllHealthy
+        | Cause::GreenReplaced
+        | Cause::Soaked
+        | Cause::NeedsApproval
+        | Cause::Approved
+        | Cause::StopFirst
+        | Cause::Switched
+        | Cause::SwitchedOnly
+        | Cause::NextWave
+        | Cause::Settled
+        | Cause::Baked
+        | Cause::Drained => WhilePaused::Held,
+        // What is not started cannot be paused; what flapped goes back to its soak; blue whose work
+        // has stopped must not stay so while green's has not begun; and where nothing of the last
+        // blue is left, there is nothing to hold.
+        Cause::Started
+        | Cause::Flapped
+        | Cause::Stopped
+        | Cause::Retired
+        | Cause::GoBack
+        | Cause::Restored
+        | Cause::GivenUp
+        | Cause::FleetDeleted => WhilePaused::Happens,
+    }
+}
+
 /// The table as a Mermaid state diagram, for the documentation.
 #[must_use]
 pub fn diagram() -> String {
@@ -141,7 +182,11 @@ pub fn diagram() -> String {
         for cause in Cause::ALL {
             if let Ok(to) = transition(from, cause) {
                 let from = from.map_or("[*]", Phase::as_str);
-                text.push_str(&format!("    {from} --> {to}: {cause}\n"));
+                let paused = match while_paused(cause) {
+                    WhilePaused::Held => ", not while paused",
+                    WhilePaused::Happens => "",
+                };
+                text.push_str(&format!("    {from} --> {to}: {cause}{paused}\n"));
             }
         }
     }

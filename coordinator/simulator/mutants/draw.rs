@@ -15,7 +15,7 @@ const GOOD: u32 = 2;
 /// An image that fails when it has been active for a while.
 const BAD: u32 = 4;
 /// The image whose workload flaps.
-const FLAPPING: u32 = 5;
+const FLAPPING: u32 = 6;
 /// Longer than a workload that flaps is ever known to be healthy: it answers for 2 s, is checked
 /// each second, and a report counts on for three.
 const SOAK: HumanDuration = HumanDuration::from_secs(8);
@@ -88,7 +88,7 @@ fn flapping() -> SimImage {
     SimImage {
         tag: tag(FLAPPING),
         behaviour: Behaviour::Flapping {
-            each: Duration::from_secs(2),
+            turn: Duration::from_secs(4),
         },
         work: Work::Boot,
     }

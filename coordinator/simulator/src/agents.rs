@@ -1,9 +1,6 @@
 //! The coordinator's end of the sessions.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use calvin_engine::ports::{Admitted, AgentLink, AgentSeen};
 use calvin_model::{InstanceId, Report, Wanted};
@@ -12,10 +9,8 @@ use calvin_planner::{AgentObserved, SessionObserved};
 use crate::{
     event::{MachineNumber, SessionNumber},
     fuse::Fuse,
+    store::Disk,
 };
-
-/// How often agents report when nothing changes.
-pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// One live session.
 #[derive(Debug, Clone, Copy)]
@@ -29,57 +24,56 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct SimLink {
     fuse: Fuse,
+    disk: Rc<RefCell<Disk>>,
+    report_interval: Duration,
     pub(crate) now: Duration,
     pub(crate) admitted: BTreeMap<InstanceId, Admitted>,
     pub(crate) sessions: BTreeMap<InstanceId, Session>,
+    by_number: BTreeMap<SessionNumber, InstanceId>,
     ended: BTreeMap<InstanceId, Duration>,
     reports: BTreeMap<InstanceId, (Duration, Report)>,
     /// What the world has not sent yet.
     pub(crate) outbox: Vec<(InstanceId, Wanted)>,
-    /// Revoked for good; durable.
-    pub(crate) revoked: BTreeSet<InstanceId>,
     /// Revoked, with a stream that the world has not closed yet.
     pub(crate) closing: Vec<SessionNumber>,
 }
 
 impl SimLink {
-    pub(crate) fn new(fuse: Fuse) -> Self {
+    pub(crate) fn new(fuse: Fuse, disk: Rc<RefCell<Disk>>, report_interval: Duration) -> Self {
         Self {
             fuse,
+            disk,
+            report_interval,
             now: Duration::ZERO,
             admitted: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            by_number: BTreeMap::new(),
             ended: BTreeMap::new(),
             reports: BTreeMap::new(),
             outbox: Vec::new(),
-            revoked: BTreeSet::new(),
             closing: Vec::new(),
         }
     }
 
-    /// The process that held this is gone. Gives the sessions that it had.
-    pub(crate) fn crash(&mut self) -> Vec<Session> {
-        self.admitted.clear();
-        self.ended.clear();
-        self.reports.clear();
-        let sessions = std::mem::take(&mut self.sessions);
-        sessions.into_values().collect()
+    /// Begins a session; one that the instance had before is none any more.
+    pub(crate) fn begin(&mut self, instance: &InstanceId, session: Session) {
+        self.by_number.insert(session.number, instance.clone());
+        if let Some(before) = self.sessions.insert(instance.clone(), session) {
+            self.by_number.remove(&before.number);
+        }
     }
 
     /// The instance whose live session this is.
     pub(crate) fn instance_of(&self, number: SessionNumber) -> Option<&InstanceId> {
-        self.sessions
-            .iter()
-            .find(|(_, session)| session.number == number)
-            .map(|(instance, _)| instance)
+        self.by_number.get(&number)
     }
 
-    /// Ends a session. Gives its instance, if it was live.
-    pub(crate) fn end(&mut self, number: SessionNumber) -> Option<InstanceId> {
-        let instance = self.instance_of(number)?.clone();
-        self.sessions.remove(&instance);
+    /// Ends a session. Gives its instance and machine, if it was live.
+    pub(crate) fn end(&mut self, number: SessionNumber) -> Option<(InstanceId, MachineNumber)> {
+        let instance = self.by_number.remove(&number)?;
+        let session = self.sessions.remove(&instance)?;
         self.ended.insert(instance.clone(), self.now);
-        Some(instance)
+        Some((instance, session.machine))
     }
 
     /// Notes a report. Says whether it tells anything that only time does not.
@@ -130,13 +124,14 @@ impl AgentLink for SimLink {
         if !self.fuse.burn() {
             return;
         }
-        self.revoked.insert(instance.clone());
+        self.disk.borrow_mut().revoked.insert(instance.clone());
         if let Some(session) = self.sessions.get(instance) {
             self.closing.push(session.number);
         }
     }
 
     fn observe(&self) -> BTreeMap<InstanceId, AgentSeen> {
+        let disk = self.disk.borrow();
         let seen = self.admitted.keys().map(|instance| {
             let agent = self
                 .reports
@@ -152,7 +147,7 @@ impl AgentLink for SimLink {
                 (None, Some(at)) => SessionObserved::Ended(self.now.saturating_sub(*at)),
                 (None, None) => SessionObserved::Never,
             };
-            let revoked = self.revoked.contains(instance) && !self.sessions.contains_key(instance);
+            let revoked = disk.revoked.contains(instance) && !self.sessions.contains_key(instance);
             let seen = AgentSeen {
                 agent,
                 session,
@@ -165,6 +160,6 @@ impl AgentLink for SimLink {
     }
 
     fn report_interval(&self) -> Duration {
-        REPORT_INTERVAL
+        self.report_interval
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing of it is durable but what agents have stored: a coordinator that starts again knows
 //! nothing of what clients see until it has published anew.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use calvin_engine::ports::{Catalogue, NotPublished};
 use calvin_model::{
@@ -34,12 +34,26 @@ pub(crate) struct SimCatalogue {
     hidden: Vec<InstanceId>,
     published: BTreeMap<FleetName, Published>,
     number: u64,
-    /// The newest snapshot of any run: what agents have, or will have.
-    pub(crate) snapshot: NamesSnapshot,
+    /// What was set is not what was published.
+    changed: bool,
+    /// The newest snapshot of this run, if it has published any.
+    pub(crate) snapshot: Option<Rc<NamesSnapshot>>,
     /// It was published in this pass, and the world has not sent it yet.
     pub(crate) fresh: bool,
+    /// Nothing can be published now.
+    pub(crate) down: bool,
     /// What each agent with a live session has said that it stored.
     pub(crate) stored: BTreeMap<InstanceId, Option<NamesVersion>>,
+}
+
+/// What agents have that never heard of any.
+pub(crate) fn no_names() -> NamesSnapshot {
+    NamesSnapshot {
+        version: NamesVersion::default(),
+        domain: "sim.internal".to_owned(),
+        ttl: TTL,
+        entries: Vec::new(),
+    }
 }
 
 impl SimCatalogue {
@@ -51,35 +65,17 @@ impl SimCatalogue {
             hidden: Vec::new(),
             published: BTreeMap::new(),
             number: 0,
-            snapshot: NamesSnapshot {
-                version: NamesVersion::default(),
-                domain: "sim.internal".to_owned(),
-                ttl: TTL,
-                entries: Vec::new(),
-            },
+            changed: true,
+            snapshot: None,
             fresh: false,
+            down: false,
             stored: BTreeMap::new(),
         }
-    }
-
-    /// The process that held this is gone. What it had published is with the agents.
-    pub(crate) fn crash(&mut self) {
-        self.entries.clear();
-        self.hidden.clear();
-        self.published.clear();
-        self.number = 0;
-        self.fresh = false;
-        self.stored.clear();
     }
 
     /// A new run of the coordinator speaks from now on.
     pub(crate) fn speak(&mut self, epoch: u64) {
         self.epoch = epoch;
-    }
-
-    /// The newest snapshot of this run.
-    pub(crate) fn newest(&self) -> Option<&NamesSnapshot> {
-        (self.number > 0).then_some(&self.snapshot)
     }
 
     fn visible(&self, entries: &[CatalogueEntry]) -> Vec<CatalogueEntry> {
@@ -104,11 +100,13 @@ impl Catalogue for SimCatalogue {
     fn set_roles(&mut self, fleet: &FleetName, entries: &[CatalogueEntry]) {
         if self.fuse.burn() {
             self.entries.insert(fleet.clone(), entries.to_vec());
+            self.changed = true;
         }
     }
 
     fn set_visible(&mut self, hidden: &[InstanceId]) {
         self.hidden = hidden.to_vec();
+        self.changed = true;
     }
 
     fn read_back(&self) -> BTreeMap<FleetName, CatalogueObserved> {
@@ -133,6 +131,7 @@ impl Catalogue for SimCatalogue {
     }
 
     fn remove_ghost(&mut self, instance: &InstanceId) {
+        self.changed = true;
         for entries in self.entries.values_mut() {
             entries.retain(|entry| entry.instance != *instance);
         }
@@ -142,14 +141,20 @@ impl Catalogue for SimCatalogue {
         if self.fuse.is_burnt() {
             return Ok(());
         }
+        if self.down {
+            return Err(NotPublished("the catalogue is down".to_owned()));
+        }
+        if !std::mem::take(&mut self.changed) {
+            return Ok(());
+        }
         let next = self.number + 1;
-        let mut changed = self.number == 0;
+        let mut news = self.number == 0;
         let mut published = BTreeMap::new();
         for (fleet, entries) in &self.entries {
             let visible = self.visible(entries);
             let before = self.published.get(fleet);
             let same = before.filter(|before| before.visible == visible);
-            changed |= same.is_none();
+            news |= same.is_none();
             let fresh = Published {
                 roles: entries
                     .iter()
@@ -161,16 +166,19 @@ impl Catalogue for SimCatalogue {
             published.insert(fleet.clone(), fresh);
         }
         self.published = published;
-        if !changed {
+        if !news {
             return Ok(());
         }
         self.number = next;
-        self.snapshot.version = NamesVersion {
-            epoch: self.epoch,
-            number: next,
-        };
         let visible = self.published.values().flat_map(|fleet| &fleet.visible);
-        self.snapshot.entries = visible.cloned().collect();
+        self.snapshot = Some(Rc::new(NamesSnapshot {
+            version: NamesVersion {
+                epoch: self.epoch,
+                number: next,
+            },
+            entries: visible.cloned().collect(),
+            ..no_names()
+        }));
         self.fresh = true;
         Ok(())
     }

@@ -7,6 +7,8 @@ use calvin_planner::{
     Cause, DeleteBasis, FleetState, Instance, InvariantId, Life, Phase, transition,
 };
 
+use crate::log::Log;
+
 /// A rule that was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
@@ -16,10 +18,10 @@ pub enum Rule {
     ClockNeverGoesBack,
     /// The decision clock counts no time in which nobody could decide.
     ClockStandsStillWhileAway,
-    /// An instance is called healthy only when its agent has freshly said so.
-    HealthyOnlyWhenSaid,
     /// The epoch grows with each start of a coordinator.
     EpochNeverGoesBack,
+    /// An instance is called healthy only when its agent has freshly said so.
+    HealthyOnlyWhenSaid,
     /// A phase changes only as the transition table says.
     PhaseByTheTable,
     /// A record leaves only from `Retiring`.
@@ -102,19 +104,10 @@ impl Violations {
             self.list.push(Violation { at, rule, text });
         }
     }
-
-    pub(crate) fn clock_went_back(&mut self, at: Duration, text: String) {
-        self.add(at, Rule::ClockNeverGoesBack, text);
-    }
 }
 
 /// Checks one committed change of a fleet.
-pub(crate) fn check_commit(
-    before: Option<&FleetState>,
-    after: Option<&FleetState>,
-    at: Duration,
-    violations: &mut Violations,
-) {
+pub(crate) fn check_commit(before: Option<&FleetState>, after: Option<&FleetState>, log: &Log) {
     let Some(before) = before else {
         return;
     };
@@ -125,7 +118,7 @@ pub(crate) fn check_commit(
     for (id, instance) in gone {
         if !is_retiring(instance) {
             let text = format!("{id} was {:?}", instance.life);
-            violations.add(at, Rule::RecordLeavesOnlyRetired, text);
+            log.broken(Rule::RecordLeavesOnlyRetired, text);
         }
     }
     let Some(after) = after else {
@@ -133,11 +126,11 @@ pub(crate) fn check_commit(
     };
     for (id, new) in &after.instances {
         if let Some(old) = before.instances.get(id) {
-            check_instance(id, old, new, at, violations);
+            check_instance(id, old, new, log);
         }
     }
-    check_phase(before, after, at, violations);
-    check_blue(after, at, violations);
+    check_phase(before, after, log);
+    check_blue(after, log);
 }
 
 fn is_retiring(instance: &Instance) -> bool {
@@ -147,15 +140,9 @@ fn is_retiring(instance: &Instance) -> bool {
     }
 }
 
-fn check_instance(
-    id: &InstanceId,
-    old: &Instance,
-    new: &Instance,
-    at: Duration,
-    violations: &mut Violations,
-) {
-    let mut broken = |invariant, text: String| {
-        violations.add(at, Rule::Planner(invariant), format!("{id}: {text}"));
+fn check_instance(id: &InstanceId, old: &Instance, new: &Instance, log: &Log) {
+    let broken = |invariant, text: String| {
+        log.broken(Rule::Planner(invariant), format!("{id}: {text}"));
     };
     let (was, is) = (old.wanted.generation, new.wanted.generation);
     if is < was || (is == was && old.wanted != new.wanted) {
@@ -176,7 +163,7 @@ fn check_instance(
     }
 }
 
-fn check_phase(before: &FleetState, after: &FleetState, at: Duration, violations: &mut Violations) {
+fn check_phase(before: &FleetState, after: &FleetState, log: &Log) {
     let (Some(old), Some(new)) = (&before.rollout, &after.rollout) else {
         return;
     };
@@ -195,12 +182,12 @@ fn check_phase(before: &FleetState, after: &FleetState, at: Duration, violations
             .any(|phase| phase == new.phase);
     if !reached {
         let text = format!("{}: {} after {}", new.id, new.phase, old.phase);
-        violations.add(at, Rule::PhaseByTheTable, text);
+        log.broken(Rule::PhaseByTheTable, text);
     }
 }
 
 /// Blue is kept until its rollout drains it.
-fn check_blue(after: &FleetState, at: Duration, violations: &mut Violations) {
+fn check_blue(after: &FleetState, log: &Log) {
     let Some(rollout) = after.running() else {
         return;
     };
@@ -228,7 +215,7 @@ fn check_blue(after: &FleetState, at: Duration, violations: &mut Violations) {
             .is_some_and(|blue| blue.life == Life::Retiring(DeleteBasis::Replaced));
         if kept && replaced {
             let rule = Rule::Planner(InvariantId::BlueStaysUntilGreenIsProven);
-            violations.add(at, rule, format!("{id} goes while {}", rollout.phase));
+            log.broken(rule, format!("{id} goes while {}", rollout.phase));
         }
     }
 }

@@ -44,12 +44,6 @@ impl SimProvider {
             now: Duration::ZERO,
         }
     }
-
-    /// The process that held this is gone; what the provider was asked is not.
-    pub(crate) fn crash(&mut self) {
-        self.listed = None;
-        self.faults.clear();
-    }
 }
 
 impl Provider for SimProvider {

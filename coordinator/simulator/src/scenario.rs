@@ -6,20 +6,27 @@ use std::{
 };
 
 use calvin_model::{
-    Digest, FleetName, FleetSpec, HumanDuration, ImageManifest, ImageRef,
+    FleetName, FleetSpec, HumanDuration,
     fleet::{
         Amount, BudgetPolicy, DrainPolicy, FleetKind, OnDrainTimeout, OnSettleTimeout,
         RepairPolicy, ReplacePolicy,
     },
     image::{ImageTag, Work},
 };
-use calvin_planner::{Build, Phase};
+use calvin_planner::Phase;
+
+use crate::{
+    fault::Fault,
+    image::{Behaviour, SimImage},
+};
 
 /// One simulation, but for its seed.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// How the fleet `web` is run. Its image is that of the first `Apply`.
+    /// How the fleet is run. Its image is that of the first `Apply`.
     pub spec: FleetSpec,
+    /// More fleets in the same environment: every step is taken for each of them.
+    pub more: Vec<FleetSpec>,
     /// The images that there are.
     pub images: Vec<SimImage>,
     /// What an operator or fate does, each as soon as what came before has ended.
@@ -28,40 +35,61 @@ pub struct Scenario {
     pub faults: BTreeSet<Fault>,
     /// How long it goes wrong: from then on all must come to rest.
     pub faults_for: Duration,
+    /// Of what happens by chance, counted from 1, only these; `None` for all of it.
+    pub only: Option<BTreeSet<u64>>,
     /// When the coordinator crashes.
     pub crash: Crash,
+    /// How fast machines are made.
+    pub cloud: Cloud,
+    /// How often everybody looks.
+    pub pace: Pace,
+    /// How often it is noted what clients would see; `None` for never.
+    pub sample_every: Option<Duration>,
     /// Virtual time after which the simulation ends in any case.
     pub limit: Duration,
 }
 
-/// An image, with how machines made from it behave.
-#[derive(Debug, Clone)]
-pub struct SimImage {
-    /// Name and version.
-    pub tag: ImageTag,
-    /// How its workload behaves.
-    pub behaviour: Behaviour,
-    /// When its workload may run.
-    pub work: Work,
+/// How fast a provider is when nothing goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cloud {
+    /// How long a machine takes, at least and at most.
+    pub make: (Duration, Duration),
+    /// How many it makes at one time; the others wait.
+    pub in_flight: Option<usize>,
 }
 
-/// How a workload behaves.
+impl Default for Cloud {
+    fn default() -> Self {
+        Self {
+            make: (Duration::from_millis(200), Duration::from_millis(900)),
+            in_flight: None,
+        }
+    }
+}
+
+/// How often everybody looks. The real coordinator looks more often; what is looked at less often
+/// is simulated faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Behaviour {
-    /// Its checks pass while it runs.
-    Good,
-    /// Its checks never pass.
-    NeverHealthy,
-    /// Its checks pass for so long, then fail for as long, and so on.
-    Flapping {
-        /// How long.
-        each: Duration,
-    },
-    /// Its checks begin to fail when it has been active for so long.
-    BadOnceActive {
-        /// How long.
-        after: Duration,
-    },
+pub struct Pace {
+    /// Longest time from one pass to the next.
+    pub pass: Duration,
+    /// Time from one list of the provider, or one probe, to the next.
+    pub look: Duration,
+    /// Time from one report of an agent to the next, when there is no news.
+    pub report: Duration,
+    /// Time from one run of a check to the next.
+    pub check: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            pass: Duration::from_millis(500),
+            look: Duration::from_secs(1),
+            report: Duration::from_secs(2),
+            check: Duration::from_secs(1),
+        }
+    }
 }
 
 /// One thing that an operator does, or that happens to a machine.
@@ -85,64 +113,10 @@ pub enum Step {
     AgentsAway(Duration),
     /// There is a machine with our tag that no coordinator ever asked for.
     Stray,
-    /// For so long the coordinator reaches no machine, and the provider lists none.
+    /// For so long no coordinator reaches a machine, and the provider lists none.
     Blackout(Duration),
     /// Nothing happens for so long.
     Wait(Duration),
-}
-
-/// What can go wrong, again and again and by chance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// Machines take long to be made.
-    SlowProvider,
-    /// Some creations fail, and succeed when asked again.
-    FailingProvider,
-    /// Messages are lost.
-    Loss,
-    /// Messages take long, and overtake each other.
-    Delay,
-    /// Messages arrive twice.
-    Repetition,
-    /// Machines are cut off from the coordinator for a while.
-    Cut,
-    /// Agents crash and come back; their workloads go on.
-    AgentCrash,
-    /// The coordinator crashes at any time.
-    CoordinatorCrash,
-    /// Commits fail for a while; some of those that failed are durable all the same.
-    StoreFailure,
-}
-
-impl Fault {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::SlowProvider,
-        Self::FailingProvider,
-        Self::Loss,
-        Self::Delay,
-        Self::Repetition,
-        Self::Cut,
-        Self::AgentCrash,
-        Self::CoordinatorCrash,
-        Self::StoreFailure,
-    ];
-
-    /// The name for people, as a command line takes it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SlowProvider => "slow-provider",
-            Self::FailingProvider => "failing-provider",
-            Self::Loss => "loss",
-            Self::Delay => "delay",
-            Self::Repetition => "repetition",
-            Self::Cut => "cut",
-            Self::AgentCrash => "agent-crash",
-            Self::CoordinatorCrash => "coordinator-crash",
-            Self::StoreFailure => "store-failure",
-        }
-    }
 }
 
 /// On which side of becoming durable a crash comes.
@@ -167,59 +141,10 @@ pub enum Crash {
     EveryWrite(Side),
 }
 
-impl SimImage {
-    /// What `image add` would have recorded.
-    pub(crate) fn reference(&self) -> ImageRef {
-        let mut bytes = [0; 32];
-        for (place, byte) in bytes.iter_mut().zip(self.tag.to_string().bytes()) {
-            *place = byte;
-        }
-        ImageRef {
-            tag: self.tag.clone(),
-            digest: Digest::from_sha256(bytes),
-        }
-    }
-
-    /// What the planner knows of it.
-    pub(crate) fn build(&self) -> Build {
-        Build {
-            image: self.reference(),
-            work: self.work,
-            services: true,
-        }
-    }
-
-    /// Its `image.toml`.
-    ///
-    /// # Panics
-    /// Never: the text is the one below, with a tag that was parsed.
-    pub(crate) fn manifest(&self) -> ImageManifest {
-        let work = match self.work {
-            Work::Boot => "boot",
-            Work::OnActive => "on_active",
-        };
-        let when = match self.work {
-            Work::Boot => "always",
-            Work::OnActive => "active",
-        };
-        let text = format!(
-            "name = \"{}\"\nversion = \"{}\"\n\
-             [workload]\ncommand = [\"web\"]\nwork = \"{work}\"\n\
-             [[service]]\nname = \"web\"\nport = 80\n\
-             [[check]]\nname = \"http\"\nhttp = \"/health\"\nport = 80\n\
-             interval = \"1s\"\ntimeout = \"500ms\"\nwhen = \"{when}\"\n",
-            self.tag.name, self.tag.version,
-        );
-        match ImageManifest::parse("image.toml", &text) {
-            Ok(manifest) => manifest,
-            Err(error) => unreachable!("the simulator's own manifest: {error}"),
-        }
-    }
-}
-
 impl Scenario {
     /// A fleet `web` of `instances` with policies of seconds, so that a rollout is over soon, and
-    /// images `web@1` to `web@4`: good, good, never healthy, bad 2 s after it is active.
+    /// images `web@1` to `web@5`: good, good, never healthy, bad 2 s after it is active, and bad
+    /// 12 s after it is active for as long as things go wrong by chance.
     #[must_use]
     pub fn small(instances: u32) -> Self {
         let image = |tag: &str, behaviour| SimImage {
@@ -228,18 +153,25 @@ impl Scenario {
             work: Work::Boot,
         };
         let after = Duration::from_secs(2);
+        let leak = Duration::from_secs(12);
         Self {
             spec: spec(instances),
+            more: Vec::new(),
             images: vec![
                 image("web@1", Behaviour::Good),
                 image("web@2", Behaviour::Good),
                 image("web@3", Behaviour::NeverHealthy),
                 image("web@4", Behaviour::BadOnceActive { after }),
+                image("web@5", Behaviour::LeaksOnceActive { after: leak }),
             ],
             steps: vec![Step::Apply(image_tag("web@1"))],
             faults: BTreeSet::new(),
             faults_for: Duration::from_secs(90),
+            only: None,
             crash: Crash::Never,
+            cloud: Cloud::default(),
+            pace: Pace::default(),
+            sample_every: None,
             limit: Duration::from_secs(600),
         }
     }
@@ -271,13 +203,18 @@ impl Scenario {
         self
     }
 
+    /// Every fleet.
+    pub(crate) fn specs(&self) -> impl Iterator<Item = &FleetSpec> {
+        std::iter::once(&self.spec).chain(&self.more)
+    }
+
     pub(crate) fn image(&self, tag: &ImageTag) -> Option<&SimImage> {
         self.images.iter().find(|image| image.tag == *tag)
     }
 }
 
-/// The fleet that every simulation is about.
-pub(crate) fn fleet_name() -> FleetName {
+/// The fleet of small simulations.
+fn fleet_name() -> FleetName {
     match "web".parse() {
         Ok(name) => name,
         Err(error) => unreachable!("the simulator's own fleet: {error}"),

@@ -1,26 +1,27 @@
-//! Runs a scenario: one coordinator after the other on the same world, an operator who gives one
-//! order after the other, and a look at all rules when everything is quiet.
+//! Runs a scenario: coordinators, one after the other or at once, on the same world, an operator
+//! who gives one order after the other, and a look at all rules when everything is quiet.
 
 mod operator;
+mod press;
 mod quiet;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use calvin_engine::{Decide, Engine, Notice, PassOutcome, Planner};
 use calvin_model::{InstanceId, RunId, image::ImageTag};
 use calvin_planner::{InvariantId, Phase};
 
 use self::operator::{Operator, Progress};
+pub(crate) use self::press::PRESSED_COUNT_MAX;
 use crate::{
     check::{Rule, Violation},
-    scenario::{Scenario, fleet_name},
+    desk::{DeskNumber, Dock},
+    log::Keep,
+    scenario::Scenario,
     trace::Trace,
-    world::World,
+    world::{Sample, World},
 };
 
-/// Longest time from one pass to the next. Longer than the real one, to be faster; still well
-/// below what the engine takes for a gap.
-const PASS_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a coordinator that crashed stays away, in milliseconds.
 const AWAY_MS: (u64, u64) = (50, 2_000);
 
@@ -31,10 +32,12 @@ pub struct Simulation;
 /// What a simulation came to.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// What happened. Same scenario and seed, same trace.
+    /// What happened, if it was kept. Same scenario and seed, same trace.
     pub trace: Trace,
     /// Rules that were broken; none, if all is well.
     pub violations: Vec<Violation>,
+    /// What was noted at regular times, if that was wanted.
+    pub samples: Vec<Sample>,
     /// How it ended.
     pub ended: Ended,
 }
@@ -62,13 +65,19 @@ pub struct Ended {
     pub runs: u64,
     /// Passes over all runs.
     pub passes: u64,
+    /// When each step was taken.
+    pub steps_at: Vec<Duration>,
+    /// What happened by chance, counted as [`Scenario::only`] counts it.
+    pub happened: u64,
 }
 
-/// Why a run of the coordinator ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Crashed,
-    Over,
+/// A run of a coordinator.
+#[derive(Debug)]
+struct Run<D> {
+    number: DeskNumber,
+    engine: Engine<Dock, D>,
+    /// What a person was shown after the last pass.
+    notices: Arc<Vec<Notice>>,
 }
 
 struct Runner<'a, D> {
@@ -77,11 +86,15 @@ struct Runner<'a, D> {
     operator: Operator<'a>,
     limit: Duration,
     random: fastrand::Rng,
+    runs: Vec<Run<D>>,
+    /// When the next run starts, if one is to.
+    start_at: Option<Duration>,
+    started: u64,
     passes: u64,
 }
 
 impl Simulation {
-    /// Runs a scenario to its end.
+    /// Runs a scenario to its end, and keeps its trace.
     #[must_use]
     pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
         Self::run_with(scenario, seed, Planner)
@@ -91,106 +104,209 @@ impl Simulation {
     /// purpose, and see that it is noticed.
     #[must_use]
     pub fn run_with<D: Decide + Clone>(scenario: &Scenario, seed: u64, decide: D) -> Outcome {
+        Self::run_keeping(scenario, seed, decide, Keep::Trace)
+    }
+
+    /// As `run_with`; says whether the trace is kept. That changes nothing of what happens.
+    #[must_use]
+    pub fn run_keeping<D: Decide + Clone>(
+        scenario: &Scenario,
+        seed: u64,
+        decide: D,
+        keep: Keep,
+    ) -> Outcome {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut runner = Runner {
             decide,
-            world: World::new(scenario, random.u64(..)),
+            world: World::new(scenario, random.u64(..), keep),
             operator: Operator::new(scenario),
             limit: scenario.limit,
             random,
+            runs: Vec::new(),
+            start_at: Some(Duration::ZERO),
+            started: 0,
             passes: 0,
         };
-        let mut runs = 0;
-        loop {
-            runs += 1;
-            match runner.live(runs) {
-                Life::Over => break,
-                Life::Crashed if runner.world.now() >= runner.limit => break,
-                Life::Crashed => runner.stay_away(),
-            }
-        }
-        runner.end(runs)
+        while runner.go_on() == Progress::GoesOn {}
+        runner.end()
     }
 }
 
 impl<D: Decide + Clone> Runner<'_, D> {
-    /// One run of a coordinator's process.
-    fn live(&mut self, run: u64) -> Life {
+    /// Lets time pass until something is to be done, and does it.
+    fn go_on(&mut self) -> Progress {
+        if self.world.another {
+            self.world.another = false;
+            self.start_at.get_or_insert(self.world.now());
+        }
+        if self.runs.is_empty() && self.start_at.is_none() {
+            let away = Duration::from_millis(self.random.u64(AWAY_MS.0..=AWAY_MS.1));
+            self.start_at = Some(self.world.now() + away);
+        }
+        let until = self.start_at.unwrap_or(self.limit).min(self.limit);
+        self.world.advance(until);
+        let now = self.world.now();
+        if self.start_at.is_some_and(|at| at <= now) {
+            self.start_at = None;
+            self.start();
+        }
+        let mut place = 0;
+        while place < self.runs.len() {
+            let number = self.runs[place].number;
+            let due = self
+                .world
+                .desks
+                .get(&number)
+                .is_some_and(|desk| desk.due <= now);
+            let life = if due { self.pass(place) } else { Life::GoesOn };
+            match life {
+                Life::GoesOn => place += 1,
+                Life::Finished => return Progress::Finished,
+                Life::Ended => {
+                    self.world.coordinator_gone(number);
+                    self.runs.remove(place);
+                }
+            }
+        }
+        let late = self.world.now() >= self.limit;
+        // Who keeps no trace wants to know whether a rule is broken, and which is the first.
+        let known = !self.world.log.keeps_trace() && self.world.log.is_broken();
+        if late || known {
+            return Progress::Finished;
+        }
+        Progress::GoesOn
+    }
+
+    /// A coordinator's process starts, on what is on the disk.
+    fn start(&mut self) {
+        self.started += 1;
+        let number = DeskNumber(self.started);
         let seed = self.random.u64(..);
+        let dock = Dock::new(self.world.new_desk());
         let decide = self.decide.clone();
-        let Ok(mut engine) = Engine::start_with(&mut self.world, decide, run_id(run), seed) else {
-            return Life::Crashed;
+        let run = run_id(self.started);
+        // What it had is gone with it, when it does not come up.
+        let Ok(mut engine) = Engine::start_with(dock, decide, run, seed) else {
+            return;
         };
         let epoch = engine.epoch().clone();
-        engine.ports_mut().speak(&epoch);
-        loop {
-            let pass_at = engine.ports_mut().now() + PASS_INTERVAL;
-            engine.ports_mut().until_news(pass_at);
-            if engine.ports_mut().has_crashed() {
-                return Life::Crashed;
-            }
-            let outcome = engine.pass();
-            self.passes += 1;
-            if engine.ports_mut().has_crashed() {
-                return Life::Crashed;
-            }
-            engine.ports_mut().take_requests();
-            engine.ports_mut().judge(outcome);
-            check_pass(&mut engine, outcome);
-            let progress = self.operator.look(&mut engine, outcome);
-            if engine.ports_mut().has_crashed() {
-                return Life::Crashed;
-            }
-            let late = engine.ports_mut().now() >= self.limit;
-            if progress == Progress::Finished || late || outcome == PassOutcome::Stopped {
-                return Life::Over;
-            }
+        if let Some(desk) = engine.ports_mut().take() {
+            self.world.speak(number, desk, &epoch);
+            let notices = Arc::default();
+            self.runs.push(Run {
+                number,
+                engine,
+                notices,
+            });
         }
     }
 
-    fn stay_away(&mut self) {
-        self.world.crash();
-        let away = Duration::from_millis(self.random.u64(AWAY_MS.0..=AWAY_MS.1));
-        let at = self.world.now() + away;
-        self.world.until(at);
+    /// One pass of the run at this place, and what follows from it.
+    fn pass(&mut self, place: usize) -> Life {
+        let newest = place + 1 == self.runs.len();
+        let run = &mut self.runs[place];
+        let Some(mut desk) = self.world.desks.remove(&run.number) else {
+            return Life::Ended;
+        };
+        if desk.has_crashed() {
+            self.world.desks.insert(run.number, desk);
+            return Life::Ended;
+        }
+        desk.due = self.world.now() + self.world.pace.pass;
+        run.engine.ports_mut().put(desk);
+        let outcome = run.engine.pass();
+        self.passes += 1;
+        if self.give_back(place) == Life::Ended {
+            return Life::Ended;
+        }
+        let run = &mut self.runs[place];
+        self.world.take_requests(run.number);
+        self.world.judge(run.number, outcome);
+        check_pass(run, outcome, &self.world);
+        if outcome == PassOutcome::Stopped {
+            return Life::Ended;
+        }
+        if !newest {
+            return Life::GoesOn;
+        }
+        let progress = self
+            .operator
+            .look(&mut self.world, &mut run.engine, run.number, outcome);
+        let crashed = self
+            .world
+            .desks
+            .get(&run.number)
+            .is_none_or(|desk| desk.has_crashed());
+        match progress {
+            Progress::Finished => Life::Finished,
+            Progress::GoesOn if crashed => Life::Ended,
+            Progress::GoesOn => Life::GoesOn,
+        }
     }
 
-    fn end(mut self, runs: u64) -> Outcome {
+    /// The desk is the world's again. Says whether its process has ended.
+    fn give_back(&mut self, place: usize) -> Life {
+        let run = &mut self.runs[place];
+        let Some(desk) = run.engine.ports_mut().take() else {
+            return Life::Ended;
+        };
+        let crashed = desk.has_crashed();
+        self.world.desks.insert(run.number, desk);
+        if crashed { Life::Ended } else { Life::GoesOn }
+    }
+
+    fn end(mut self) -> Outcome {
         let quiet = self.operator.finished();
         if quiet {
-            quiet::check(&mut self.world);
-        } else {
+            quiet::check(&self.world);
+        } else if self.world.now() >= self.limit {
             let text = format!("not at rest at the limit: {}", self.operator.waits_for());
             let rule = Rule::Planner(InvariantId::RolloutEndsOrSaysWhatItWaitsFor);
             self.world.broken(rule, text);
         }
-        let fleet = self.world.store.stored.fleets.get(&fleet_name());
-        let rollout = fleet.and_then(|fleet| fleet.rollout.as_ref());
-        let serving = fleet.and_then(|fleet| fleet.serving.as_ref());
+        let disk = self.world.disk.borrow();
+        let fleet = disk.stored.fleets.get(self.operator.main_fleet());
         let ended = Ended {
             quiet,
             at: self.world.now(),
-            phase: rollout.map(|rollout| rollout.phase),
-            serving: serving.map(|build| build.image.tag.clone()),
+            phase: fleet
+                .and_then(|fleet| fleet.rollout.as_ref())
+                .map(|rollout| rollout.phase),
+            serving: fleet
+                .and_then(|fleet| fleet.serving.as_ref())
+                .map(|build| build.image.tag.clone()),
             active: quiet::active(fleet),
             machines: self.world.by_instance.len(),
-            writes: self.world.store.writes,
+            writes: disk.writes,
             actions: self.world.fuse.count(),
-            runs,
+            runs: self.started,
             passes: self.passes,
+            steps_at: std::mem::take(&mut self.operator.steps_at),
+            happened: self.world.happened(),
         };
+        drop(disk);
+        let (trace, violations) = self.world.log.take();
         Outcome {
-            trace: self.world.store.trace,
-            violations: self.world.store.violations.list,
+            trace,
+            violations,
+            samples: std::mem::take(&mut self.world.sampler.list),
             ended,
         }
     }
 }
 
+/// What becomes of a run of the coordinator after a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    GoesOn,
+    Ended,
+    Finished,
+}
+
 /// What must hold after every pass.
-fn check_pass<D: Decide>(engine: &mut Engine<&mut World, D>, outcome: PassOutcome) {
-    let view = engine.view();
-    let world = engine.ports_mut();
+fn check_pass<D: Decide>(run: &mut Run<D>, outcome: PassOutcome, world: &World) {
+    let view = run.engine.view();
+    let known = std::mem::replace(&mut run.notices, Arc::clone(&view.notices));
     for notice in view.notices.iter() {
         match notice {
             Notice::Refused { .. } => {
@@ -200,7 +316,9 @@ fn check_pass<D: Decide>(engine: &mut Engine<&mut World, D>, outcome: PassOutcom
                 world.broken(Rule::Planner(breach.invariant), breach.text.clone());
             }
             Notice::Stray { .. } | Notice::Doubled { .. } => {
-                world.note(format_args!("notice: {notice}"));
+                if !known.contains(notice) {
+                    world.note(format_args!("notice: {notice}"));
+                }
             }
             Notice::Alarm { .. }
             | Notice::NoProvider { .. }
@@ -209,9 +327,11 @@ fn check_pass<D: Decide>(engine: &mut Engine<&mut World, D>, outcome: PassOutcom
         }
     }
     if let PassOutcome::Decided { .. } = outcome {
-        world.check_said(&view.reports);
+        world.check_said(run.number, &view.reports);
     }
-    if outcome == PassOutcome::Stopped {
+    let epoch = run.engine.epoch();
+    let replaced = world.disk.borrow().stored.epoch.as_ref() != Some(epoch);
+    if outcome == PassOutcome::Stopped && !replaced {
         let text = "the engine stopped for good".to_owned();
         world.broken(Rule::NothingOfOursIsRefused, text);
     }

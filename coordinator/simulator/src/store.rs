@@ -1,32 +1,124 @@
-//! The store: durable over crashes of the coordinator, which it can cause at any of its writes.
+//! The store: a disk that outlives every run of the coordinator, and each run's hand on it, which
+//! can crash the run at any of its writes.
 
-use std::{fmt, time::Duration};
-
-use calvin_engine::ports::{Batch, Revision, Store, StoreError, Stored};
-
-use crate::{
-    check::{Rule, Violations, check_commit},
-    scenario::{Crash, Side},
-    trace::Trace,
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    rc::Rc,
+    time::Duration,
 };
 
-/// The store.
+use calvin_engine::ports::{Batch, Revision, Store, StoreError, Stored};
+use calvin_model::InstanceId;
+
+use crate::{
+    check::{Rule, check_commit},
+    event::MachineNumber,
+    log::Log,
+    scenario::{Crash, Side},
+};
+
+/// What is durable. One at a time writes to it, whoever has it in hand.
 #[derive(Debug)]
-pub(crate) struct SimStore {
-    /// What is durable.
+pub(crate) struct Disk {
     pub(crate) stored: Stored,
     /// Writes that were tried.
     pub(crate) writes: u64,
-    /// The coordinator's process has crashed in the middle of a write.
-    pub(crate) crashed: bool,
     /// Commits fail now; the side says whether they are durable all the same.
     pub(crate) failing: Option<Side>,
-    pub(crate) now: Duration,
-    pub(crate) trace: Trace,
-    pub(crate) violations: Violations,
+    /// The next write crashes who writes it.
+    pub(crate) crash_next: Option<Side>,
+    /// Identities that were revoked for good.
+    pub(crate) revoked: BTreeSet<InstanceId>,
+    /// Which machine spent the join token of an instance: another is refused.
+    pub(crate) keys: BTreeMap<InstanceId, MachineNumber>,
     crash: Crash,
     /// With `Crash::EveryWrite`: the write that is tried now has crashed already.
     tried: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(crash: Crash) -> Self {
+        Self {
+            stored: Stored::default(),
+            writes: 0,
+            failing: None,
+            crash_next: None,
+            revoked: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            crash,
+            tried: false,
+        }
+    }
+
+    fn crash_now(&mut self, batch: &Batch) -> Option<Side> {
+        if let Some(side) = self.crash_next.take() {
+            return Some(side);
+        }
+        match self.crash {
+            Crash::Never | Crash::AtAction(_) => None,
+            Crash::AtWrite(number, side) => (self.writes == number).then_some(side),
+            Crash::EveryWrite(side) => {
+                if batch.fleets.is_empty() {
+                    return None;
+                }
+                // The first try of each write crashes, the second gets through.
+                self.tried = !self.tried;
+                self.tried.then_some(side)
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &Batch, log: &Log) {
+        if let Some(environment) = &batch.environment {
+            self.stored.environment = environment.clone();
+        }
+        if let Some(change) = &batch.recovering {
+            self.stored.recovering = change.after();
+        }
+        for (name, after) in &batch.fleets {
+            let before = self.stored.fleets.get(name);
+            check_commit(before, after.as_ref(), log);
+            match after {
+                Some(after) => {
+                    self.stored.fleets.insert(name.clone(), after.clone());
+                }
+                None => {
+                    if let Some(removed) = self.stored.fleets.remove(name) {
+                        self.stored.gone.insert(name.clone(), removed.rollouts);
+                    }
+                }
+            }
+        }
+        for line in &batch.history {
+            log.line(format_args!("{}: {}", line.who, line.event.text));
+        }
+        if batch.moment < self.stored.moment {
+            let text = format!("{} after {}", batch.moment, self.stored.moment);
+            log.broken(Rule::ClockNeverGoesBack, text);
+        }
+        self.stored.moment = batch.moment;
+        if let Some(epoch) = &batch.epoch {
+            let before = self.stored.epoch.as_ref().map_or(0, |epoch| epoch.number);
+            if epoch.number <= before {
+                let text = format!("{} after {before}", epoch.number);
+                log.broken(Rule::EpochNeverGoesBack, text);
+            }
+            log.line(format_args!("epoch {}", epoch.number));
+            self.stored.epoch = Some(epoch.clone());
+        }
+        self.stored.revision.0 += 1;
+    }
+}
+
+/// One run's hand on a disk.
+#[derive(Debug)]
+pub(crate) struct SimStore {
+    pub(crate) disk: Rc<RefCell<Disk>>,
+    /// The run has crashed in the middle of a write.
+    pub(crate) crashed: bool,
+    log: Log,
 }
 
 #[derive(Debug)]
@@ -48,74 +140,12 @@ fn failed(doing: &'static str, why: &'static str) -> StoreError {
 }
 
 impl SimStore {
-    pub(crate) fn new(crash: Crash) -> Self {
+    pub(crate) fn new(disk: Rc<RefCell<Disk>>, log: Log) -> Self {
         Self {
-            stored: Stored::default(),
-            writes: 0,
+            disk,
             crashed: false,
-            failing: None,
-            now: Duration::ZERO,
-            trace: Trace::default(),
-            violations: Violations::default(),
-            crash,
-            tried: false,
+            log,
         }
-    }
-
-    fn crash_now(&mut self, batch: &Batch) -> Option<Side> {
-        match self.crash {
-            Crash::Never | Crash::AtAction(_) => None,
-            Crash::AtWrite(number, side) => (self.writes == number).then_some(side),
-            Crash::EveryWrite(side) => {
-                if batch.fleets.is_empty() {
-                    return None;
-                }
-                // The first try of each write crashes, the second gets through.
-                self.tried = !self.tried;
-                self.tried.then_some(side)
-            }
-        }
-    }
-
-    fn write(&mut self, batch: &Batch) {
-        if let Some(environment) = &batch.environment {
-            self.stored.environment = environment.clone();
-        }
-        for (name, after) in &batch.fleets {
-            let before = self.stored.fleets.get(name);
-            check_commit(before, after.as_ref(), self.now, &mut self.violations);
-            match after {
-                Some(after) => {
-                    self.stored.fleets.insert(name.clone(), after.clone());
-                }
-                None => {
-                    if let Some(removed) = self.stored.fleets.remove(name) {
-                        self.stored.gone.insert(name.clone(), removed.rollouts);
-                    }
-                }
-            }
-        }
-        for line in &batch.history {
-            self.trace
-                .line(self.now, format_args!("{}: {}", line.who, line.event.text));
-        }
-        if batch.moment < self.stored.moment {
-            let text = format!("{} after {}", batch.moment, self.stored.moment);
-            self.violations.clock_went_back(self.now, text);
-        }
-        self.stored.moment = batch.moment;
-        if let Some(epoch) = &batch.epoch {
-            let before = self.stored.epoch.as_ref().map_or(0, |epoch| epoch.number);
-            if epoch.number <= before {
-                let text = format!("{} after {before}", epoch.number);
-                self.violations
-                    .add(self.now, Rule::EpochNeverGoesBack, text);
-            }
-            self.trace
-                .line(self.now, format_args!("epoch {}", epoch.number));
-            self.stored.epoch = Some(epoch.clone());
-        }
-        self.stored.revision.0 += 1;
     }
 }
 
@@ -124,41 +154,48 @@ impl Store for SimStore {
         if self.crashed {
             return Err(failed("read", "the process has crashed"));
         }
-        Ok(self.stored.clone())
+        Ok(self.disk.borrow().stored.clone())
     }
 
     fn commit(&mut self, expected: Revision, batch: &Batch) -> Result<Revision, StoreError> {
         if self.crashed {
             return Err(failed("write", "the process has crashed"));
         }
-        if expected != self.stored.revision {
+        let disk = &mut *self.disk.borrow_mut();
+        if expected != disk.stored.revision {
             return Err(StoreError::Conflict {
                 expected,
-                found: self.stored.revision,
+                found: disk.stored.revision,
             });
         }
-        self.writes += 1;
-        let crash = self.crash_now(batch);
-        let side = crash.or(self.failing);
-        match side {
+        disk.writes += 1;
+        let crash = disk.crash_now(batch);
+        match crash.or(disk.failing) {
             None => {
-                self.write(batch);
-                return Ok(self.stored.revision);
+                disk.write(batch, &self.log);
+                return Ok(disk.stored.revision);
             }
             Some(Side::Before) => {}
             Some(Side::After) => {
-                self.write(batch);
+                disk.write(batch, &self.log);
                 // The retry that got through was this one: the next write is a new one.
-                self.tried = false;
+                disk.tried = false;
             }
         }
-        if crash.is_some() {
+        if let Some(side) = crash {
             self.crashed = true;
-            self.trace.line(
-                self.now,
-                format_args!("crash at write {}, {side:?} it is durable", self.writes),
-            );
+            let number = disk.writes;
+            self.log.line(format_args!(
+                "crash at write {number}, {side:?} it is durable"
+            ));
         }
         Err(failed("write", "no space left on device"))
     }
 }
+
+/// How long a store that fails does so, in milliseconds.
+pub(crate) const STORE_FAILS_MS: (u64, u64) = (200, 6_000);
+/// How long a disk is full, in milliseconds.
+pub(crate) const DISK_FULL_MS: (u64, u64) = (2_000, 20_000);
+/// Time of a commit on a machine's disk.
+pub(crate) const AGENT_DISK: Duration = Duration::from_millis(5);

@@ -10,6 +10,7 @@ mod enrolment;
 mod hello;
 mod limiter;
 mod link;
+mod listening;
 mod outbound;
 mod registry;
 mod serve;
@@ -19,7 +20,7 @@ mod tests;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -77,7 +78,7 @@ pub struct Agents {
 
 struct Shared {
     options: AgentsOptions,
-    epoch: OnceLock<Epoch>,
+    epoch: Mutex<Option<Epoch>>,
     registry: Mutex<Registry>,
     limiter: Limiter,
     enrolments: Semaphore,
@@ -86,7 +87,7 @@ struct Shared {
 impl fmt::Debug for Agents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agents")
-            .field("epoch", &self.shared.epoch.get())
+            .field("epoch", &self.epoch())
             .finish_non_exhaustive()
     }
 }
@@ -98,7 +99,7 @@ impl Agents {
         Self {
             shared: Arc::new(Shared {
                 options,
-                epoch: OnceLock::new(),
+                epoch: Mutex::default(),
                 registry: Mutex::new(Registry::default()),
                 limiter: Limiter::default(),
                 enrolments: Semaphore::new(ENROLMENTS),
@@ -106,11 +107,20 @@ impl Agents {
         }
     }
 
-    /// Says which epoch the engine took. The first one counts: a run has one epoch.
+    /// Says which epoch the engine took. A run has one, unless it recovers: then it takes another,
+    /// above all that were seen, before it speaks to anybody.
     pub fn set_epoch(&self, epoch: Epoch) {
-        if let Err(second) = self.shared.epoch.set(epoch) {
-            tracing::error!(%second, "a second epoch in one run is ignored");
-        }
+        *self.epoch_lock() = Some(epoch);
+    }
+
+    fn epoch(&self) -> Option<Epoch> {
+        self.epoch_lock().clone()
+    }
+
+    fn epoch_lock(&self) -> MutexGuard<'_, Option<Epoch>> {
+        // It is replaced whole, so a panic elsewhere cannot have left it half changed.
+        let epoch = self.shared.epoch.lock();
+        epoch.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a person must look at beyond single identities: agents that have heard of a newer

@@ -5,6 +5,7 @@
 //! says which role it needs, in the one table that the trait's implementation is.
 
 mod answer;
+mod backup;
 mod calls;
 mod console;
 mod doctor;
@@ -13,19 +14,29 @@ mod fleets;
 mod history;
 mod identities;
 mod images;
+mod orders;
+mod people;
 mod picture;
+mod recovery;
 mod rollouts;
 mod watch;
+mod zones;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use crate::{
-    api::agent::Agents, config::ServeConfig, identity::Identity, images::ImageStore,
-    provider::Machines, runtime::Desk, store::History,
+    api::agent::Agents,
+    config::ServeConfig,
+    identity::Identity,
+    images::ImageStore,
+    provider::Machines,
+    runtime::Desk,
+    store::{Database, History},
 };
 
 pub use doctor::DiskLooks;
 pub use error::OperatorError;
+pub(crate) use picture::class;
 
 /// The name of the one provider that there is in this version.
 pub const PROCESS: &str = "process";
@@ -47,6 +58,8 @@ pub struct OperatorParts {
     pub machines: Arc<dyn Machines>,
     /// The history.
     pub history: History,
+    /// The database, for backups.
+    pub database: Arc<Database>,
     /// The database's file.
     pub store: PathBuf,
     /// Looks of the doctor at the disk.

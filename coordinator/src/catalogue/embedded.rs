@@ -21,7 +21,7 @@ use std::{
 
 use calvin_engine::ports::{Catalogue, NotPublished};
 use calvin_model::{
-    CatalogueEntry, CatalogueRole, FleetName, InstanceId, NamesSnapshot, NamesVersion,
+    CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, NamesSnapshot, NamesVersion,
 };
 use calvin_planner::CatalogueObserved;
 use calvin_proto::limits::NAMES_ENTRIES;
@@ -224,6 +224,14 @@ impl Catalogue for EmbeddedCatalogue {
 
     fn publish(&mut self) -> Result<(), NotPublished> {
         self.publish_at(Instant::now())
+    }
+
+    /// What was published with an older epoch may be older than what agents have: all of it is set
+    /// and published again.
+    fn speak(&mut self, epoch: &Epoch) {
+        self.epoch.set(epoch.number);
+        self.fleets.clear();
+        self.published.clear();
     }
 }
 

@@ -3,19 +3,26 @@
 use clap::{Parser, Subcommand};
 
 use super::{
+    backup::BackupCommand,
     ca::CaCommand,
     completions::CompletionsArguments,
     context::ContextCommand,
     demo::DemoArguments,
     exit::Exit,
     fleet::FleetCommand,
+    freeze::{FreezeArguments, UnfreezeArguments},
     image::ImageCommand,
     instance::InstanceCommand,
     operator::OperatorCommand,
+    recover::RecoverCommand,
+    repair::RepairCommand,
+    restore::RestoreArguments,
     rollout::{BackArguments, RolloutCommand},
     serve::ServeArguments,
     setting::Global,
+    simulate::SimulateArguments,
     status::StatusArguments,
+    zone::ZoneCommand,
 };
 use crate::demo::workload::WorkloadCommand;
 
@@ -52,15 +59,35 @@ pub(crate) enum Command {
     /// Builds that the coordinator knows.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Let nothing begin for a while, in one fleet or in all.
+    Freeze(FreezeArguments),
+    /// End a freeze.
+    Unfreeze(UnfreezeArguments),
+    /// Zones: what is there, and which are lost.
+    #[command(subcommand)]
+    Zone(ZoneCommand),
+    /// Repairs that are held.
+    #[command(subcommand)]
+    Repair(RepairCommand),
     /// Who may speak to the environment.
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Backups: everything that an environment needs to be restored.
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    /// Restore a backup into a data directory without a store.
+    Restore(RestoreArguments),
+    /// After a restore: what differs from the world, and a person's word on it.
+    #[command(subcommand)]
+    Recover(RecoverCommand),
     /// The environment's certificate authority.
     #[command(subcommand)]
     Ca(CaCommand),
     /// The environments that you work with.
     #[command(subcommand)]
     Context(ContextCommand),
+    /// What a fleet file would do, and whether anything breaks a rule; asks no coordinator.
+    Simulate(SimulateArguments),
     /// What is wrong here, on the way, and at the coordinator.
     Doctor,
     /// What a shell needs to complete commands and flags.

@@ -20,13 +20,17 @@ pub enum Exit {
     Timeout,
     /// No coordinator could be reached.
     CouldNotAsk,
+    /// A simulation found a rule of the coordinator broken.
+    RuleBroken,
+    /// The coordinator decides nothing until a person approves what it found.
+    Recovering,
     /// Ctrl-C ended the watching, or the reader of the output went away.
     Interrupted,
 }
 
 impl Exit {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -34,6 +38,8 @@ impl Exit {
         Self::Refused,
         Self::Timeout,
         Self::CouldNotAsk,
+        Self::RuleBroken,
+        Self::Recovering,
         Self::Interrupted,
     ];
 
@@ -49,6 +55,8 @@ impl Exit {
             Self::Refused => 4,
             Self::Timeout => 5,
             Self::CouldNotAsk => 6,
+            Self::RuleBroken => 7,
+            Self::Recovering => 8,
             Self::Interrupted => 130,
         }
     }
@@ -64,6 +72,8 @@ impl Exit {
             Self::Refused => "refused",
             Self::Timeout => "timeout",
             Self::CouldNotAsk => "could_not_ask",
+            Self::RuleBroken => "rule_broken",
+            Self::Recovering => "recovering",
             Self::Interrupted => "interrupted",
         }
     }
@@ -78,6 +88,8 @@ impl Exit {
             Self::Refused => "refused, by the coordinator or by you; nothing was changed",
             Self::Timeout => "--timeout passed first; what was begun goes on",
             Self::CouldNotAsk => "no coordinator could be reached",
+            Self::RuleBroken => "a simulation found a rule of the coordinator broken",
+            Self::Recovering => "the coordinator recovers: a person must approve first",
             Self::Interrupted => "Ctrl-C ended the watching; the rollout goes on",
         }
     }
@@ -96,6 +108,12 @@ impl Exit {
             Self::Refused => "Read the reason; asking again unchanged gives the same answer.",
             Self::Timeout => "Look with `calvin status` what became of it before asking again.",
             Self::CouldNotAsk => "Asking again is safe. `calvin doctor` looks for the cause.",
+            Self::RuleBroken => {
+                "Report it with the command that `calvin simulate` shows: it runs the same again."
+            }
+            Self::Recovering => {
+                "`calvin recover show` says what was found; nothing is decided before `calvin recover approve`."
+            }
             Self::Interrupted => "`calvin rollout watch FLEET` goes on watching.",
         }
     }

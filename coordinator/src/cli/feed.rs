@@ -24,6 +24,9 @@ const AWAY_MAX: Duration = Duration::from_secs(120);
 /// coordinator that starts: refused connections cost nothing, accepted ones end the repeating.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long one such attempt may take: meanwhile nobody is told for how long it is away.
+const RETRY_LIMIT: Duration = Duration::from_secs(3);
+
 /// How often a live view is drawn again when nothing comes: its spans count in seconds.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -127,10 +130,12 @@ where
     let opened = match stream {
         Some(stream) => stream,
         None => {
+            let mut limit = CALL_LIMIT;
             if away_since.is_some() {
                 tokio::time::sleep(RETRY_PAUSE).await;
+                limit = RETRY_LIMIT;
             }
-            let reply = timeout(CALL_LIMIT, open())
+            let reply = timeout(limit, open())
                 .await
                 .map_err(|_| Status::unavailable("no answer"))??;
             stream.insert(reply.into_inner())

@@ -7,7 +7,8 @@ use std::{
 };
 
 use calvin_proto::wire::{
-    ApplyFleetRequest, ChangeReply, FleetRequest, ScaleFleetRequest, StatusRequest,
+    ApplyFleetRequest, ChangeReply, FleetOrderRequest, FleetRequest, ScaleFleetRequest,
+    StatusRequest,
 };
 use clap::{Args, Subcommand};
 
@@ -15,6 +16,7 @@ use super::{
     exit::Exit,
     failure::Failure,
     follow::{Aim, Course, follow},
+    order::{Peril, order},
     render,
     setting::{Confirm, Setting},
     status,
@@ -34,6 +36,10 @@ pub(crate) enum FleetCommand {
     Scale(ScaleArguments),
     /// Drain and remove a fleet with all its instances.
     Delete(FleetArguments),
+    /// Keep a fleet on the image that serves: no rollout starts until it is unpinned.
+    Pin(PinArguments),
+    /// Let rollouts of a fleet start again.
+    Unpin(FleetArguments),
 }
 
 /// Names a fleet.
@@ -65,6 +71,17 @@ pub(crate) struct ScaleArguments {
     count: u32,
 }
 
+/// Arguments of `calvin fleet pin`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  calvin fleet pin db --reason 'the audit runs until Friday'")]
+pub(crate) struct PinArguments {
+    /// The fleet's name.
+    fleet: String,
+    /// Why, for the status and the history.
+    #[arg(long)]
+    reason: String,
+}
+
 /// Carries out the command.
 pub(crate) async fn run(command: FleetCommand, setting: &Setting) -> Result<Exit, Failure> {
     match command {
@@ -73,6 +90,8 @@ pub(crate) async fn run(command: FleetCommand, setting: &Setting) -> Result<Exit
         FleetCommand::Show(arguments) => show(arguments, setting).await,
         FleetCommand::Scale(arguments) => scale(arguments, setting).await,
         FleetCommand::Delete(arguments) => delete(arguments, setting).await,
+        FleetCommand::Pin(arguments) => pin(arguments, setting).await,
+        FleetCommand::Unpin(arguments) => unpin(arguments, setting).await,
     }
 }
 
@@ -218,4 +237,25 @@ async fn delete(arguments: FleetArguments, setting: &Setting) -> Result<Exit, Fa
         .await?;
     changed(setting, environment, reply, After::End)?;
     Ok(Exit::Done)
+}
+
+async fn pin(arguments: PinArguments, setting: &Setting) -> Result<Exit, Failure> {
+    let PinArguments { fleet, reason } = arguments;
+    let verb = format!("pin fleet {fleet}");
+    let request = FleetOrderRequest { fleet, reason };
+    order(setting, &verb, Peril::None, async |mut client| {
+        client.pin_fleet(request).await
+    })
+    .await
+}
+
+async fn unpin(arguments: FleetArguments, setting: &Setting) -> Result<Exit, Failure> {
+    let fleet = arguments.fleet;
+    let verb = format!("unpin fleet {fleet}");
+    let reason = String::new();
+    let request = FleetOrderRequest { fleet, reason };
+    order(setting, &verb, Peril::None, async |mut client| {
+        client.unpin_fleet(request).await
+    })
+    .await
 }

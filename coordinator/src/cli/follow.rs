@@ -1,7 +1,7 @@
 //! Follows a rollout to its end: a live view on a terminal, a line for each change in a pipe, an
 //! object for each state as JSON.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use calvin_proto::wire::{FleetRequest, RolloutStatus};
 use tonic::{Response, Status, Streaming};
@@ -78,6 +78,17 @@ pub(crate) async fn follow(
             Step::TimedOut => return Err(watcher.timed_out()),
         }
     }
+}
+
+/// A coordinator says something every two seconds; one that misses two times has gone or hangs.
+const SILENT: Duration = Duration::from_secs(5);
+
+/// Said below a view that is no longer true.
+fn not_heard(for_: Duration) -> String {
+    format!(
+        "the coordinator does not answer: this is as of {}s ago; asked again",
+        for_.as_secs()
+    )
 }
 
 struct Watcher<'a> {
@@ -184,24 +195,30 @@ impl<'a> Watcher<'a> {
 
     fn tick(&mut self) -> Result<(), Failure> {
         let screen = self.setting.screen;
-        let Some((rollout, at)) = &self.newest else {
+        let Some((rollout, at)) = self.newest.clone() else {
             return Ok(());
         };
         if screen.format == Format::Json || screen.sink == Sink::Pipe {
             return Ok(());
         }
-        let rollout = advanced(rollout.clone(), at.elapsed());
-        self.draw(&rollout, "")
+        let silent = at.elapsed();
+        if silent < SILENT {
+            return self.draw(&advanced(rollout, silent), "");
+        }
+        // It may be long over: what is not known is not counted on.
+        self.draw(&rollout, &not_heard(silent))
     }
 
-    fn away(&mut self, for_: std::time::Duration) -> Result<(), Failure> {
+    fn away(&mut self, for_: Duration) -> Result<(), Failure> {
         let text = "the coordinator does not answer; asked again until it is back";
         let screen = self.setting.screen;
         if screen.format == Format::Table && screen.sink == Sink::Terminal {
-            let remark = format!("{text} ({}s)", for_.as_secs());
             return match self.newest.clone() {
-                Some((rollout, at)) => self.draw(&advanced(rollout, at.elapsed()), &remark),
-                None => self.live.draw(&format!("  {remark}\n")),
+                Some((rollout, at)) => self.draw(&rollout, &not_heard(at.elapsed())),
+                None => {
+                    let remark = format!("  {text} ({}s)\n", for_.as_secs());
+                    self.live.draw(&remark)
+                }
             };
         }
         if self.said != text {

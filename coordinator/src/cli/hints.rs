@@ -34,7 +34,7 @@ fn mistake(whole: &Command, words: &[&str]) -> Option<String> {
     if command.get_name() == whole.get_name() {
         return None;
     }
-    if let (true, Some(word)) = (command.has_subcommands(), words.peek()) {
+    if let (true, Some(word)) = (command.is_subcommand_required_set(), words.peek()) {
         return Some(format!("{} has no command {word}", command.get_name()));
     }
     let given = words.filter_map(|word| word.strip_prefix("--"));

@@ -2,19 +2,30 @@
 
 use std::path::PathBuf;
 
-use calvin_proto::wire::{AddImageRequest, ListImagesRequest};
+use calvin_proto::wire::{AddImageRequest, ImageOrderRequest, ListImagesRequest};
 use clap::{Args, Subcommand};
 use jiff::tz::TimeZone;
 
-use super::{exit::Exit, failure::Failure, render, setting::Setting, view::ImageView};
+use super::{
+    exit::Exit,
+    failure::Failure,
+    order::{Peril, order},
+    render,
+    setting::Setting,
+    view::ImageView,
+};
 
 /// What can be done with images.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Record an image: its `image.toml` and the digest of its content.
     Add(AddArguments),
-    /// Every recorded image.
+    /// Every recorded image, and which are vetoed.
     List,
+    /// Make nothing from an image any more; what runs of it goes on.
+    Veto(VetoArguments),
+    /// Let instances be made from an image again.
+    Unveto(UnvetoArguments),
 }
 
 /// Arguments of `calvin image add`.
@@ -28,11 +39,33 @@ pub(crate) struct AddArguments {
     provider: String,
 }
 
+/// Arguments of `calvin image veto`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  calvin image veto web@2.0 --reason 'loses sessions under load'"
+)]
+pub(crate) struct VetoArguments {
+    /// Which image, `name@version`.
+    image: String,
+    /// Why, for the status and the history.
+    #[arg(long)]
+    reason: String,
+}
+
+/// Arguments of `calvin image unveto`.
+#[derive(Debug, Args)]
+pub(crate) struct UnvetoArguments {
+    /// Which image, `name@version`.
+    image: String,
+}
+
 /// Carries out the command.
 pub(crate) async fn run(command: ImageCommand, setting: &Setting) -> Result<Exit, Failure> {
     match command {
         ImageCommand::Add(arguments) => add(arguments, setting).await,
         ImageCommand::List => list(setting).await,
+        ImageCommand::Veto(arguments) => veto(arguments, setting).await,
+        ImageCommand::Unveto(arguments) => unveto(arguments, setting).await,
     }
 }
 
@@ -76,4 +109,25 @@ async fn list(setting: &Setting) -> Result<Exit, Failure> {
         render::admin::images(images, &TimeZone::system(), canvas)
     })?;
     Ok(Exit::Done)
+}
+
+async fn veto(arguments: VetoArguments, setting: &Setting) -> Result<Exit, Failure> {
+    let VetoArguments { image, reason } = arguments;
+    let verb = format!("veto image {image}");
+    let request = ImageOrderRequest { image, reason };
+    order(setting, &verb, Peril::None, async |mut client| {
+        client.veto_image(request).await
+    })
+    .await
+}
+
+async fn unveto(arguments: UnvetoArguments, setting: &Setting) -> Result<Exit, Failure> {
+    let image = arguments.image;
+    let verb = format!("end the veto of image {image}");
+    let reason = String::new();
+    let request = ImageOrderRequest { image, reason };
+    order(setting, &verb, Peril::None, async |mut client| {
+        client.unveto_image(request).await
+    })
+    .await
 }

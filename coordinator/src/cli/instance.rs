@@ -1,6 +1,6 @@
 //! `calvin instance`: single machines.
 
-use calvin_proto::wire::{ConsoleRequest, InstanceRequest, StatusRequest};
+use calvin_proto::wire::{ConsoleRequest, InstanceOrderRequest, InstanceRequest, StatusRequest};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use super::{
     exit::Exit,
     failure::Failure,
     fleet::{After, changed},
+    order::{Peril, order},
     render,
     screen::{Format, Sink},
     setting::{Confirm, Setting},
@@ -27,6 +28,10 @@ pub(crate) enum InstanceCommand {
     Replace(ReplaceArguments),
     /// What an instance's machine printed last.
     Console(ConsoleArguments),
+    /// Let nothing happen to an instance, whatever else is decided: to look at it, or to keep it.
+    Protect(ProtectArguments),
+    /// End the protection of an instance.
+    Unprotect(ShowArguments),
 }
 
 /// Arguments of `calvin instance list`.
@@ -66,6 +71,19 @@ pub(crate) struct ConsoleArguments {
     bytes: u64,
 }
 
+/// Arguments of `calvin instance protect`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  calvin instance protect web-3kqz0a1b --reason 'reading its memory'"
+)]
+pub(crate) struct ProtectArguments {
+    /// The instance's id.
+    instance: String,
+    /// Why, for the status and the history.
+    #[arg(long)]
+    reason: String,
+}
+
 /// Carries out the command.
 pub(crate) async fn run(command: InstanceCommand, setting: &Setting) -> Result<Exit, Failure> {
     match command {
@@ -73,6 +91,8 @@ pub(crate) async fn run(command: InstanceCommand, setting: &Setting) -> Result<E
         InstanceCommand::Show(arguments) => show(arguments, setting).await,
         InstanceCommand::Replace(arguments) => replace(arguments, setting).await,
         InstanceCommand::Console(arguments) => console(arguments, setting).await,
+        InstanceCommand::Protect(arguments) => protect(arguments, setting).await,
+        InstanceCommand::Unprotect(arguments) => unprotect(arguments, setting).await,
     }
 }
 
@@ -126,6 +146,27 @@ async fn replace(arguments: ReplaceArguments, setting: &Setting) -> Result<Exit,
         .await?;
     changed(setting, environment, reply, After::End)?;
     Ok(Exit::Done)
+}
+
+async fn protect(arguments: ProtectArguments, setting: &Setting) -> Result<Exit, Failure> {
+    let ProtectArguments { instance, reason } = arguments;
+    let verb = format!("protect instance {instance}");
+    let request = InstanceOrderRequest { instance, reason };
+    order(setting, &verb, Peril::None, async |mut client| {
+        client.protect_instance(request).await
+    })
+    .await
+}
+
+async fn unprotect(arguments: ShowArguments, setting: &Setting) -> Result<Exit, Failure> {
+    let instance = arguments.instance;
+    let verb = format!("end the protection of instance {instance}");
+    let reason = String::new();
+    let request = InstanceOrderRequest { instance, reason };
+    order(setting, &verb, Peril::None, async |mut client| {
+        client.unprotect_instance(request).await
+    })
+    .await
 }
 
 /// A piece of a console, as JSON: bytes that are not text are replaced.

@@ -33,7 +33,10 @@ fn commands(parent: &Command, path: &str, text: &mut String) {
         let path = format!("{path} {}", command.get_name());
         if command.has_subcommands() {
             commands(command, &path, text);
-            continue;
+            // Some do something by themselves too: `calvin freeze`, `calvin freeze show`.
+            if command.is_subcommand_required_set() {
+                continue;
+            }
         }
         let _ = writeln!(text, "\n## `{path}{}`\n", positionals(command));
         let about = command

@@ -119,6 +119,12 @@ impl Screen {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 
+    /// Writes a text to standard error as it is.
+    pub(crate) fn say(&self, text: &str) {
+        // There is nobody left to tell when standard error is gone.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
     /// Tells a failure, to standard error.
     pub(crate) fn fail(&self, failure: &Failure) {
         let page = if io::stderr().is_terminal() {

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     config::{self, ServeConfig},
     runtime::{self, AtEnd, Ready},
+    store::Copies,
 };
 
 /// Arguments of `calvin serve`.
@@ -37,6 +38,10 @@ pub(crate) struct ServeArguments {
     /// Where --dev keeps its data; `~/.local/state/calvin/dev` unless given.
     #[arg(long, value_name = "DIRECTORY", requires = "dev")]
     data: Option<PathBuf>,
+    /// Start on a copy of a store or on a restored backup: decide nothing, and show what differs
+    /// from the world, until a person approves it (`calvin recover`).
+    #[arg(long, conflicts_with = "dev")]
+    adopt: bool,
 }
 
 /// Runs a coordinator.
@@ -64,6 +69,11 @@ pub(crate) async fn run(arguments: ServeArguments, setting: &Setting) -> Result<
     } else {
         AtEnd::MachinesGoOn
     };
+    let copies = if arguments.adopt {
+        Copies::Adopted
+    } else {
+        Copies::Refused
+    };
     let say = |ready: &Ready| {
         started.set(true);
         let view = ReadyView::new(ready);
@@ -72,7 +82,7 @@ pub(crate) async fn run(arguments: ServeArguments, setting: &Setting) -> Result<
             .screen
             .show(&view, |view, canvas| text(view, at_end, setting, canvas));
     };
-    runtime::run(config, at_end, say, shutdown)
+    runtime::run(config, copies, at_end, say, shutdown)
         .await
         .map_err(failed)?;
     let what = match at_end {

@@ -50,7 +50,10 @@ pub(crate) async fn run(arguments: StatusArguments, setting: &Setting) -> Result
     setting.screen.show(&status, |status, canvas| {
         render::status::status(status, canvas)
     })?;
-    Ok(Exit::Done)
+    Ok(match status.recovering {
+        Some(_) => Exit::Recovering,
+        None => Exit::Done,
+    })
 }
 
 /// Asks for the state once.

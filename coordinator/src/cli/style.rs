@@ -3,6 +3,8 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
+use textwrap::{Options, WordSplitter};
+
 /// Whether escapes are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Paint {
@@ -97,7 +99,9 @@ impl Canvas {
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let text = words.join(" ");
-    let lines = textwrap::wrap(&text, width.max(1));
+    // At a hyphen nothing is broken: ids and commands are copied from here.
+    let options = Options::new(width.max(1)).word_splitter(WordSplitter::NoHyphenation);
+    let lines = textwrap::wrap(&text, options);
     lines.into_iter().map(Cow::into_owned).collect()
 }
 
@@ -128,6 +132,14 @@ mod tests {
         assert_eq!(wrap("a bb ccc", 4), ["a bb", "ccc"]);
         assert_eq!(wrap("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
         assert_eq!(wrap("", 4), [""]);
+        assert_eq!(
+            wrap("see web-bbbb0003 now", 8),
+            ["see", "web-bbbb", "0003 now"]
+        );
+        assert_eq!(
+            wrap("see web-bbbb0003 now", 14),
+            ["see", "web-bbbb0003", "now"]
+        );
     }
 
     #[test]

@@ -5,18 +5,32 @@
 
 mod admin;
 mod fleet;
+mod orders;
 mod plan;
+mod recovery;
+mod simulate;
 
 pub(crate) use admin::{
     CaView, CheckView, ContextView, DoctorView, HistoryLineView, ImageView, OperatorView,
 };
 pub(crate) use fleet::{
-    BlockedView, FleetView, InstanceView, ReportView, RolloutView, ShownFleetView, StatusView,
-    WaitingView,
+    BlockedView, FleetView, InstanceView, ReportView, RestsOnView, RolloutView, ShownFleetView,
+    StatusView, WaitingView,
 };
+pub(crate) use orders::{FreezeView, FreezesView, GateView, OrderView, ZoneView};
+#[cfg(test)]
+pub(crate) use orders::{LostZoneView, PauseView};
 #[cfg(test)]
 pub(crate) use plan::WayBackView;
 pub(crate) use plan::{ChangeView, PlanStepView, PlanView};
+#[cfg(test)]
+pub(crate) use recovery::BackedUpFleetView;
+pub(crate) use recovery::{BackupView, FindingView, RecoveryView};
+pub(crate) use simulate::{
+    FleetForecastView, ForecastView, ForecastsView, MomentView, SeedsView, ShortestView,
+};
+#[cfg(test)]
+pub(crate) use simulate::{PhaseTimeView, ViolationView};
 
 /// `None` for the wire's empty text.
 fn some(text: String) -> Option<String> {

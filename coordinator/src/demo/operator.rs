@@ -98,6 +98,7 @@ impl Operator {
             fleet: fleet.to_owned(),
             image: image.to_owned(),
             plan: String::new(),
+            emergency_reason: String::new(),
         };
         let answer = self.client.clone().start_rollout(request).await;
         asked(format!("start the rollout of {fleet} to {image}"), answer)

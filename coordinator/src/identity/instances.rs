@@ -97,7 +97,7 @@ impl InstanceRecord {
         token_over && self.newest.as_ref().is_none_or(ended)
     }
 
-    fn knows_key(&self, key: &str) -> bool {
+    pub(super) fn knows_key(&self, key: &str) -> bool {
         let newest = self.newest.as_ref().map(|issued| issued.key.as_str());
         newest == Some(key) || self.previous_key.as_deref() == Some(key)
     }
@@ -222,6 +222,8 @@ impl Identity {
         if let Some(last) = &last
             && last.key == key
             && last.until_wall_ms > wall_ms(at)
+            // One that was adopted is known by what it showed, not by its text.
+            && !last.certificate_pem.is_empty()
         {
             return Ok(self.answer(last, at));
         }
@@ -437,7 +439,7 @@ impl Identity {
         EnrolError::Refused(refusal)
     }
 
-    fn keep(
+    pub(super) fn keep(
         &self,
         state: &mut State,
         instance: &InstanceId,

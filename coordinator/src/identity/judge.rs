@@ -42,6 +42,30 @@ impl Identity {
         }
     }
 
+    /// The instance on the other side of a connection, on record or not: a coordinator that
+    /// recovers hears also those that came after its backup. It may have expired meanwhile.
+    ///
+    /// # Errors
+    /// It showed no certificate, one of somebody else, or that of an instance that is revoked.
+    pub fn unrecorded_instance(
+        &self,
+        peer: &PeerInfo,
+    ) -> Result<(InstanceId, PeerCertificate), Refusal> {
+        let certificate = self.certificate(peer, Expired::MayRenew)?;
+        let PeerIdentity::Instance { instance, .. } = &certificate.identity else {
+            return Err(Refusal::NotAnInstance {
+                who: certificate.identity.to_string(),
+            });
+        };
+        let instance = instance.clone();
+        let known = self.known();
+        let record = known.instances.get(&instance);
+        if record.is_some_and(|record| record.revoked) {
+            return Err(Refusal::InstanceRetired { instance });
+        }
+        Ok((instance, certificate))
+    }
+
     /// The certificate of a peer: of this environment, and alive.
     pub(super) fn certificate(
         &self,

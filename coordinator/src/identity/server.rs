@@ -15,7 +15,7 @@ use rcgen::KeyPair;
 use rustls::ServerConfig;
 
 use super::{
-    BACKDATED, Identity, IdentityError, Issued, State, TrustedCa,
+    BACKDATED, CasKept, Identity, IdentityError, Issued, State, TrustedCa,
     authority::{Authority, past_half},
     certificate, wall_ms,
 };
@@ -130,7 +130,7 @@ impl Identity {
 
     /// Brings listeners and agents in line with the CAs and certificates as they are.
     pub(super) fn settle(&self, state: &mut State, at: SystemTime) -> Result<(), IdentityError> {
-        if state.authority.count() > 1 {
+        if state.authority.count() > 1 && state.keeps == CasKept::Needed {
             let now = wall_ms(at);
             let (instances, operators) = (&state.instances, &state.operators);
             let used = |key_id: &str| {

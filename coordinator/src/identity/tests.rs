@@ -1,5 +1,6 @@
 //! Identities without a network: what is durable, what time does to it, and who is turned away.
 
+mod adopted;
 mod asked_again;
 mod clock;
 

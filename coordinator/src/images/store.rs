@@ -276,6 +276,11 @@ impl Images for ImageStore {
         let record = self.get(&image.tag)?;
         (record.image.digest == image.digest).then(|| record.manifest.clone())
     }
+
+    fn manifest_digest(&self, image: &ImageRef) -> Option<Digest> {
+        let record = self.get(&image.tag)?;
+        (record.image.digest == image.digest).then(|| record.manifest_digest.clone())
+    }
 }
 
 fn load(database: &Database) -> Result<BTreeMap<ImageTag, Arc<ImageRecord>>, ImageError> {

@@ -19,13 +19,14 @@ mod tests;
 mod worker;
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
 };
 
-use calvin_engine::ports::{CreateOrder, MachineList, Provider};
+use calvin_engine::ports::{CreateOrder, MachineList, MachineTag, Provider};
 use calvin_model::{EnvironmentName, InstanceId};
 use calvin_planner::{Capacity, DeleteBasis};
 use tracing::{info, warn};
@@ -185,6 +186,21 @@ impl Provider for ProcessProvider {
 
     fn list(&self) -> MachineList {
         self.inner.context.shared.list()
+    }
+
+    fn tags(&self) -> BTreeMap<InstanceId, MachineTag> {
+        let context = &self.inner.context;
+        let machines = context.shared.list().machines.into_iter();
+        let tags = machines.filter_map(|machine| {
+            let tag = context.directories.tag(&machine.instance)?;
+            let tag = MachineTag {
+                fleet: tag.fleet,
+                image: tag.image,
+                epoch: tag.epoch,
+            };
+            Some((machine.instance, tag))
+        });
+        tags.collect()
     }
 
     fn capacity(&self) -> Capacity {

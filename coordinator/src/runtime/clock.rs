@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use calvin_engine::ports::Clock;
+use calvin_planner::LocalTime;
+use jiff::{Timestamp, tz::TimeZone};
 
 /// The machine's clocks. Monotonic time counts from when this was made.
 #[derive(Debug)]
@@ -26,6 +28,24 @@ impl Clock for SystemClock {
     fn wall_ms(&self) -> u64 {
         wall_ms(SystemTime::now())
     }
+
+    fn local(&self, zone: &str, wall_ms: u64) -> Option<LocalTime> {
+        local(zone, wall_ms)
+    }
+}
+
+/// The day and the minute in a time zone, by the machine's time zone database or, where it has
+/// none, the one that is built in. `None` if neither knows the zone.
+pub(crate) fn local(zone: &str, wall_ms: u64) -> Option<LocalTime> {
+    let zone = TimeZone::get(zone).ok()?;
+    let at = Timestamp::from_millisecond(i64::try_from(wall_ms).ok()?).ok()?;
+    let time = zone.to_datetime(at);
+    let day = time.weekday().to_monday_zero_offset();
+    let minute = i16::from(time.hour()) * 60 + i16::from(time.minute());
+    Some(LocalTime {
+        day: usize::try_from(day).ok()?,
+        minute: u16::try_from(minute).ok()?,
+    })
 }
 
 /// Milliseconds since 1970 UTC; zero before.
@@ -39,4 +59,29 @@ pub(crate) fn wall_ms(at: SystemTime) -> u64 {
 /// Milliseconds since 1970 UTC, now.
 pub(crate) fn wall_ms_now() -> u64 {
     wall_ms(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_are_those_of_the_time_zone_also_when_its_clocks_change() {
+        // Thursday 26 November 2026, and Saturday 27 June 2026, both at 23:30 UTC.
+        let table = [
+            ("UTC", 1_795_735_800_000, 3, 23 * 60 + 30),
+            ("Europe/Berlin", 1_795_735_800_000, 4, 30),
+            ("America/New_York", 1_795_735_800_000, 3, 18 * 60 + 30),
+            ("Europe/Berlin", 1_782_603_000_000, 6, 60 + 30),
+        ];
+        for (zone, at, day, minute) in table {
+            assert_eq!(local(zone, at), Some(LocalTime { day, minute }), "{zone}");
+        }
+    }
+
+    #[test]
+    fn a_zone_that_no_database_has_and_a_date_that_is_none_are_not_guessed_at() {
+        assert_eq!(local("Europe/Atlantis", 0), None);
+        assert_eq!(local("UTC", u64::MAX), None);
+    }
 }

@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
-use calvin_engine::{CommandError, View};
+use calvin_engine::{Approval, CommandError, View};
 use calvin_planner::{Command, CommandOutcome};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -29,6 +30,8 @@ pub(super) enum Message {
     Poke,
     /// An operator's order.
     Order(Box<Ask>),
+    /// A person's word on what a coordinator that recovers has found.
+    Approve(Box<AskApproval>),
     /// End.
     Stop,
 }
@@ -38,6 +41,13 @@ pub(super) struct Ask {
     pub(super) order: Command,
     pub(super) who: String,
     pub(super) answer: oneshot::Sender<Result<CommandOutcome, CommandError>>,
+}
+
+#[derive(Debug)]
+pub(super) struct AskApproval {
+    pub(super) approval: Approval,
+    pub(super) who: String,
+    pub(super) answer: oneshot::Sender<Result<Vec<String>, CommandError>>,
 }
 
 /// Whether news came that no pass has looked for yet.
@@ -96,11 +106,25 @@ pub enum OrderError {
 pub struct Desk {
     messages: SyncSender<Message>,
     view: watch::Receiver<Arc<View>>,
+    pass_times: Histogram,
 }
 
 impl Desk {
-    pub(super) fn new(messages: SyncSender<Message>, view: watch::Receiver<Arc<View>>) -> Self {
-        Self { messages, view }
+    pub(super) fn new(
+        messages: SyncSender<Message>,
+        view: watch::Receiver<Arc<View>>,
+        pass_times: Histogram,
+    ) -> Self {
+        Self {
+            messages,
+            view,
+            pass_times,
+        }
+    }
+
+    /// How long passes took, in seconds.
+    pub(super) fn pass_times(&self) -> &Histogram {
+        &self.pass_times
     }
 
     /// The engine after its newest pass.
@@ -126,7 +150,30 @@ impl Desk {
             who: who.to_owned(),
             answer,
         };
-        match self.messages.try_send(Message::Order(Box::new(ask))) {
+        self.ask(Message::Order(Box::new(ask)), answered).await
+    }
+
+    /// Hands the word of `who` on the recovery plan to the engine. When it returns `Ok`, it is
+    /// durable, and the coordinator decides again.
+    ///
+    /// # Errors
+    /// It was not taken, or that is not known.
+    pub async fn approve(&self, approval: Approval, who: &str) -> Result<Vec<String>, OrderError> {
+        let (answer, answered) = oneshot::channel();
+        let ask = AskApproval {
+            approval,
+            who: who.to_owned(),
+            answer,
+        };
+        self.ask(Message::Approve(Box::new(ask)), answered).await
+    }
+
+    async fn ask<T>(
+        &self,
+        message: Message,
+        answered: oneshot::Receiver<Result<T, CommandError>>,
+    ) -> Result<T, OrderError> {
+        match self.messages.try_send(message) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(OrderError::Busy),
             Err(TrySendError::Disconnected(_)) => return Err(OrderError::Ended),

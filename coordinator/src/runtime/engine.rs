@@ -13,11 +13,13 @@ use std::{
 };
 
 use calvin_engine::{Engine, PassOutcome, PortSet, View};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    desk::{Ask, Desk, MESSAGES, Message, News, Poke},
+    desk::{Ask, AskApproval, Desk, MESSAGES, Message, News, Poke},
     error::ServeError,
+    metrics,
 };
 
 /// Longest time between two passes.
@@ -83,13 +85,15 @@ impl EngineThread {
     /// Starts the thread.
     pub(super) fn start(self, engine: Engine<PortSet>) -> Result<Running, ServeError> {
         let (view, seen) = watch::channel(engine.view());
-        let desk = Desk::new(self.sender.clone(), seen);
+        let pass_times = metrics::pass_times();
+        let desk = Desk::new(self.sender.clone(), seen, pass_times.clone());
         let (end, ended) = oneshot::channel();
         let at_desk = AtDesk {
             engine,
             messages: self.messages,
             news: self.news,
             view,
+            pass_times,
             began: Instant::now(),
         };
         thread::Builder::new()
@@ -116,6 +120,7 @@ struct AtDesk {
     messages: Receiver<Message>,
     news: News,
     view: watch::Sender<Arc<View>>,
+    pass_times: Histogram,
     /// When the newest pass began.
     began: Instant,
 }
@@ -131,6 +136,7 @@ impl AtDesk {
             self.began = Instant::now();
             self.news.look();
             let outcome = self.engine.pass();
+            self.pass_times.observe(self.began.elapsed().as_secs_f64());
             self.show();
             let due = match outcome {
                 PassOutcome::Decided { changed: true, .. } => self.began,
@@ -160,6 +166,10 @@ impl AtDesk {
                     self.take(*ask);
                     due = earliest;
                 }
+                Ok(Message::Approve(ask)) => {
+                    self.approve(*ask);
+                    due = earliest;
+                }
                 Ok(Message::Poke) => due = earliest,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Next::Stop,
                 Err(RecvTimeoutError::Timeout) => return Next::Pass,
@@ -171,6 +181,13 @@ impl AtDesk {
         let outcome = self.engine.command(&ask.order, &ask.who);
         self.show();
         // Who asked may have gone away; the order is taken all the same.
+        let _ = ask.answer.send(outcome);
+    }
+
+    fn approve(&mut self, ask: AskApproval) {
+        let outcome = self.engine.approve_recovery(&ask.approval, &ask.who);
+        self.show();
+        // Who asked may have gone away; the word is taken all the same.
         let _ = ask.answer.send(outcome);
     }
 

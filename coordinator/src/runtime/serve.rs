@@ -42,7 +42,7 @@ use crate::{
     images::ImageStore,
     observe::{Prober, prober},
     provider::{ProcessOptions, ProcessProvider},
-    store::{self, DataDirectory, Database, FleetStore, History},
+    store::{self, Copies, DataDirectory, Database, FleetStore, History},
 };
 
 /// Between two looks at certificates and CAs. They live for days, but after the clock was set back
@@ -70,18 +70,19 @@ pub struct Ready {
 }
 
 /// Runs a coordinator until `shutdown` comes. `ready` is called once, when everybody is served;
-/// `at_end` says what becomes of the machines.
+/// `copies` says what becomes of a store that is a copy, `at_end` what of the machines.
 ///
 /// # Errors
 /// It could not start, or cannot go on.
 pub async fn run(
     config: ServeConfig,
+    copies: Copies,
     at_end: AtEnd,
     ready: impl FnOnce(&Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     survive_file_limits()?;
-    let (directory, database) = store::open(&config.data)?;
+    let (directory, database) = store::open(&config.data, copies)?;
     run_in(directory, database, config, at_end, ready, shutdown).await
 }
 
@@ -200,7 +201,8 @@ impl Parts {
             identity: self.identity.clone(),
             images: self.images,
             machines: Arc::new(self.provider),
-            history: History::new(database),
+            history: History::new(Arc::clone(&database)),
+            database,
             store: directory.store(),
             disk_looks: DiskLooks::default(),
             operator_address: ready.operators,

@@ -84,7 +84,7 @@ agent = "/bin/true"
 impl Bench {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let (directory, database) = store::open(data.path()).unwrap();
+        let (directory, database) = store::open(data.path(), store::Copies::Refused).unwrap();
         let fault = Arc::clone(database.fault());
         let (shutdown, told) = oneshot::channel();
         let (say, is_ready) = oneshot::channel();
@@ -267,11 +267,11 @@ fn a_coordinator_whose_disk_hangs_ends_and_keeps_its_directory_until_its_writers
     .unwrap();
     let took = told.elapsed();
     assert!(took < END, "{took:?}");
-    let error = store::open(data.path()).unwrap_err();
+    let error = store::open(data.path(), store::Copies::Refused).unwrap_err();
     assert!(matches!(error, OpenError::InUse { .. }), "{error}");
     drop(hung);
     let deadline = Instant::now() + DEADLINE;
-    while let Err(error) = store::open(data.path()) {
+    while let Err(error) = store::open(data.path(), store::Copies::Refused) {
         assert!(matches!(error, OpenError::InUse { .. }), "{error}");
         assert!(Instant::now() < deadline, "nobody lets the directory go");
         std::thread::yield_now();

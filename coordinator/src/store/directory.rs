@@ -6,30 +6,20 @@
 //! have seen.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use redb::{ReadOnlyDatabase, ReadTransaction, ReadableDatabase as _, TableDefinition};
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
 
 use super::{
+    about::{introduce, look, refuse_newer},
     database::Database,
-    failure::StoreFailure,
-    record::{self, FORMAT, RecordError},
+    record::{FORMAT, RecordError},
 };
-
-/// What the store says of itself.
-const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
-const VERSION: &str = "version";
-const PLACE: &str = "place";
-
-/// Where a Linux machine keeps its id, the usual place first.
-const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
 /// A data directory that this process has taken. When it and its database are dropped, another
 /// may take it.
@@ -38,6 +28,16 @@ pub struct DataDirectory {
     path: PathBuf,
     /// Holds the lock, together with the database.
     pub(super) lock: Arc<DirectoryLock>,
+}
+
+/// What becomes of a store that is a copy or a restored backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    /// It is not opened.
+    Refused,
+    /// It is opened, and nothing is decided from it until a person approves what is found. A store
+    /// that is no copy recovers then, too: whoever says so knows more than its file tells.
+    Adopted,
 }
 
 /// Why a data directory could not be taken.
@@ -91,7 +91,7 @@ pub enum OpenError {
     },
     /// It is a copy.
     #[error(
-        "the store {} is a copy or a restored backup ({difference}): what it knows may lie behind what agents were told since, so deciding from it could delete the wrong machines. Start with the original file; taking over a copy (--adopt) is not in this version yet",
+        "the store {} is a copy or a restored backup ({difference}): what it knows may lie behind what agents were told since, so deciding from it could delete the wrong machines. If the original still runs, or could start, use that one: of the two only one may run. If it is gone for good: calvin serve --adopt, which decides nothing until a person has approved what it finds",
         path.display()
     )]
     Copy {
@@ -109,21 +109,6 @@ pub enum OpenError {
         #[source]
         source: RecordError,
     },
-}
-
-/// Which version wrote the store. Its own layout never changes, so that every version can read
-/// this much of every store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Version {
-    format: u32,
-    made_by: String,
-}
-
-/// Where the file was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
-    machine: Option<String>,
-    inode: u64,
 }
 
 impl DataDirectory {
@@ -145,7 +130,7 @@ impl DataDirectory {
         self.path.join("store.redb")
     }
 
-    fn take(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         make_directory(path)?;
         let lock_path = path.join("lock");
         let io_error = |source| OpenError::Io {
@@ -205,8 +190,9 @@ impl Drop for DirectoryLock {
 /// store.
 ///
 /// # Errors
-/// The directory is another's, or cannot be used; the store is newer, or a copy.
-pub fn open(path: &Path) -> Result<(DataDirectory, Arc<Database>), OpenError> {
+/// The directory is another's, or cannot be used; the store is newer, or a copy that is not to be
+/// adopted.
+pub fn open(path: &Path, copies: Copies) -> Result<(DataDirectory, Arc<Database>), OpenError> {
     let directory = DataDirectory::take(path)?;
     let file = directory.store();
     if let Some(version) = look(&file) {
@@ -217,7 +203,7 @@ pub fn open(path: &Path) -> Result<(DataDirectory, Arc<Database>), OpenError> {
         path: file.clone(),
         source: Box::new(error),
     })?;
-    introduce(&file, &database)?;
+    introduce(&file, &database, copies)?;
     Ok((directory, Arc::new(database)))
 }
 
@@ -236,131 +222,4 @@ fn make_directory(path: &Path) -> Result<(), OpenError> {
 fn write_holder(lock: &mut File) -> io::Result<()> {
     lock.set_len(0)?;
     write!(lock, "{}", std::process::id())
-}
-
-/// Which version wrote a store, found without writing to it: opening it in earnest already changes
-/// its file. `None` where there is none, or it was not closed in order, or cannot be read: then
-/// opening it says what is wrong, and looks at the version again.
-fn look(file: &Path) -> Option<Version> {
-    let database = ReadOnlyDatabase::open(file).ok()?;
-    let (version, _) = read_about(&database.begin_read().ok()?).ok()?;
-    record::decode("the version record", &version?).ok()
-}
-
-fn refuse_newer(file: &Path, version: Version) -> Result<(), OpenError> {
-    if version.format <= FORMAT {
-        return Ok(());
-    }
-    Err(OpenError::NewerVersion {
-        path: file.to_owned(),
-        made_by: version.made_by,
-        found: version.format,
-        this: this_version().made_by,
-    })
-}
-
-fn this_version() -> Version {
-    Version {
-        format: FORMAT,
-        made_by: format!("calvin {}", env!("CARGO_PKG_VERSION")),
-    }
-}
-
-/// Checks what the store says of itself, and lets a new one say it.
-fn introduce(file: &Path, database: &Database) -> Result<(), OpenError> {
-    let this = this_version();
-    let place = Place {
-        machine: machine_id(),
-        inode: fs::metadata(file)
-            .map_err(|source| OpenError::Io {
-                doing: "look at",
-                path: file.to_owned(),
-                source,
-            })?
-            .ino(),
-    };
-    let about = |source| OpenError::About {
-        path: file.to_owned(),
-        source,
-    };
-    let read = database
-        .begin_read()
-        .map_err(|error| failed(file, error.into()))?;
-    let (version, recorded) = read_about(&read).map_err(|error| failed(file, error))?;
-    if let Some(bytes) = &version {
-        let found = record::decode("the version record", bytes).map_err(about)?;
-        refuse_newer(file, found)?;
-    }
-    if let Some(bytes) = &recorded {
-        let made: Place = record::decode("the place record", bytes).map_err(about)?;
-        if let Some(difference) = difference(&made, &place) {
-            return Err(OpenError::Copy {
-                path: file.to_owned(),
-                difference,
-            });
-        }
-    }
-    let version_bytes = record::encode("the version record", &this).map_err(about)?;
-    let place_bytes = record::encode("the place record", &place).map_err(about)?;
-    if version.as_ref() == Some(&version_bytes) && recorded.is_some() {
-        return Ok(());
-    }
-    write_about(database, &version_bytes, &place_bytes).map_err(|error| failed(file, error))
-}
-
-fn failed(file: &Path, error: StoreFailure) -> OpenError {
-    OpenError::Database {
-        path: file.to_owned(),
-        source: Box::new(error),
-    }
-}
-
-type About = (Option<Vec<u8>>, Option<Vec<u8>>);
-
-fn read_about(read: &ReadTransaction) -> Result<About, StoreFailure> {
-    let table = match read.open_table(ABOUT) {
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok((None, None)),
-        other => other?,
-    };
-    let bytes = |key| -> Result<Option<Vec<u8>>, StoreFailure> {
-        Ok(table.get(key)?.map(|found| found.value().to_vec()))
-    };
-    Ok((bytes(VERSION)?, bytes(PLACE)?))
-}
-
-fn write_about(database: &Database, version: &[u8], place: &[u8]) -> Result<(), StoreFailure> {
-    let write = database.begin_write()?;
-    {
-        let mut table = write.open_table(ABOUT)?;
-        table.insert(VERSION, version)?;
-        table.insert(PLACE, place)?;
-    }
-    write.commit()?;
-    Ok(())
-}
-
-/// How `here` differs from where the store was made. A machine without an id is known by the
-/// inode alone.
-fn difference(made: &Place, here: &Place) -> Option<String> {
-    if let (Some(made), Some(here)) = (&made.machine, &here.machine)
-        && made != here
-    {
-        return Some(format!(
-            "it was made on the machine {made}, this one is {here}"
-        ));
-    }
-    (made.inode != here.inode).then(|| {
-        format!(
-            "it was made as the file with inode {}, this one has {}",
-            made.inode, here.inode
-        )
-    })
-}
-
-fn machine_id() -> Option<String> {
-    MACHINE_ID_FILES
-        .iter()
-        .find_map(|path| fs::read_to_string(path).ok())
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty())
 }

@@ -9,6 +9,7 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    about,
     database::Database,
     failure::StoreFailure,
     history,
@@ -88,6 +89,7 @@ impl FleetStore {
             environment,
             fleets,
             gone,
+            recovering: about::recovering(&read)?,
         })
     }
 
@@ -120,6 +122,9 @@ impl FleetStore {
         };
         write_fleets(&write, batch)?;
         history::append(&write, &batch.history)?;
+        if let Some(change) = &batch.recovering {
+            about::note_recovering(&write, change)?;
+        }
         write.commit()?;
         Ok(Ok(revision))
     }
@@ -137,6 +142,12 @@ impl Store for FleetStore {
             Err(fault) => Err(failed("write", fault)),
         }
     }
+}
+
+/// The epoch in a head record, which is the only record of its table.
+pub(super) fn epoch_of(bytes: &[u8]) -> Result<Option<Epoch>, RecordError> {
+    let head: Head = record::decode(HEAD_RECORD, bytes)?;
+    Ok(head.epoch)
 }
 
 fn failed(doing: &'static str, fault: StoreFailure) -> StoreError {

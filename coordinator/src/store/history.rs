@@ -18,7 +18,7 @@ use super::{database::Database, failure::StoreFailure, record};
 const HISTORY: TableDefinition<'_, u64, (&[u8], &[u8])> = TableDefinition::new("history");
 
 /// What the first line is chained to.
-const BEGINNING: [u8; 32] = [0; 32];
+pub(super) const BEGINNING: [u8; 32] = [0; 32];
 
 /// One line, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +143,26 @@ pub(super) fn append(write: &WriteTransaction, lines: &[HistoryLine]) -> Result<
     Ok(())
 }
 
-fn chained(before: &[u8; 32], bytes: &[u8]) -> [u8; 32] {
+/// Puts a line back that was kept before, as the next one.
+pub(super) fn put(write: &WriteTransaction, number: u64, bytes: &[u8]) -> Result<(), StoreFailure> {
+    let mut table: Table<'_, u64, (&[u8], &[u8])> = write.open_table(HISTORY)?;
+    let (last, before) = match table.last()? {
+        Some((number, value)) => {
+            let number = number.value();
+            let hash = value.value().0.try_into();
+            (number, hash.map_err(|_| StoreFailure::Broken { number })?)
+        }
+        None => (0, BEGINNING),
+    };
+    if number != last + 1 {
+        return Err(StoreFailure::Broken { number });
+    }
+    let hash = chained(&before, bytes);
+    table.insert(number, (hash.as_slice(), bytes))?;
+    Ok(())
+}
+
+pub(super) fn chained(before: &[u8; 32], bytes: &[u8]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     context.update(before);
     context.update(bytes);

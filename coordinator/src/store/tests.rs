@@ -4,7 +4,7 @@ mod crash;
 
 use std::{fs, path::Path, sync::Arc};
 
-use calvin_engine::ports::{Batch, HistoryLine, Revision, Store, StoreError};
+use calvin_engine::ports::{Batch, HistoryLine, RecoveringChange, Revision, Store, StoreError};
 use calvin_model::{FleetName, FleetSpec};
 use calvin_planner::{Event, EventKind, FleetState, Moment};
 use redb::{ReadableTable, TableDefinition};
@@ -32,12 +32,12 @@ fn batch(ms: u64, fleets: &[(FleetName, Option<FleetState>)]) -> Batch {
     Batch {
         environment: None,
         moment: Moment { ms },
-        epoch: None,
         fleets: fleets.iter().cloned().collect(),
         history: vec![
             line(format!("first at {ms}")),
             line(format!("second at {ms}")),
         ],
+        ..Batch::default()
     }
 }
 
@@ -46,7 +46,7 @@ fn set(fleet: (FleetName, FleetState)) -> (FleetName, Option<FleetState>) {
 }
 
 fn opened(path: &Path) -> (DataDirectory, Arc<Database>, FleetStore) {
-    let (directory, database) = open(path).unwrap();
+    let (directory, database) = open(path, Copies::Refused).unwrap();
     let store = FleetStore::new(Arc::clone(&database));
     (directory, database, store)
 }
@@ -171,8 +171,8 @@ fn a_fleet_of_a_newer_version_is_refused_with_the_unknown_phase() {
 #[test]
 fn a_second_coordinator_is_refused_with_the_process_that_holds_it() {
     let dir = tempfile::tempdir().unwrap();
-    let (_directory, _database) = open(dir.path()).unwrap();
-    let text = open(dir.path()).unwrap_err().to_string();
+    let (_directory, _database) = open(dir.path(), Copies::Refused).unwrap();
+    let text = open(dir.path(), Copies::Refused).unwrap_err().to_string();
     let holder = format!("process {}", std::process::id());
     assert!(text.contains(&holder), "{text}");
 }
@@ -181,20 +181,50 @@ fn a_second_coordinator_is_refused_with_the_process_that_holds_it() {
 fn a_copy_of_a_store_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (original, copy) = (dir.path().join("a"), dir.path().join("b"));
-    drop(open(&original).unwrap());
+    drop(open(&original, Copies::Refused).unwrap());
     fs::create_dir(&copy).unwrap();
     fs::copy(original.join("store.redb"), copy.join("store.redb")).unwrap();
-    let error = open(&copy).unwrap_err();
+    let error = open(&copy, Copies::Refused).unwrap_err();
     assert!(matches!(error, OpenError::Copy { .. }), "{error}");
     assert!(error.to_string().contains("--adopt"), "{error}");
-    drop(open(&original).unwrap());
+    drop(open(&original, Copies::Refused).unwrap());
+}
+
+#[test]
+fn a_copy_that_is_adopted_is_known_from_then_on_and_decides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (original, copy) = (dir.path().join("a"), dir.path().join("b"));
+    drop(open(&original, Copies::Refused).unwrap());
+    fs::create_dir(&copy).unwrap();
+    fs::copy(original.join("store.redb"), copy.join("store.redb")).unwrap();
+    drop(open(&copy, Copies::Adopted).unwrap());
+    let (_directory, database) = open(&copy, Copies::Refused).unwrap();
+    let mut store = FleetStore::new(database);
+    let stored = store.load().unwrap();
+    let reason = stored.recovering.unwrap().reason;
+    assert!(reason.contains("inode"), "{reason}");
+    let ends = Batch {
+        recovering: Some(RecoveringChange::Ends),
+        ..Batch::default()
+    };
+    store.commit(stored.revision, &ends).unwrap();
+    assert_eq!(store.load().unwrap().recovering, None);
+}
+
+#[test]
+fn a_store_that_was_moved_on_its_file_system_is_no_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, after) = (dir.path().join("a"), dir.path().join("b"));
+    drop(open(&before, Copies::Refused).unwrap());
+    fs::rename(&before, &after).unwrap();
+    drop(open(&after, Copies::Refused).unwrap());
 }
 
 #[test]
 fn a_store_of_a_newer_version_is_refused_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let (_directory, database) = open(dir.path()).unwrap();
+        let (_directory, database) = open(dir.path(), Copies::Refused).unwrap();
         let table: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
         let write = database.begin_write().unwrap();
         {
@@ -204,7 +234,7 @@ fn a_store_of_a_newer_version_is_refused_with_what_to_do() {
         }
         write.commit().unwrap();
     }
-    let text = open(dir.path()).unwrap_err().to_string();
+    let text = open(dir.path(), Copies::Refused).unwrap_err().to_string();
     assert!(
         text.contains("calvin 9.1.0") && text.contains("format 7"),
         "{text}"
@@ -217,7 +247,7 @@ fn a_directory_that_cannot_be_made_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let text = text_of(&open(&file.join("data")).unwrap_err());
+    let text = text_of(&open(&file.join("data"), Copies::Refused).unwrap_err());
     assert!(text.contains("file/data"), "{text}");
 }
 

@@ -1,6 +1,7 @@
 //! An operator service that answers from a script. What a rollout does is in its fleet's name:
 //! `web` is done, `bad` goes back, `first` fails, `slow` never ends, `resumed` ends only after
-//! the coordinator was away, `never` has none; `stuck` gets no answer, `wbe` is not there.
+//! the coordinator was away, `never` has none; `switched` is settling,
+//! `mine` was started by who asks; `stuck` gets no answer, `wbe` is not there.
 
 mod service;
 mod states;

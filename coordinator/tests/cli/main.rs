@@ -5,7 +5,9 @@
 
 mod changes;
 mod fake;
+mod orders;
 mod reading;
+mod recovering;
 mod run;
 mod terminal;
 mod tls;

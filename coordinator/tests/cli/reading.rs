@@ -210,3 +210,37 @@ async fn completions_know_the_commands() {
         ended.err
     );
 }
+
+#[tokio::test]
+async fn a_command_line_that_cannot_be_read_is_an_object_to_who_asked_for_objects() {
+    let fake = Fake::start();
+    for arguments in [
+        &["stauts", "--output", "json"][..],
+        &["fleet", "pin", "web", "--output=json"],
+        &["rollout", "start", "--output", "json"],
+    ] {
+        let ended = run(&fake, arguments).await;
+        assert_eq!(ended.code, 2, "{}", ended.err);
+        let error = &ended.json_error()["error"];
+        assert_eq!(
+            (&error["exit"], &error["code"]),
+            (&"usage".into(), &2.into())
+        );
+        assert!(
+            !error["causes"][0].as_str().unwrap().is_empty(),
+            "{}",
+            ended.err
+        );
+    }
+    let ended = run(&fake, &["stauts", "--output", "json"]).await;
+    assert_eq!(ended.json_error()["error"]["next"], "did you mean status?");
+    let people = run(&fake, &["stauts"]).await;
+    assert_eq!(people.code, 2);
+    assert!(
+        people.err.starts_with("error: unrecognized"),
+        "{}",
+        people.err
+    );
+    let help = run(&fake, &["--help", "--output", "json"]).await;
+    assert_eq!((help.code, help.err.as_str()), (0, ""));
+}

@@ -225,6 +225,13 @@ impl FleetSpec {
             let text = "approval_timeout must be above 0s where approve names a gate";
             return Err(("approval_timeout", text.to_owned()));
         }
+        if replace.approve.contains(&Gate::Retire) && replace.surge.of(self.count) == 0 {
+            let text = format!(
+                "approve asks before blue is deleted, and with surge {} blue is deleted first: leave \"retire\" out of approve, or give surge",
+                replace.surge
+            );
+            return Err(("approve", text));
+        }
         if has_twins(&replace.approve) {
             let text = "approve names a gate twice";
             return Err(("approve", text.to_owned()));

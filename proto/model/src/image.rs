@@ -100,6 +100,9 @@ pub struct ImageManifest {
     /// Commands run when the role changes.
     #[serde(default)]
     pub hooks: Hooks,
+    /// What says how many voters a member of a quorum knows; needed by fleets of that kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<QuorumSpec>,
 }
 
 /// Whether machines keep data.
@@ -280,6 +283,25 @@ pub struct Hooks {
     #[serde(default = "default_hook_timeout")]
     pub timeout: HumanDuration,
 }
+
+/// The command that says what a member of a quorum knows of its voters: it ends with exit code 0 and
+/// writes `voters=3`, `needed=2`, `leader=false` and `caught_up=true`, a line each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuorumSpec {
+    /// Program and arguments, without a shell, as for an exec check.
+    pub exec: Vec<String>,
+    /// Time from one run to the next.
+    #[serde(default = "default_check_interval")]
+    pub interval: HumanDuration,
+    /// Time after which a run counts as failed and is ended, with all its children.
+    #[serde(default = "default_check_timeout")]
+    pub timeout: HumanDuration,
+}
+
+/// Longest interval and longest timeout of the quorum's command: what is older than three intervals
+/// and a timeout is unknown, and a minute-old word about voters is worth nothing.
+pub const QUORUM_LONGEST: HumanDuration = HumanDuration::from_secs(15);
 
 fn default_hook_timeout() -> HumanDuration {
     HumanDuration::from_secs(30)

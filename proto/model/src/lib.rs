@@ -34,5 +34,5 @@ pub use name::{
 };
 pub use operator::OperatorRole;
 pub use provision::Provision;
-pub use report::{Connections, DrainProgress, Report, WorkloadState};
+pub use report::{Connections, DrainProgress, QuorumReport, Report, WorkloadState};
 pub use wanted::{DrainOrder, DrainReason, Role, Wanted};

@@ -45,6 +45,25 @@ pub struct Report {
     /// bytes. Until then a restart of the agent brings back older ones.
     #[serde(default)]
     pub names_unsaved: Option<String>,
+    /// What its own quorum command said last; `None` where the image has none, and once that is too
+    /// old or the newest run failed.
+    #[serde(default)]
+    pub quorum: Option<QuorumReport>,
+}
+
+/// What one member of a quorum knows of its voters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumReport {
+    /// Voters that it sees alive, itself included.
+    pub voters: u32,
+    /// Voters that must agree.
+    pub needed: u32,
+    /// It leads.
+    pub leader: bool,
+    /// It has all that the others have agreed on.
+    pub caught_up: bool,
+    /// How old that is, by its agent's own clock.
+    pub age: Duration,
 }
 
 /// Established connections to the services' ports on the instance's address.

@@ -2,9 +2,13 @@
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
-use calvin_model::{BootId, Digest, EnvironmentName, Epoch, Generation, InstanceId};
+use calvin_model::{BootId, Digest, EnvironmentName, Epoch, Generation, Health, InstanceId, Role};
 
-use super::{ConvertError, bounded_text, capabilities, check_size, duration, milliseconds, parse};
+use super::{
+    ConvertError, bounded_text, capabilities, check_size, duration, milliseconds, parse,
+    report::{maybe_health, wire_health},
+    wanted::{maybe_role, wire_role},
+};
 use crate::{limits, wire};
 
 /// The first message of an agent.
@@ -32,6 +36,10 @@ pub struct Hello {
     pub instance: InstanceId,
     /// The machine's wall clock, milliseconds since 1970 UTC.
     pub wall_ms: u64,
+    /// The role of the wanted state that it applied last.
+    pub role_applied: Option<Role>,
+    /// Its health in that role.
+    pub health: Health,
 }
 
 impl TryFrom<wire::Hello> for Hello {
@@ -58,6 +66,8 @@ impl TryFrom<wire::Hello> for Hello {
             environment: parse("hello.environment", &hello.environment)?,
             instance: parse("hello.instance", &hello.instance)?,
             wall_ms: hello.wall_ms,
+            role_applied: maybe_role("hello.role_applied", hello.role_applied)?,
+            health: maybe_health("hello.health", hello.health)?,
         })
     }
 }
@@ -77,6 +87,11 @@ impl From<&Hello> for wire::Hello {
             environment: hello.environment.as_str().to_owned(),
             instance: hello.instance.as_str().to_owned(),
             wall_ms: hello.wall_ms,
+            role_applied: hello
+                .role_applied
+                .map_or(wire::Role::Unspecified, wire_role)
+                .into(),
+            health: wire_health(hello.health).into(),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What an agent says of itself.
 
 use calvin_model::{
-    Connections, DrainProgress, Generation, Health, NamesVersion, Report, WorkloadState,
+    Connections, DrainProgress, Generation, Health, NamesVersion, QuorumReport, Report,
+    WorkloadState,
 };
 
 use super::{
     ConvertError, bounded_text, check_size, duration, known, milliseconds, parse,
-    wanted::{role, wire_role},
+    wanted::{maybe_role, wire_role},
 };
 use crate::{limits, wire};
 
@@ -23,7 +24,16 @@ fn health(value: i32) -> Result<Health, ConvertError> {
     )
 }
 
-fn wire_health(health: Health) -> wire::Health {
+/// Health that an older version does not tell.
+pub(super) fn maybe_health(field: &'static str, value: i32) -> Result<Health, ConvertError> {
+    known(field, value, |health: wire::Health| match health {
+        wire::Health::Unspecified | wire::Health::Unknown => Some(Health::Unknown),
+        wire::Health::Healthy => Some(Health::Healthy),
+        wire::Health::Unhealthy => Some(Health::Unhealthy),
+    })
+}
+
+pub(super) fn wire_health(health: Health) -> wire::Health {
     match health {
         Health::Unknown => wire::Health::Unknown,
         Health::Healthy => wire::Health::Healthy,
@@ -59,10 +69,7 @@ impl TryFrom<wire::Report> for Report {
     type Error = ConvertError;
 
     fn try_from(report: wire::Report) -> Result<Self, ConvertError> {
-        let role_applied = match wire::Role::try_from(report.role_applied) {
-            Ok(wire::Role::Unspecified) => None,
-            Ok(_) | Err(_) => Some(role("report.role_applied", report.role_applied)?),
-        };
+        let role_applied = maybe_role("report.role_applied", report.role_applied)?;
         if role_applied.is_some() != (report.generation_applied != 0) {
             let problem = "a role and a generation are applied together or not at all";
             let field = "report.role_applied";
@@ -97,7 +104,28 @@ impl TryFrom<wire::Report> for Report {
                 report.names_unsaved,
                 limits::NAMES_UNSAVED_BYTES,
             )?,
+            quorum: report.quorum.map(quorum).transpose()?,
         })
+    }
+}
+
+fn quorum(quorum: wire::QuorumReport) -> Result<QuorumReport, ConvertError> {
+    Ok(QuorumReport {
+        voters: quorum.voters,
+        needed: quorum.needed,
+        leader: quorum.leader,
+        caught_up: quorum.caught_up,
+        age: duration("report.quorum.age_ms", quorum.age_ms)?,
+    })
+}
+
+fn wire_quorum(quorum: QuorumReport) -> wire::QuorumReport {
+    wire::QuorumReport {
+        voters: quorum.voters,
+        needed: quorum.needed,
+        leader: quorum.leader,
+        caught_up: quorum.caught_up,
+        age_ms: milliseconds(quorum.age),
     }
 }
 
@@ -167,6 +195,7 @@ impl From<&Report> for wire::Report {
                 .as_deref()
                 .map_or("", |text| cut(text, limits::NAMES_UNSAVED_BYTES))
                 .to_owned(),
+            quorum: report.quorum.map(wire_quorum),
         }
     }
 }

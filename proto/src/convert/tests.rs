@@ -8,7 +8,7 @@ use std::{
 use calvin_model::{
     BootId, CatalogueEntry, CatalogueRole, CatalogueService, Connections, Digest, DrainOrder,
     DrainProgress, DrainReason, Epoch, FleetName, Generation, Health, InstanceId, NamesSnapshot,
-    NamesVersion, Report, Role, RunId, ServiceName, Wanted, WorkloadState,
+    NamesVersion, QuorumReport, Report, Role, RunId, ServiceName, Wanted, WorkloadState,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use prost::Message as _;
@@ -79,18 +79,40 @@ fn hellos() -> impl Strategy<Value = Hello> {
         parsed("[a-z][a-z0-9]{0,39}"),
         parsed("[a-z][a-z0-9]{0,62}"),
     );
-    (numbers, texts, ids).prop_map(|((a, b, generation, wall_ms), texts, ids)| Hello {
-        version: texts.0,
-        protocol: a.min(b)..=a.max(b),
-        capabilities: texts.1,
-        boot: ids.0,
-        build: texts.2,
-        manifest: Digest::from_sha256(texts.3),
-        epoch_seen: ids.1,
-        generation_seen: Generation(generation),
-        environment: ids.2,
-        instance: ids.3,
-        wall_ms,
+    let works = (
+        option::of(roles()),
+        select(vec![Health::Unknown, Health::Healthy, Health::Unhealthy]),
+    );
+    (numbers, texts, ids, works).prop_map(|((a, b, generation, wall_ms), texts, ids, works)| {
+        Hello {
+            version: texts.0,
+            protocol: a.min(b)..=a.max(b),
+            capabilities: texts.1,
+            boot: ids.0,
+            build: texts.2,
+            manifest: Digest::from_sha256(texts.3),
+            epoch_seen: ids.1,
+            generation_seen: Generation(generation),
+            environment: ids.2,
+            instance: ids.3,
+            wall_ms,
+            role_applied: works.0,
+            health: works.1,
+        }
+    })
+}
+
+fn quorums() -> impl Strategy<Value = QuorumReport> {
+    let numbers = (any::<u32>(), any::<u32>());
+    let words = (any::<bool>(), any::<bool>());
+    (numbers, words, durations()).prop_map(|((voters, needed), (leader, caught_up), age)| {
+        QuorumReport {
+            voters,
+            needed,
+            leader,
+            caught_up,
+            age,
+        }
     })
 }
 
@@ -108,6 +130,7 @@ fn reports() -> impl Strategy<Value = Report> {
         option::of((1..=u64::MAX, roles())),
         option::of((1..=u64::MAX, any::<u64>())),
         option::of((any::<bool>(), option::of(any::<u32>()), durations())),
+        option::of(quorums()),
     );
     let rest = (
         parsed::<BootId>("[0-9a-f]{1,36}"),
@@ -120,27 +143,30 @@ fn reports() -> impl Strategy<Value = Report> {
         option::of("[ -~]{1,256}"),
         option::of("[ -~]{1,256}"),
     );
-    (states, rest).prop_map(|((health, workload, applied, names, drain), rest)| Report {
-        boot: rest.0,
-        sequence: rest.1,
-        generation_applied: Generation(applied.map_or(0, |(generation, _)| generation)),
-        role_applied: applied.map(|(_, role)| role),
-        health,
-        health_for: rest.2,
-        flaps: rest.3,
-        clock_offset_ms: rest.4,
-        workload,
-        names: names.map(|(epoch, number)| NamesVersion { epoch, number }),
-        drain: drain.map(|(done, connections, time_left)| DrainProgress {
-            done,
-            connections,
-            time_left,
-        }),
-        failing: rest.5,
-        connections: rest.6.map(|(count, peers)| Connections { count, peers }),
-        refused: rest.7,
-        names_unsaved: rest.8,
-    })
+    (states, rest).prop_map(
+        |((health, workload, applied, names, drain, quorum), rest)| Report {
+            quorum,
+            boot: rest.0,
+            sequence: rest.1,
+            generation_applied: Generation(applied.map_or(0, |(generation, _)| generation)),
+            role_applied: applied.map(|(_, role)| role),
+            health,
+            health_for: rest.2,
+            flaps: rest.3,
+            clock_offset_ms: rest.4,
+            workload,
+            names: names.map(|(epoch, number)| NamesVersion { epoch, number }),
+            drain: drain.map(|(done, connections, time_left)| DrainProgress {
+                done,
+                connections,
+                time_left,
+            }),
+            failing: rest.5,
+            connections: rest.6.map(|(count, peers)| Connections { count, peers }),
+            refused: rest.7,
+            names_unsaved: rest.8,
+        },
+    )
 }
 
 fn services() -> impl Strategy<Value = CatalogueService> {

@@ -5,7 +5,7 @@ use calvin_model::{DrainOrder, DrainReason, Epoch, Generation, Role, Wanted};
 use super::{ConvertError, duration, known, milliseconds, parse, stream::Order};
 use crate::wire;
 
-pub(super) fn role(field: &'static str, value: i32) -> Result<Role, ConvertError> {
+fn role(field: &'static str, value: i32) -> Result<Role, ConvertError> {
     known(field, value, |role: wire::Role| match role {
         wire::Role::Unspecified => None,
         wire::Role::Standby => Some(Role::Standby),
@@ -13,6 +13,14 @@ pub(super) fn role(field: &'static str, value: i32) -> Result<Role, ConvertError
         wire::Role::Draining => Some(Role::Draining),
         wire::Role::Retired => Some(Role::Retired),
     })
+}
+
+/// A role that need not be there.
+pub(super) fn maybe_role(field: &'static str, value: i32) -> Result<Option<Role>, ConvertError> {
+    match wire::Role::try_from(value) {
+        Ok(wire::Role::Unspecified) => Ok(None),
+        Ok(_) | Err(_) => role(field, value).map(Some),
+    }
 }
 
 pub(super) fn wire_role(role: Role) -> wire::Role {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use calvin_model::{BootId, EnvironmentName, FleetName, ImageRef, InstanceId};
+use calvin_model::{BootId, EnvironmentName, FleetName, ImageRef, InstanceId, ZoneName};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -33,6 +33,12 @@ pub struct MachineTag {
     pub image: ImageRef,
     /// Its address, claimed as long as it runs.
     pub address: IpAddr,
+    /// The zone that it was asked for in; on one host it is only a label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<ZoneName>,
+    /// The epoch of the coordinator that made it; zero where an older version did.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 impl MachineTag {
@@ -267,6 +273,8 @@ mod tests {
                 digest: calvin_model::Digest::from_sha256([1; 32]),
             },
             address: "127.9.0.1".parse().unwrap(),
+            zone: Some("rack-1".parse().unwrap()),
+            epoch: 3,
         }
     }
 
@@ -280,6 +288,19 @@ mod tests {
         assert_eq!(MachineTag::read(&files).unwrap(), Some(tag()));
         let mode = fs::metadata(files.tag()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_tag_from_before_zones_had_a_place_in_it_names_none() {
+        let root = tempfile::tempdir().unwrap();
+        let files = MachineFiles::new(root.path());
+        let before = MachineTag {
+            zone: None,
+            ..tag()
+        };
+        before.write(&files).unwrap();
+        assert!(!fs::read_to_string(files.tag()).unwrap().contains("zone"));
+        assert_eq!(MachineTag::read(&files).unwrap(), Some(before));
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl Operator {
             fleet: fleet.to_owned(),
             image: image.to_owned(),
             plan: String::new(),
+            emergency_reason: String::new(),
         };
         self.client
             .clone()

@@ -61,6 +61,10 @@ pub(super) struct Fake {
     pub(super) names_refused: bool,
     pub(super) targets: BTreeMap<InstanceId, Vec<ProbeTarget>>,
     pub(super) admitted: BTreeMap<InstanceId, Admitted>,
+    /// What agents said when they came.
+    pub(super) heard: BTreeMap<InstanceId, AgentHeard>,
+    /// What machines' tags say.
+    pub(super) tags: BTreeMap<InstanceId, MachineTag>,
     /// Every call that changes something, as text.
     pub(super) calls: Vec<String>,
 }
@@ -86,6 +90,8 @@ impl Fake {
             names_refused: false,
             targets: BTreeMap::new(),
             admitted: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            tags: BTreeMap::new(),
             calls: Vec::new(),
         }
     }
@@ -158,6 +164,9 @@ impl Store for Fake {
                 }
             }
         }
+        if let Some(change) = &batch.recovering {
+            self.stored.recovering = change.after();
+        }
         self.history.extend(batch.history.iter().cloned());
         if self.disk == Disk::FailsAfterwards {
             return Err(failed("write"));
@@ -184,6 +193,10 @@ impl Provider for Fake {
 
     fn list(&self) -> MachineList {
         self.machines.clone()
+    }
+
+    fn tags(&self) -> BTreeMap<InstanceId, MachineTag> {
+        self.tags.clone()
     }
 }
 
@@ -238,6 +251,20 @@ impl AgentLink for Fake {
 
     fn report_interval(&self) -> Duration {
         Duration::from_secs(1)
+    }
+
+    fn only_listen(&mut self, why: Option<&str>) {
+        let what = if why.is_some() { "listen" } else { "speak" };
+        self.calls.push(what.to_owned());
+    }
+
+    fn heard(&self) -> BTreeMap<InstanceId, AgentHeard> {
+        self.heard.clone()
+    }
+
+    fn adopt(&mut self, instances: &[InstanceId]) -> Result<(), NotAdopted> {
+        self.calls.push(format!("adopt {}", instances.len()));
+        Ok(())
     }
 }
 
@@ -360,12 +387,15 @@ pub(super) fn build() -> Build {
         },
         work: Work::Boot,
         services: true,
+        quorum: false,
     }
 }
 
 pub(super) fn instance(life: Life) -> Instance {
     Instance {
         zone: None,
+        protected: None,
+        at_work: false,
         build: build(),
         purpose: Purpose::Scale,
         life,

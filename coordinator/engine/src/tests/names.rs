@@ -1,7 +1,7 @@
 //! What clients are shown, and when they are shown nothing new.
 
 use calvin_model::CatalogueRole;
-use calvin_planner::{Life, MachineState, Next, Plan};
+use calvin_planner::{Event, EventKind, Life, MachineState, Next, Plan};
 
 use super::{change, fake::*, plan_of, roles, start};
 use crate::{
@@ -93,7 +93,15 @@ fn what_the_catalogue_withheld_is_shown_to_clients_while_the_store_is_held() {
     let mut world = Fake::new(fleets(&[Life::Up]));
     world.list(&[(&id(0), MachineState::Running, Some(address(1)))]);
     let set = plan_of(Next::Same, vec![roles(&[0])]);
-    let more = plan_of(change(&[Life::Up, Life::Making]), vec![]);
+    let mut more = plan_of(change(&[Life::Up, Life::Making]), vec![]);
+    let intended = Event {
+        fleet: None,
+        instance: Some(id(1)),
+        kind: EventKind::InstanceIntended,
+        text: "intended".to_owned(),
+    };
+    let fleet = more.fleets.values_mut().next().unwrap();
+    fleet.events.push(intended);
     let mut engine = start(&mut world, Script::of([set, more]));
     engine.pass();
     assert_eq!(engine.ports_mut().published, 1);

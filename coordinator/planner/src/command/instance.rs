@@ -3,24 +3,14 @@
 use calvin_model::InstanceId;
 
 use super::{CommandOutcome, Desk, Refusal};
-use crate::plan::DeleteBasis;
+use crate::{environment::FreezeScope, plan::DeleteBasis};
 
 pub(super) fn replace(
     desk: Desk<'_>,
     id: &InstanceId,
     reason: &str,
 ) -> Result<CommandOutcome, Refusal> {
-    let found = desk
-        .input
-        .fleets
-        .iter()
-        .find(|(_, state)| state.instances.contains_key(id));
-    let Some((name, _)) = found else {
-        return Err(Refusal::NoInstance {
-            instance: id.clone(),
-        });
-    };
-    let before = desk.fleet(name)?;
+    let (name, before) = desk.fleet_of(id)?;
     let refuse = |why: String, hint: String| {
         Err(Refusal::NotNow {
             what: format!("could not replace instance {id}"),
@@ -28,6 +18,22 @@ pub(super) fn replace(
             hint,
         })
     };
+    desk.not_frozen(
+        before,
+        FreezeScope::All,
+        &format!("could not replace instance {id}"),
+        &format!("wait until it is over, or end it: calvin unfreeze {name}"),
+    )?;
+    if let Some(order) = before
+        .instances
+        .get(id)
+        .and_then(|one| one.protected.as_ref())
+    {
+        return refuse(
+            format!("it is protected by {}: {}", order.by, order.reason),
+            format!("end that first: calvin instance unprotect {id}"),
+        );
+    }
     if let Some(rollout) = before.running() {
         return refuse(
             format!("rollout {} runs in fleet {name}", rollout.id),

@@ -2,11 +2,12 @@
 
 use calvin_model::FleetName;
 
-use super::{CommandOutcome, Desk, Refusal};
+use super::{CommandOutcome, Desk, Refusal, kind, start::Wants};
 use crate::{
+    people::Aim,
     phase::Phase,
     preview::{PlanId, same_plan},
-    state::{Build, FleetState, NextRollout, Rollout},
+    state::{Build, FleetState, Rollout},
     step::{Start, begin},
     transition::{Cause, transition},
 };
@@ -16,15 +17,25 @@ pub(super) fn start(
     name: &FleetName,
     build: &Build,
     plan: Option<&str>,
-    _emergency: Option<&str>,
+    emergency: Option<&str>,
 ) -> Result<CommandOutcome, Refusal> {
     let before = desk.fleet(name)?;
+    let what = format!("could not start a rollout of fleet {name}");
+    kind::fits(&what, &before.spec, build)?;
     if let Some(plan) = plan {
         same_plan(plan, &PlanId::of(before, build))?;
     }
+    let what = format!("could not start a rollout of fleet {name}");
+    if let Some(reason) = emergency {
+        desk.reason(&what, reason, "it skips what protects the fleet")?;
+    }
+    let wants = Wants {
+        build,
+        emergency: emergency.map(|reason| desk.order(reason)),
+    };
     match before.running() {
-        Some(rollout) => start_after(desk, name, before, rollout, build),
-        None => start_now(desk, name, before, build),
+        Some(rollout) => start_after(desk, name, before, rollout, &wants),
+        None => start_now(desk, name, before, &wants),
     }
 }
 
@@ -32,8 +43,9 @@ fn start_now(
     desk: Desk<'_>,
     name: &FleetName,
     before: &FleetState,
-    build: &Build,
+    wants: &Wants<'_>,
 ) -> Result<CommandOutcome, Refusal> {
+    let build = wants.build;
     if before.serving.as_ref().map(|serving| &serving.image) == Some(&build.image) {
         return Err(Refusal::NotNow {
             what: format!("could not start a rollout of fleet {name}"),
@@ -41,22 +53,57 @@ fn start_now(
             hint: format!("name another image: calvin rollout start {name} NAME@VERSION"),
         });
     }
+    desk.may_start(name, before, wants)?;
+    if let Some(why) = desk.waits(name, before, wants) {
+        return Ok(wait(desk, name, before, wants, &why));
+    }
     let mut after = before.clone();
+    after.next = None;
     let start = Start {
         fleet: name,
         build: build.clone(),
         by: desk.who.to_owned(),
         reason: None,
+        aim: Aim::Forward,
+        emergency: wants.emergency.clone(),
         now: desk.input.now,
     };
     let rollout = begin(&mut after, start);
     let from = before.serving.as_ref();
     let from = from.map_or_else(|| "nothing".to_owned(), |from| from.image.to_string());
-    let line = format!("fleet {name}: {from} -> {}", build.image);
+    let mut line = format!("fleet {name}: {from} -> {}", build.image);
+    if let Some(order) = &wants.emergency {
+        line.push_str(&format!(
+            "; an emergency skips soak, waves, windows and freezes, no approval: {}",
+            order.reason
+        ));
+    }
     Ok(CommandOutcome {
         rollout,
         ..desk.changed(name, after, line)
     })
+}
+
+/// Takes a rollout that starts later.
+fn wait(
+    desk: Desk<'_>,
+    name: &FleetName,
+    before: &FleetState,
+    wants: &Wants<'_>,
+    why: &str,
+) -> CommandOutcome {
+    let image = &wants.build.image;
+    if before
+        .next
+        .as_ref()
+        .is_some_and(|next| next.build.image == *image)
+    {
+        return Desk::unchanged(format!("the rollout of {image} waits already: {why}"));
+    }
+    let line = format!("fleet {name}: the rollout of {image} is taken and waits: {why}");
+    let mut after = before.clone();
+    after.next = Some(wants.next(desk.who));
+    desk.changed(name, after, line)
 }
 
 /// A new image while a rollout runs: that one goes back first, where it still can.
@@ -65,8 +112,9 @@ fn start_after(
     name: &FleetName,
     before: &FleetState,
     running: &Rollout,
-    build: &Build,
+    wants: &Wants<'_>,
 ) -> Result<CommandOutcome, Refusal> {
+    let build = wants.build;
     if running.to.image == build.image && running.phase != Phase::RollingBack {
         return Err(Refusal::NotNow {
             what: format!("could not start a rollout of fleet {name}"),
@@ -81,12 +129,11 @@ fn start_after(
         .from
         .as_ref()
         .is_some_and(|from| from.image == build.image);
+    if !back {
+        desk.may_start(name, before, wants)?;
+    }
     let mut after = before.clone();
-    after.next = Some(NextRollout {
-        build: build.clone(),
-        by: desk.who.to_owned(),
-        reason: None,
-    });
+    after.next = Some(wants.next(desk.who));
     let why = format!("{} wants {} instead", desk.who, build.image);
     let turned = turn_back(desk, &mut after, &why);
     if back && after.running().map(|rollout| rollout.phase) == Some(Phase::RollingBack) {
@@ -130,8 +177,10 @@ fn turn_back(desk: Desk<'_>, state: &mut FleetState, why: &str) -> Option<Phase>
     };
     let phase = transition(Some(rollout.phase), cause).ok()?;
     rollout.phase = phase;
+    rollout.paused = None;
     rollout.phase_since = desk.input.now;
     rollout.reason = Some(why.to_owned());
+    rollout.turned_by = Some(desk.who.to_owned());
     Some(phase)
 }
 
@@ -141,6 +190,14 @@ pub(super) fn abort(
     reason: &str,
 ) -> Result<CommandOutcome, Refusal> {
     let before = desk.fleet(name)?;
+    if let (None, Some(next)) = (before.running(), &before.next) {
+        let image = &next.build.image;
+        let line =
+            format!("fleet {name}: the rollout of {image} that waited is dropped ({reason})");
+        let mut after = before.clone();
+        after.next = None;
+        return Ok(desk.changed(name, after, line));
+    }
     let rollout = running(name, before, "abort")?;
     goes_forward(name, rollout, "abort")?;
     if before.switched() {
@@ -231,5 +288,20 @@ pub(super) fn undo(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome, R
             hint: format!("roll one out: calvin rollout start {name} NAME@VERSION"),
         });
     };
-    start_now(desk, name, before, previous)
+    let image = &previous.image;
+    if let Some(veto) = desk.input.environment.vetoes.get(&image.tag) {
+        return Err(Refusal::NotNow {
+            what,
+            why: format!(
+                "{image} served before and is vetoed by {}: {} (VetoedIsNeverMade)",
+                veto.by, veto.reason
+            ),
+            hint: format!("roll another one out: calvin rollout start {name} NAME@VERSION"),
+        });
+    }
+    let wants = Wants {
+        build: previous,
+        emergency: None,
+    };
+    start_now(desk, name, before, &wants)
 }

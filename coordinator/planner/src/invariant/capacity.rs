@@ -1,6 +1,6 @@
 //! Rules about who serves: that somebody does, that nobody does unproven, and how much is hidden.
 
-use calvin_model::CatalogueRole;
+use calvin_model::{CatalogueRole, fleet::FleetKind};
 
 use super::{
     InvariantId,
@@ -10,7 +10,7 @@ use crate::{
     observed::MachineState,
     phase::Phase,
     plan::{Action, Next},
-    state::{FleetState, Life},
+    state::{FleetState, Life, Rollout},
     sums::hidden_limit,
 };
 
@@ -33,8 +33,12 @@ fn serving_capacity_never_below_minimum(view: &View<'_>, found: &mut Found) {
     let (was, is) = (view.serving(view.before), view.serving(after));
     let idle = view.before.running().is_none() && after.running().is_none();
     let count = usize::try_from(after.spec.count).unwrap_or(usize::MAX);
-    // While a rollout goes back, a set that lost some may take over from a larger one.
-    let least = if idle { was.min(count) } else { was.min(1) };
+    let least = match (idle, after.spec.kind) {
+        (true, _) => was.min(count),
+        (false, FleetKind::Service) => was.min(after.must_serve()),
+        // These have rules of their own.
+        (false, FleetKind::Exclusive | FleetKind::Quorum) => was.min(1),
+    };
     if is < least {
         found.push((
             InvariantId::ServingCapacityNeverBelowMinimum,
@@ -44,12 +48,13 @@ fn serving_capacity_never_below_minimum(view: &View<'_>, found: &mut Found) {
 }
 
 fn unproven_never_serves(view: &View<'_>, found: &mut Found) {
-    let going_back = view
-        .after
-        .and_then(|after| after.rollout.as_ref())
-        .filter(|rollout| {
-            rollout.phase == Phase::RollingBack || rollout.phase == Phase::RolledBack
-        });
+    // One that another image is wanted instead of may give up going back in the same plan.
+    let goes_back = |rollout: &&Rollout| {
+        rollout.phase == Phase::RollingBack || rollout.phase == Phase::RolledBack
+    };
+    let after = view.after.and_then(|after| after.rollout.as_ref());
+    let before = view.before.rollout.as_ref();
+    let going_back = after.filter(goes_back).or(before.filter(goes_back));
     for (id, old, new) in view.changed() {
         let enters =
             old.catalogue < CatalogueRole::Entered && new.catalogue >= CatalogueRole::Entered;
@@ -153,9 +158,11 @@ fn one_machine_per_intent(view: &View<'_>, found: &mut Found) {
     }
 }
 
-/// Instances that stay and are not greens of a running rollout, nor of one that failed.
+/// Instances that stay and are not greens of a running rollout, nor of one that failed, nor set aside
+/// by a person.
 fn beside_green(state: &FleetState) -> usize {
-    let staying = state.instances.values().filter(|one| !one.leaving());
+    let staying = state.instances.values();
+    let staying = staying.filter(|one| !one.leaving() && !state.set_aside(one));
     let rollout = state
         .rollout
         .as_ref()

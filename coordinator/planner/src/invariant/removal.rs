@@ -123,10 +123,14 @@ fn policy_holds(view: &View<'_>, id: &InstanceId, old: &Instance, found: &mut Fo
 fn marked_only_when_known(view: &View<'_>, id: &InstanceId, new: &Instance, found: &mut Found) {
     let judgement = view.judged(id);
     match new.replace {
-        Some(DeleteBasis::Lost) if judgement.loss != Loss::Silence => found.push((
-            InvariantId::SilenceAloneNeedsWitnesses,
-            format!("{id} is to be replaced, loss {:?}", judgement.loss),
-        )),
+        Some(DeleteBasis::Lost)
+            if judgement.loss != Loss::Silence && judgement.loss != Loss::TwoSources =>
+        {
+            found.push((
+                InvariantId::SilenceAloneNeedsWitnesses,
+                format!("{id} is to be replaced, loss {:?}", judgement.loss),
+            ))
+        }
         Some(DeleteBasis::Unmanaged) if judgement.class != InstanceClass::Unmanaged => {
             found.push((
                 InvariantId::UnknownNeverKills,
@@ -176,10 +180,11 @@ pub(super) fn blue_stays(view: &View<'_>, found: &mut Found) {
     let Some(rollout) = view.before.running() else {
         return;
     };
-    // Once it has ended, the rules of scaling hold.
-    let goes_on = view
-        .after
-        .is_some_and(|after| !after.deleting && after.running().is_some());
+    // Once it has ended, the rules of scaling hold, or those of the next one.
+    let goes_on = view.after.is_some_and(|after| {
+        let running = after.running();
+        !after.deleting && running.is_some_and(|running| running.id == rollout.id)
+    });
     if !goes_on {
         return;
     }

@@ -6,7 +6,7 @@ use super::{
     InvariantId, removal,
     view::{Found, View},
 };
-use crate::{phase::Phase, plan::Next};
+use crate::{exclusive::other_at_work, phase::Phase, plan::Next};
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {
     removal::blue_stays(view, found);
@@ -41,7 +41,8 @@ fn restores_blue(view: &View<'_>, found: &mut Found) {
     }
     let staying = |id| after.instances.get(id).filter(|found| !found.leaving());
     for id in &is.sets.blue {
-        let able = staying(id).filter(|blue| blue.proven && !view.fails(id));
+        let able = staying(id)
+            .filter(|blue| blue.proven && !view.fails(id) && other_at_work(after, id).is_none());
         if able.is_some_and(|blue| blue.catalogue != CatalogueRole::Active) {
             let text = format!("{id} of blue is not active");
             found.push((InvariantId::RollbackRestoresBlue, text));

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use calvin_model::{CatalogueRole, FleetName, InstanceId};
+use calvin_model::{CatalogueRole, FleetName, InstanceId, fleet::FleetKind};
 
 use super::InvariantId;
 use crate::{
+    exclusive::stopped,
     judge::{Answering, Judgement, ListTrust, judge},
     observed::{CatalogueObserved, InstanceObserved, MachineState},
     plan::{FleetPlan, Next, PlanInput},
@@ -19,6 +20,7 @@ pub(super) type Found = Vec<(InvariantId, String)>;
 #[derive(Debug)]
 pub(super) struct View<'a> {
     pub(super) input: &'a PlanInput<'a>,
+    pub(super) fleet: &'a FleetName,
     pub(super) before: &'a FleetState,
     /// `None` when the fleet's record is removed.
     pub(super) after: Option<&'a FleetState>,
@@ -33,7 +35,7 @@ pub(super) struct View<'a> {
 impl<'a> View<'a> {
     pub(super) fn new(
         input: &'a PlanInput<'a>,
-        fleet: &FleetName,
+        fleet: &'a FleetName,
         before: &'a FleetState,
         plan: &'a FleetPlan,
         answering: Answering,
@@ -54,6 +56,7 @@ impl<'a> View<'a> {
         };
         Self {
             input,
+            fleet,
             before,
             after,
             plan,
@@ -86,6 +89,14 @@ impl<'a> View<'a> {
         self.input.observed.instances.get(id)
     }
 
+    /// Whether the work of an instance of an exclusive fleet is known to have stopped: an entry that
+    /// is left of it serves nobody.
+    fn has_stopped(&self, id: &InstanceId) -> bool {
+        let before = self.before.instances.get(id);
+        let proof = before.and_then(|one| stopped(one, self.seen(id), self.judged(id)));
+        proof.is_some() && self.before.spec.kind == FleetKind::Exclusive
+    }
+
     /// Every instance that the plan changes, as it was and as it is to be.
     pub(super) fn changed(&self) -> Vec<(&'a InstanceId, &'a Instance, &'a Instance)> {
         let Some(after) = self.after else {
@@ -108,7 +119,9 @@ impl<'a> View<'a> {
             .instances
             .iter()
             .filter(|(id, instance)| {
-                instance.catalogue == CatalogueRole::Active && self.judged(id).serves()
+                instance.catalogue == CatalogueRole::Active
+                    && self.judged(id).serves()
+                    && !self.has_stopped(id)
             })
             .count()
     }

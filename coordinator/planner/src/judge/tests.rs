@@ -33,6 +33,7 @@ const DOUBTED: Answering = Answering {
 fn instance(services: bool) -> Instance {
     Instance {
         zone: None,
+        protected: None,
         build: Build {
             image: ImageRef {
                 tag: "web@1.0".parse().unwrap(),
@@ -40,6 +41,7 @@ fn instance(services: bool) -> Instance {
             },
             work: Work::Boot,
             services,
+            quorum: false,
         },
         purpose: Purpose::Scale,
         life: Life::Up,
@@ -54,6 +56,7 @@ fn instance(services: bool) -> Instance {
         catalogue: CatalogueRole::Active,
         proven: true,
         replace: None,
+        at_work: false,
     }
 }
 
@@ -76,6 +79,7 @@ fn said(health: Health, age_s: u64, generation: u64) -> AgentObserved {
             connections: None,
             refused: None,
             names_unsaved: None,
+            quorum: None,
         },
     }
 }

@@ -3,24 +3,78 @@
 
 use calvin_model::{
     CatalogueRole, DrainOrder, DrainReason, Generation, InstanceId, Mutant, Role, Wanted,
+    fleet::FleetKind,
 };
 
 use super::Pass;
 use crate::{
+    exclusive::other_at_work,
+    invariant::InvariantId,
+    ledger::{Claim, Shortage},
     phase::Phase,
     plan::{DeleteBasis, EventKind},
+    quorum::{When, keeps},
+    spread::{Place, Spread},
     state::{Build, Instance, Life, Purpose},
-    transition::{Cause, transition},
+    transition::{Cause, WhilePaused, transition, while_paused},
 };
 
 impl Pass<'_> {
-    /// Records the intent of a new instance.
-    pub(crate) fn create(&mut self, build: Build, purpose: Purpose, why: &str) -> InstanceId {
+    /// Records the intent of a new instance that nothing was reserved for: one in the place of
+    /// another in the same zone, others in the zone that has the fewest. `None` while a budget, or
+    /// the room that there is, does not allow it.
+    pub(crate) fn create(
+        &mut self,
+        build: Build,
+        purpose: Purpose,
+        why: &str,
+    ) -> Option<InstanceId> {
+        let place = self.place_for(&purpose);
+        self.create_at(build, purpose, why, Claim::New, place)
+    }
+
+    /// Where an instance is made for this purpose.
+    pub(crate) fn place_for(&self, purpose: &Purpose) -> Place {
+        let state = self.state();
+        let mut spread = Spread::of(state, self.environment, |_| true);
+        match purpose {
+            Purpose::Repair(old) => {
+                let zone = state.instances.get(old).map(|one| one.zone.as_ref());
+                let owed = || state.owed.get(old).and_then(|one| one.zone.as_ref());
+                spread.same_or_next(zone.unwrap_or_else(owed))
+            }
+            Purpose::Rollout(_) | Purpose::Scale => spread.next(),
+        }
+    }
+
+    /// Records the intent of a new instance. `None` while a budget, or the room that there is, does
+    /// not allow it: then the report says so.
+    pub(crate) fn create_at(
+        &mut self,
+        build: Build,
+        purpose: Purpose,
+        why: &str,
+        claim: Claim,
+        place: Place,
+    ) -> Option<InstanceId> {
+        let zone = match place {
+            Place::In(zone) => zone,
+            Place::Nowhere => {
+                self.is_short(Shortage::Zones);
+                return None;
+            }
+        };
+        if !self.take(claim) {
+            return None;
+        }
         let mut id = InstanceId::new(self.fleet, self.random.u64(..));
         while self.state().instances.contains_key(&id) {
             id = InstanceId::new(self.fleet, self.random.u64(..));
         }
-        let text = format!("{id} is to be made from {}: {why}", build.image);
+        let place = zone
+            .as_ref()
+            .map_or_else(String::new, |zone| format!(" in zone {zone}"));
+        let text = format!("{id} is to be made{place} from {}: {why}", build.image);
         self.event(Some(&id), EventKind::InstanceIntended, text);
         let now = self.now;
         let instance = Instance {
@@ -38,13 +92,16 @@ impl Pass<'_> {
             catalogue: CatalogueRole::Absent,
             proven: false,
             replace: None,
-            zone: None,
+            zone,
+            protected: None,
+            at_work: false,
         };
         self.change().instances.insert(id.clone(), instance);
-        id
+        Some(id)
     }
 
-    /// Wants another role of an instance; the generation grows only if that is a change.
+    /// Wants another role of an instance; the generation grows only if that is a change. In an
+    /// exclusive fleet nobody is wanted active while another may be at work.
     pub(crate) fn want(&mut self, id: &InstanceId, role: Role, drain: Option<DrainOrder>) {
         let Some(wanted) = self.instance(id).map(|instance| instance.wanted) else {
             return;
@@ -52,8 +109,13 @@ impl Pass<'_> {
         if wanted.role == role && wanted.drain == drain {
             return;
         }
+        if role == Role::Active && other_at_work(self.state(), id).is_some() {
+            return;
+        }
         let now = self.now;
+        let works = role == Role::Active && self.state().spec.kind == FleetKind::Exclusive;
         if let Some(instance) = self.change().instances.get_mut(id) {
+            instance.at_work |= works;
             instance.wanted = Wanted {
                 generation: if Mutant::KeepGeneration.lives() {
                     wanted.generation
@@ -67,8 +129,13 @@ impl Pass<'_> {
         }
     }
 
-    /// Gives an instance another role in the catalogue.
+    /// Gives an instance another role in the catalogue. In an exclusive fleet only the one that is
+    /// at work is found by clients.
     pub(crate) fn place(&mut self, id: &InstanceId, role: CatalogueRole) {
+        let rises = self.instance(id).is_some_and(|one| one.catalogue < role);
+        if rises && role >= CatalogueRole::Entered && self.must_not_enter(id) {
+            return;
+        }
         if self
             .instance(id)
             .is_some_and(|found| found.catalogue != role)
@@ -78,12 +145,23 @@ impl Pass<'_> {
         }
     }
 
+    fn must_not_enter(&self, id: &InstanceId) -> bool {
+        match self.state().spec.kind {
+            FleetKind::Service | FleetKind::Quorum => false,
+            FleetKind::Exclusive => {
+                let told = |one: &Instance| one.wanted.role == Role::Active;
+                !self.instance(id).is_some_and(told) || other_at_work(self.state(), id).is_some()
+            }
+        }
+    }
+
     /// Begins another part of an instance's life.
     pub(crate) fn live(&mut self, id: &InstanceId, life: Life) {
         let now = self.now;
-        if self.instance(id).is_some_and(|found| found.life != life)
-            && let Some(instance) = self.change().instances.get_mut(id)
-        {
+        if self.instance(id).is_none_or(|found| found.life == life) {
+            return;
+        }
+        if let Some(instance) = self.change().instances.get_mut(id) {
             instance.life = life;
             instance.since = now;
         }
@@ -91,6 +169,10 @@ impl Pass<'_> {
 
     /// Lets an instance leave: first its names, then its work, then its machine.
     pub(crate) fn leave(&mut self, id: &InstanceId, reason: DrainReason, why: &str) {
+        let stays = |instance: &Instance| !instance.leaving();
+        if self.instance(id).is_some_and(stays) && self.keeps_hands_off(id, "stays") {
+            return;
+        }
         let Some(instance) = self.instance(id) else {
             return;
         };
@@ -102,7 +184,11 @@ impl Pass<'_> {
             }
             Life::Up => {}
         }
-        let found = match instance.catalogue {
+        let catalogue = instance.catalogue;
+        if self.must_stay(id, why) {
+            return;
+        }
+        let found = match catalogue {
             CatalogueRole::Absent | CatalogueRole::Standby => Found::Nowhere,
             CatalogueRole::Entered | CatalogueRole::Active => Found::ByClients,
         };
@@ -118,6 +204,21 @@ impl Pass<'_> {
         );
     }
 
+    /// Whether an instance must stay, because the others of its quorum could not do without it; says so.
+    pub(crate) fn must_stay(&mut self, id: &InstanceId, why: &str) -> bool {
+        self.must_stay_when(When::Now, id, why)
+    }
+
+    /// The same, for one that leaves later.
+    pub(crate) fn must_stay_when(&mut self, when: When, id: &InstanceId, why: &str) -> bool {
+        let Some(fact) = keeps(self.state(), id, when, self) else {
+            return false;
+        };
+        let what = format!("{id} stays ({why})");
+        self.hold(InvariantId::QuorumOneAtATime, what, fact);
+        true
+    }
+
     /// Tells an instance whose names are gone to finish what it has.
     pub(crate) fn tell_to_drain(&mut self, id: &InstanceId, reason: DrainReason) {
         let timeout = self.state().spec.drain.timeout.0;
@@ -127,11 +228,12 @@ impl Pass<'_> {
     /// Begins to remove an instance's entries, identity and machine.
     pub(crate) fn retire(&mut self, id: &InstanceId, basis: DeleteBasis, why: &str) {
         let retiring = |instance: &Instance| matches!(instance.life, Life::Retiring(_));
-        if self.instance(id).is_none_or(retiring) {
+        if self.instance(id).is_none_or(retiring) || self.keeps_hands_off(id, "stays") {
             return;
         }
         let text = format!("{id} is removed ({basis}): {why}");
         self.event(Some(id), EventKind::InstanceRetiring, text);
+        self.count_deletion();
         self.live(id, Life::Retiring(basis));
         self.place(id, CatalogueRole::Absent);
         self.want(id, Role::Retired, None);
@@ -145,6 +247,11 @@ impl Pass<'_> {
             return;
         };
         let (id, from) = (rollout.id.clone(), rollout.phase);
+        let paused = rollout.paused.is_some() && while_paused(cause) == WhilePaused::Held;
+        debug_assert!(!paused, "{id} is paused: {cause}");
+        if paused {
+            return;
+        }
         let next = transition(Some(from), cause);
         debug_assert!(next.is_ok(), "{next:?}");
         let Ok(to) = next else {
@@ -153,6 +260,23 @@ impl Pass<'_> {
         if let Some(rollout) = &mut self.change().rollout {
             rollout.phase = to;
             rollout.phase_since = now;
+            match to {
+                // A pause holds what goes on; what goes back or has ended does not.
+                Phase::RollingBack | Phase::Done | Phase::RolledBack | Phase::Failed => {
+                    rollout.paused = None;
+                }
+                Phase::Provisioning
+                | Phase::MakingRoom
+                | Phase::Soaking
+                | Phase::AwaitingSwitch
+                | Phase::Switching
+                | Phase::Stopping
+                | Phase::Settling
+                | Phase::Baking
+                | Phase::AwaitingRetire
+                | Phase::Draining
+                | Phase::Retiring => {}
+            }
         }
         if from != to {
             let text = format!("{id}: {from} -> {to}: {why}");

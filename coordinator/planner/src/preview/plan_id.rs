@@ -1,10 +1,7 @@
 //! The id of a plan: a hash of all that it rests on, in parts, so that an id that no longer holds
 //! tells which part has changed.
 
-use calvin_model::{
-    ImageRef,
-    fleet::{OnDrainTimeout, OnSettleTimeout},
-};
+use calvin_model::{FleetSpec, ImageRef};
 
 use crate::{
     command::Refusal,
@@ -65,38 +62,27 @@ fn image(hash: Fnv, image: &ImageRef) -> Fnv {
         .text(image.digest.as_str())
 }
 
+/// Every key that a rollout rests on, as the code writes it for itself: a key that is added to one
+/// of these is part of the id without a word here. The image of the file is none: the build stands
+/// for it.
 fn spec(state: &FleetState) -> Fnv {
-    let spec = &state.spec;
-    let replace = &spec.replace;
-    let mut hash = Fnv::new()
-        .number(u64::from(spec.count))
-        .text(&spec.provider)
-        .text(&replace.surge.to_string())
-        .number(u64::from(replace.max_instance_failures));
-    for duration in [
-        replace.min_healthy,
-        replace.healthy_deadline,
-        replace.progress_deadline,
-        replace.settle,
-        replace.settle_max,
-        replace.bake,
-        replace.keep_failed,
-        spec.drain.timeout,
-        spec.repair.silent_after,
-        spec.repair.unmanaged_after,
-    ] {
-        hash = hash.text(&duration.to_string());
-    }
-    let settle = match replace.on_settle_timeout {
-        OnSettleTimeout::GoOn => 0,
-        OnSettleTimeout::Hold => 1,
-    };
-    let drain = match spec.drain.on_timeout {
-        OnDrainTimeout::Force => 0,
-        OnDrainTimeout::Hold => 1,
-        OnDrainTimeout::Back => 2,
-    };
-    hash.number(settle).number(drain)
+    let FleetSpec {
+        name: _,
+        image: _,
+        count,
+        provider,
+        kind,
+        zones,
+        after,
+        uses,
+        replace,
+        drain,
+        repair,
+        budget,
+    } = &state.spec;
+    let kept = (count, provider, kind, zones, after, uses);
+    let hash = Fnv::new().text(&format!("{kept:?}"));
+    hash.text(&format!("{replace:?} {drain:?} {repair:?} {budget:?}"))
 }
 
 /// Refuses a plan that no longer holds, with what has changed.

@@ -3,8 +3,16 @@
 
 use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 
-use super::repair::healthy_by;
-use crate::{pass::Pass, state::Life};
+use super::{
+    exclusive::{is_exclusive, successor},
+    repair::healthy_by,
+};
+use crate::{
+    exclusive::other_at_work,
+    pass::Pass,
+    plan::DeleteBasis,
+    state::{Instance, Life, Purpose},
+};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
@@ -18,13 +26,57 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .filter(|(id, instance)| {
             let serves =
                 instance.catalogue == CatalogueRole::Active && instance.wanted.role == Role::Active;
-            !instance.leaving() && !serves && !idle.contains(*id)
+            // What is protected comes back only to where it served: it is there to be looked at.
+            let kept = instance.protected.is_some()
+                && (pass.state().switched() || pass.state().set_aside(instance));
+            let goes = instance.replace == Some(DeleteBasis::Ordered)
+                && instance.catalogue < CatalogueRole::Entered;
+            !instance.leaving()
+                && !serves
+                && !kept
+                && !goes
+                && !idle.contains(*id)
+                && belongs(pass, instance)
         })
         .map(|(id, _)| id.clone())
         .collect();
     for id in candidates {
-        admit(pass, &id);
+        if !other_is_meant(pass, &id) {
+            admit(pass, &id);
+        }
     }
+}
+
+/// In an exclusive fleet one is meant to be active, and the others only stand by: while somebody is
+/// at work, and where one is to be replaced by another that is ready.
+fn other_is_meant(pass: &mut Pass<'_>, id: &InstanceId) -> bool {
+    if !is_exclusive(pass) {
+        return false;
+    }
+    if let Some((other, _)) = other_at_work(pass.state(), id) {
+        let other = other.clone();
+        let since = pass.instance(id).map_or(pass.now, |one| one.created);
+        let what = format!("{other} to have stopped: then {id} may be active");
+        pass.wait(what, pass.now.since(since), None);
+        return true;
+    }
+    let replaced = pass.instance(id).is_some_and(|one| one.replace.is_some());
+    replaced && successor(pass).is_some()
+}
+
+/// Whether an instance may serve. What a failed attempt made, and somebody protected, never does;
+/// while a rollout runs, its sets say who serves.
+fn belongs(pass: &Pass<'_>, instance: &Instance) -> bool {
+    let state = pass.state();
+    let serving = state.serving.as_ref().map(|serving| &serving.image);
+    let of_a_rollout = match instance.purpose {
+        Purpose::Rollout(_) => true,
+        Purpose::Repair(_) | Purpose::Scale => false,
+    };
+    state.running().is_some()
+        || !of_a_rollout
+        || Some(&instance.build.image) == serving
+        || instance.catalogue >= CatalogueRole::Entered
 }
 
 fn admit(pass: &mut Pass<'_>, id: &InstanceId) {

@@ -8,6 +8,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     if !pass.state().deleting {
         return;
     }
+    if pass.holds_all("the fleet is not deleted") {
+        return;
+    }
     if pass.running().is_some() {
         pass.go(Cause::FleetDeleted, "the fleet is being deleted");
     }

@@ -26,8 +26,8 @@ pub(crate) enum Drained {
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let of_wave: BTreeSet<InstanceId> = match pass.running() {
-        // The wave's blue leaves as one: the rollout's own step removes it.
-        Some(rollout) if rollout.phase == Phase::Draining => {
+        // The rollout's own step removes the wave's blue: as one, or to make room.
+        Some(rollout) if rollout.phase == Phase::Draining || rollout.phase == Phase::MakingRoom => {
             rollout.sets.blue.iter().cloned().collect()
         }
         Some(_) | None => BTreeSet::new(),
@@ -41,6 +41,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Life::Draining(_) | Life::Making | Life::Up | Life::Retiring(_) => None,
         })
         .collect();
+    if !draining.is_empty() && pass.holds_all("what drains is not removed") {
+        return;
+    }
     for (id, reason) in draining {
         let why = match drained(pass, &id) {
             Drained::Waits => continue,
@@ -54,6 +57,15 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             },
         };
         let replace = pass.instance(&id).and_then(|found| found.replace.clone());
+        let held = match reason {
+            DrainReason::Replaced | DrainReason::ScaledDown | DrainReason::Repaired => {
+                !pass.may_delete(0)
+            }
+            DrainReason::RolledBack | DrainReason::FleetDeleted => false,
+        };
+        if held {
+            continue;
+        }
         pass.retire(&id, basis_of(reason, replace.as_ref()), &why);
     }
 }

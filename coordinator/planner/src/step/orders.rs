@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use calvin_model::{CatalogueRole, Generation, InstanceId, Mutant};
 
 use crate::{
+    environment::FreezeScope,
+    judge::ListTrust,
     observed::{MachineState, SessionObserved},
     pass::Pass,
     plan::Action,
@@ -13,8 +15,13 @@ use crate::{
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut actions = Vec::new();
+    let mut vetoed = Vec::new();
+    let frozen = pass.frozen() == Some(FreezeScope::All);
     for (id, instance) in &pass.state().instances {
-        if instance.life == Life::Making && !made(pass, id) {
+        let to_make = instance.life == Life::Making && !made(pass, id);
+        if to_make && pass.vetoed(&instance.build.image.tag).is_some() {
+            vetoed.push(instance.build.clone());
+        } else if to_make && !frozen {
             actions.push(Action::CreateMachine {
                 instance: id.clone(),
                 fleet: pass.fleet.clone(),
@@ -29,6 +36,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
                 wanted: instance.wanted,
             });
         }
+    }
+    for build in vetoed {
+        pass.may_make(&build);
     }
     actions.extend(roles(pass));
     // What takes away comes last: names first, then machines.
@@ -83,7 +93,10 @@ fn roles(pass: &Pass<'_>) -> Option<Action> {
         }
         let machine = pass.seen(id).and_then(|seen| seen.machine);
         let address = machine.and_then(|machine| machine.address);
-        if address.is_none() && pass.role_read(id) == CatalogueRole::Absent {
+        // A list that is not believed takes no role away: who carries this out may know the address
+        // from an earlier one, or waits for a later one.
+        let believed = matches!(pass.list, ListTrust::Believed);
+        if address.is_none() && believed && pass.role_read(id) == CatalogueRole::Absent {
             if !listed {
                 return None;
             }

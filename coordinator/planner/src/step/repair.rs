@@ -3,17 +3,19 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use calvin_model::{CatalogueRole, DrainReason, InstanceId};
+use calvin_model::{CatalogueRole, DrainReason, InstanceId, fleet::FleetKind};
 
+use super::exclusive::is_exclusive;
 use crate::{
     invariant::InvariantId,
     judge::{ListTrust, Loss},
     moment::Moment,
     observed::MachineState,
     pass::Pass,
+    phase::Phase,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
-    state::{Instance, Life, Purpose},
+    state::{Build, FleetState, Instance, Life, Owed, Purpose, WaveOrder},
 };
 
 /// How often the deadline of instances that never become healthy doubles at most.
@@ -22,12 +24,19 @@ const GIVEN_UP_DOUBLINGS: u32 = 6;
 /// not enrolled by then never will.
 const GIVEN_UP_LONGEST: Duration = Duration::from_secs(45 * 60);
 
+/// What a person can do for an instance of an exclusive fleet that cannot be reached.
+pub(super) const POWER_OFF: &str = "bring its agent back, or power its machine off";
+
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
         return;
     }
+    if pass.holds_all("nothing is repaired") {
+        return;
+    }
     let idle = pass.state().not_to_serve();
     doubt_a_short_list(pass);
+    make_what_is_owed(pass);
     look_for_losses(pass, &idle);
     give_up_never_healthy(pass, &idle);
     replace_marked(pass, &idle);
@@ -61,12 +70,18 @@ fn doubt_a_short_list(pass: &mut Pass<'_>) {
 fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let suspects = select(pass, |id, instance| {
         instance.life == Life::Up
+            && instance.protected.is_none()
             && (pass.judged(id).loss != Loss::None || instance.replace == Some(DeleteBasis::Lost))
     });
     for id in suspects {
         let judgement = pass.judged(&id);
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
+            // Another comes first: what is left of a quorum must be enough without it.
+            Loss::TwoSources if pass.state().spec.kind == FleetKind::Quorum => {
+                let why = format!("{silent}, and its provider says that it is gone");
+                mark(pass, &id, Some(DeleteBasis::Lost), &why);
+            }
             Loss::TwoSources => {
                 let why = format!("{silent}, and its provider says that it is gone");
                 let text = format!("{id} is lost: {why}");
@@ -75,6 +90,15 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
                 if !idle.contains(&id) {
                     repair(pass, &id, &why);
                 }
+            }
+            Loss::Silence | Loss::SilenceWithoutWitnesses
+                if is_exclusive(pass) && pass.instance(&id).is_some_and(Instance::may_work) =>
+            {
+                pass.hold(
+                    InvariantId::ExclusiveNeverTwice,
+                    format!("{id} is not replaced, it may still be at work: {POWER_OFF}"),
+                    silent,
+                );
             }
             Loss::Silence => mark(pass, &id, Some(DeleteBasis::Lost), &silent),
             Loss::SilenceWithoutWitnesses => pass.hold(
@@ -113,6 +137,7 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let late = select(pass, |id, instance| {
         !instance.proven
             && !instance.leaving()
+            && instance.protected.is_none()
             && !idle.contains(id)
             && healthy_by(pass, instance).reached(pass.now)
             && !pass.judged(id).serves()
@@ -125,6 +150,9 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     state.given_up_in_a_row = state.given_up_in_a_row.saturating_add(1);
     for id in late {
         let why = "not healthy within healthy_deadline";
+        if pass.must_stay(&id, why) {
+            continue;
+        }
         pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
         repair(pass, &id, why);
@@ -149,32 +177,68 @@ pub(super) fn healthy_by(pass: &Pass<'_>, instance: &Instance) -> Moment {
 }
 
 /// Makes an instance in the place of another. While a rollout runs, of the same build: the rollout
-/// decides when builds change.
+/// decides when builds change. Where a budget or the room does not allow it now, it is owed.
 fn repair(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     if enough(pass) || stands_in(pass, old) {
         return;
     }
-    let Some(build) = pass.instance(old).map(|instance| instance.build.clone()) else {
+    let Some(instance) = pass.instance(old) else {
         return;
     };
+    let owed = Owed {
+        build: instance.build.clone(),
+        zone: instance.zone.clone(),
+    };
+    let leaves = instance.leaving();
+    if make_instead(pass, old, owed.build.clone(), why) == Made::NotYet && leaves {
+        pass.change().owed.insert(old.clone(), owed);
+    }
+}
+
+/// Whether an instance was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Now,
+    NotYet,
+}
+
+fn make_instead(pass: &mut Pass<'_>, old: &InstanceId, build: Build, why: &str) -> Made {
     let running = pass.running().is_some();
     let serving = pass.state().serving.clone().filter(|_| !running);
+    let Some(build) = pass.may_make(&serving.unwrap_or(build)) else {
+        return Made::NotYet;
+    };
     let made = pass.create(
-        serving.unwrap_or(build),
+        build,
         Purpose::Repair(old.clone()),
         &format!("in the place of {old}: {why}"),
     );
+    let Some(made) = made else {
+        return Made::NotYet;
+    };
     // Before the switch it is one of those that the wave replaces, as the lost one was.
     if pass.state().switched() || pass.running().is_none() {
-        return;
+        return Made::Now;
     }
-    let Some(rollout) = &mut pass.change().rollout else {
-        return;
-    };
-    for blue in &mut rollout.sets.blue {
-        if blue == old {
-            *blue = made.clone();
+    if let Some(rollout) = &mut pass.change().rollout {
+        for blue in &mut rollout.sets.blue {
+            if blue == old {
+                *blue = made.clone();
+            }
         }
+    }
+    Made::Now
+}
+
+/// Makes what could not be made when it was lost, unless the fleet has enough without it by now.
+fn make_what_is_owed(pass: &mut Pass<'_>) {
+    for (old, owed) in pass.state().owed.clone() {
+        let done = enough(pass)
+            || make_instead(pass, &old, owed.build, "it could not be made before") == Made::Now;
+        if !done {
+            return;
+        }
+        pass.change().owed.remove(&old);
     }
 }
 
@@ -186,6 +250,10 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
         let since = pass.now.since(started);
         for old in marked {
+            if lost_voter(pass, &old) {
+                replace_one(pass, &old);
+                continue;
+            }
             pass.wait(
                 format!("{rollout} to end: then {old} is replaced"),
                 since,
@@ -195,29 +263,42 @@ fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         return;
     }
     for old in marked {
-        let replacement = pass
-            .state()
-            .instances
-            .iter()
-            .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
-            .map(|(id, _)| id.clone());
-        match replacement {
-            None if enough(pass) => go_without(pass, &old),
-            None => repair(pass, &old, "it is to be replaced"),
-            Some(new) if serves(pass, &new) => {
-                go(pass, &old, &format!("{new} serves in its place"));
-            }
-            Some(new) => {
-                let since = pass.instance(&new).map_or(pass.now, |new| new.created);
-                let what = format!("{new} to serve in the place of {old}");
-                pass.wait(what, pass.now.since(since), None);
-            }
+        replace_one(pass, &old);
+    }
+}
+
+/// Whether a lost member keeps a rollout of its quorum from going on: the others must be healthy for
+/// that, so it is replaced meanwhile. One that the wave replaces anyway is not.
+fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let quorum = pass.state().spec.kind == FleetKind::Quorum;
+    let lost = pass.judged(id).loss == Loss::TwoSources;
+    let blue = pass.running().map(|rollout| &rollout.sets.blue);
+    quorum && lost && !blue.is_some_and(|blue| blue.contains(id))
+}
+
+fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
+    let replacement = pass
+        .state()
+        .instances
+        .iter()
+        .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
+        .map(|(id, _)| id.clone());
+    match replacement {
+        None if enough(pass) => go_without(pass, old),
+        None => repair(pass, old, "it is to be replaced"),
+        Some(new) if serves(pass, &new) => {
+            go(pass, old, &format!("{new} serves in its place"));
+        }
+        Some(new) => {
+            let since = pass.instance(&new).map_or(pass.now, |new| new.created);
+            let what = format!("{new} to serve in the place of {old}");
+            pass.wait(what, pass.now.since(since), None);
         }
     }
 }
 
 /// Whether a fleet has its count without those that are to be replaced; while a rollout runs,
-/// without those of its sets that do not serve.
+/// without those of its sets that do not serve. What left to make room is not missing.
 pub(super) fn enough(pass: &Pass<'_>) -> bool {
     let state = pass.state();
     let (kept, count) = match state.running() {
@@ -225,11 +306,31 @@ pub(super) fn enough(pass: &Pass<'_>) -> bool {
         Some(rollout) => {
             let idle = state.not_to_serve();
             let staying = state.instances.iter();
-            let staying = staying.filter(|(id, one)| !one.leaving() && !idle.contains(*id));
-            (staying.count(), rollout.count)
+            let voter = state.spec.kind == FleetKind::Quorum;
+            let staying = staying.filter(|(id, one)| {
+                let counts = !voter || one.replace.is_none();
+                !one.leaving() && !idle.contains(*id) && counts
+            });
+            (staying.count() + left_to_make_room(state), rollout.count)
         }
     };
     kept >= usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// How many left to make room for greens that do not serve yet.
+fn left_to_make_room(state: &FleetState) -> usize {
+    let Some(rollout) = state.running() else {
+        return 0;
+    };
+    let goes_back = rollout.phase == Phase::RollingBack;
+    if rollout.sets.order != WaveOrder::RoomFirst || goes_back || state.switched() {
+        return 0;
+    }
+    let left = rollout.sets.blue.iter().filter(|id| {
+        let found = state.instances.get(*id);
+        found.is_none_or(Instance::leaving)
+    });
+    left.count()
 }
 
 /// Whether an instance was made for one that still waits for its replacement, and gets another.
@@ -265,13 +366,17 @@ fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
     let Some(basis) = pass.instance(old).and_then(|old| old.replace.clone()) else {
         return;
     };
-    if missed(pass, old) {
+    if missed(pass, old) || !pass.may_delete(pass.draining()) {
         return;
     }
     let judgement = pass.judged(old);
     match basis {
-        DeleteBasis::Lost if judgement.loss == Loss::Silence => {
-            pass.retire(old, DeleteBasis::Lost, why);
+        DeleteBasis::Lost
+            if judgement.loss == Loss::Silence || judgement.loss == Loss::TwoSources =>
+        {
+            if !pass.must_stay(old, why) {
+                pass.retire(old, DeleteBasis::Lost, why);
+            }
         }
         DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
             pass.leave(old, DrainReason::Repaired, why);

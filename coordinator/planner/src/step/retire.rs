@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use calvin_model::{CatalogueRole, InstanceId, Mutant};
 
+use super::exclusive::is_exclusive;
 use crate::{
     judge::{FRESH_INTERVALS, ListTrust},
     observed::MachineState,
     pass::Pass,
     plan::{Action, DeleteBasis, EventKind},
-    state::Life,
+    state::{Instance, Life},
 };
 
 /// How long an instance's agent may take to stop its work, and other agents to forget its names,
@@ -27,6 +28,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Life::Making | Life::Up | Life::Draining(_) => None,
         })
         .collect();
+    if !retiring.is_empty() && pass.holds_all("no machine is removed") {
+        return;
+    }
     for (id, basis) in retiring {
         retire(pass, &id, basis);
     }
@@ -67,17 +71,19 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
         pass.event(Some(id), EventKind::InstanceGone, text);
         return;
     }
-    if !revoked {
-        let instance = id.clone();
-        pass.actions.push(Action::RevokeIdentity { instance });
-    }
-    if !absent {
+    // Also where the list lacks it: a list may be short, and an order that was given once is carried
+    // out whatever the list says. It comes first, so that who is revoked was ordered to be deleted.
+    if !absent || !revoked {
         let action = Action::DeleteMachine {
             instance: id.clone(),
             provider: pass.state().spec.provider.clone(),
             basis,
         };
         pass.actions.push(action);
+    }
+    if !revoked {
+        let instance = id.clone();
+        pass.actions.push(Action::RevokeIdentity { instance });
     }
     let what = match (revoked, absent) {
         (true, _) => format!("the machine of {id} to be gone"),
@@ -87,16 +93,28 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
     pass.wait(what, waited, None);
 }
 
+/// Whether an instance of an exclusive fleet may be at work: then a list that is not believed never
+/// says that its machine is gone.
+fn may_work(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    is_exclusive(pass) && pass.instance(id).is_some_and(Instance::may_work)
+}
+
 /// Whether a complete list that is younger than the order does not have the machine. One that is
 /// not believed is no reason to leave the order to delete it out, so it counts only after
 /// [`RETIRE_GRACE`] of such orders.
 fn absent(pass: &Pass<'_>, id: &InstanceId, ordered_for: Duration) -> bool {
     let provider = &pass.state().spec.provider;
     let list = pass.observed.provider_lists.get(provider).copied();
+    // What is still tried is not done, whatever the list says.
+    let fault = pass.seen(id).and_then(|seen| seen.fault.as_ref());
+    if fault.is_some_and(|fault| !fault.permanent) {
+        return false;
+    }
     let machine = pass.seen(id).and_then(|seen| seen.machine);
     let age = match machine.map(|machine| (machine.state, machine.age)) {
         Some((MachineState::Absent, _))
-            if matches!(pass.list, ListTrust::Doubted { .. }) && ordered_for < RETIRE_GRACE =>
+            if matches!(pass.list, ListTrust::Doubted { .. })
+                && (ordered_for < RETIRE_GRACE || may_work(pass, id)) =>
         {
             None
         }

@@ -1,8 +1,16 @@
 //! Keeps the count: makes what is missing, lets go what is too many. Waits while a rollout runs.
 
-use calvin_model::{DrainReason, InstanceId, Mutant};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-use crate::{invariant::InvariantId, pass::Pass, state::Purpose};
+use calvin_model::{CatalogueRole, DrainReason, InstanceId, Mutant, ZoneName};
+
+use crate::{
+    invariant::InvariantId,
+    ledger::Claim,
+    pass::Pass,
+    spread::{Candidate, Place, Spread, take_evenly},
+    state::{Build, Instance, Purpose},
+};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let state = pass.state();
@@ -24,62 +32,98 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let Some(serving) = state.serving.clone() else {
         return;
     };
+    if pass.holds_all("the count is not kept") {
+        return;
+    }
     let overlooked = usize::from(Mutant::MakeMoreThanWanted.lives());
-    let kept = state.kept().saturating_sub(overlooked);
+    let kept = pass.state().kept().saturating_sub(overlooked);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    for _ in kept..count {
-        let why = format!("the fleet has {kept} of {count}");
-        pass.create(serving.clone(), Purpose::Scale, &why);
+    if kept < count {
+        grow(pass, &serving, kept, count);
     }
     if kept > count {
         let_go(pass, kept - count);
     }
 }
 
-/// Lets the surplus leave, what serves least first; what serves goes only while enough others do.
-fn let_go(pass: &mut Pass<'_>, surplus: usize) {
-    let state = pass.state();
-    let count = usize::try_from(state.spec.count).unwrap_or(usize::MAX);
-    let mut candidates: Vec<InstanceId> = state
-        .instances
-        .iter()
-        .filter(|(_, instance)| !instance.leaving() && instance.replace.is_none())
-        .map(|(id, _)| id.clone())
-        .collect();
-    candidates.sort_by_cached_key(|id| rank(pass, id));
-    let mut serving = pass.serving();
-    for id in candidates.into_iter().take(surplus) {
-        let counts = pass
-            .instance(&id)
-            .is_some_and(|found| pass.counts_as_serving(&id, found));
-        if counts && serving <= count {
-            pass.hold(
-                InvariantId::ServingCapacityNeverBelowMinimum,
-                format!("{id} is too many and stays"),
-                format!("only {serving} of {count} are known to serve"),
-            );
-            continue;
-        }
-        serving -= usize::from(counts);
-        let why = format!("the fleet is to have {count}");
-        pass.leave(&id, DrainReason::ScaledDown, &why);
+/// Makes what is missing, evenly over the zones.
+fn grow(pass: &mut Pass<'_>, serving: &Build, kept: usize, count: usize) {
+    if let Some(what) = pass.ledger.waits_for(pass.state()) {
+        let what = format!("{} more are made after {what}", count - kept);
+        pass.wait(what, Duration::ZERO, None);
+        return;
+    }
+    let Some(build) = pass.may_make(serving) else {
+        return;
+    };
+    let mut spread = Spread::of(pass.state(), pass.environment, |_| true);
+    let places: Vec<Place> = (kept..count).map(|_| spread.next()).collect();
+    let why = format!("the fleet has {kept} of {count}");
+    for place in places {
+        pass.create_at(build.clone(), Purpose::Scale, &why, Claim::New, place);
     }
 }
 
-/// Orders what may leave: another image first, then what never was healthy, then what fails, then
-/// the newest.
-fn rank(pass: &Pass<'_>, id: &InstanceId) -> impl Ord + use<> {
+/// Lets the surplus leave, what serves least first and evenly from the zones; what serves goes only
+/// while enough others do, and no more than may be deleted.
+fn let_go(pass: &mut Pass<'_>, surplus: usize) {
     let state = pass.state();
-    let serving = state.serving.as_ref().map(|build| &build.image);
-    let instance = state.instances.get(id);
-    let current = instance.is_some_and(|found| Some(&found.build.image) == serving);
-    let proven = instance.is_some_and(|found| found.proven);
-    let created = instance.map_or(0, |found| found.created.ms);
-    (
-        current,
-        proven,
-        !pass.judged(id).failing(),
-        std::cmp::Reverse(created),
-        id.clone(),
-    )
+    let count = usize::try_from(state.spec.count).unwrap_or(usize::MAX);
+    let staying = state.instances.iter();
+    let mut ranked: Vec<(u8, Reverse<u64>, InstanceId)> = staying
+        .filter(|(_, instance)| !instance.leaving() && instance.replace.is_none())
+        .filter(|(_, instance)| instance.protected.is_none())
+        .map(|(id, one)| (rank(pass, id, one), Reverse(one.created.ms), id.clone()))
+        .collect();
+    ranked.sort();
+    let mut there: BTreeMap<Option<ZoneName>, usize> = BTreeMap::new();
+    let mut candidates = Vec::new();
+    for (rank, _, id) in ranked {
+        let zone = state.instances.get(&id).and_then(|one| one.zone.clone());
+        *there.entry(zone.clone()).or_default() += 1;
+        candidates.push(Candidate { id, rank, zone });
+    }
+    if candidates.len() < surplus {
+        let may = candidates.len();
+        let what = format!("{surplus} are too many, and only {may} may leave");
+        let fact = "the others are protected".to_owned();
+        pass.hold(InvariantId::ProtectedNeverTouched, what, fact);
+    }
+    let mut serving = pass.found_serving();
+    let mut leaving = pass.draining();
+    for id in take_evenly(candidates, there, surplus) {
+        let counts = pass
+            .instance(&id)
+            .is_some_and(|found| pass.counts_as_serving(&id, found));
+        // One of which nothing is known may be the last that answers: it stays until enough others do.
+        let known_to_fail = pass.fails(&id);
+        let found = pass
+            .instance(&id)
+            .is_some_and(|found| found.catalogue == CatalogueRole::Active);
+        let unknown = !counts && found && !known_to_fail && serving < count;
+        if unknown || counts && serving <= count {
+            pass.hold(
+                InvariantId::ServingCapacityNeverBelowMinimum,
+                format!("{id} is too many and stays"),
+                format!("only {serving} of {count} are known to serve and found"),
+            );
+            continue;
+        }
+        if !pass.may_delete(leaving) {
+            continue;
+        }
+        serving = serving.saturating_sub(usize::from(counts));
+        let why = format!("the fleet is to have {count}");
+        pass.leave(&id, DrainReason::ScaledDown, &why);
+        // One that was not up yet is being removed already, and counted.
+        leaving += u32::from(pass.drains(&id));
+    }
+}
+
+/// Orders what may leave: another image first, then what never was healthy, then what fails.
+fn rank(pass: &Pass<'_>, id: &InstanceId, instance: &Instance) -> u8 {
+    let serving = pass.state().serving.as_ref().map(|build| &build.image);
+    let current = Some(&instance.build.image) == serving;
+    let works = !pass.judged(id).failing();
+    u8::from(current) << 2 | u8::from(instance.proven) << 1 | u8::from(works)
 }

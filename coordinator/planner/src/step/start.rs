@@ -4,12 +4,14 @@ use calvin_model::{FleetName, RolloutId};
 
 use super::rollout;
 use crate::{
+    environment::Order,
     invariant::InvariantId,
     moment::Moment,
     pass::Pass,
+    people::{Aim, Gates},
     phase::Phase,
     plan::EventKind,
-    state::{Build, FleetState, Rollout, Wave},
+    state::{Build, FleetState, NextRollout, Rollout, Wave},
     transition::{Cause, transition},
 };
 
@@ -24,6 +26,10 @@ pub(crate) struct Start<'a> {
     pub(crate) by: String,
     /// Why, where nobody ordered it.
     pub(crate) reason: Option<String>,
+    /// Whether it brings something new.
+    pub(crate) aim: Aim,
+    /// Who cannot wait, and why.
+    pub(crate) emergency: Option<Order>,
     /// When.
     pub(crate) now: Moment,
 }
@@ -36,6 +42,10 @@ pub(crate) fn begin(state: &mut FleetState, start: Start<'_>) -> Option<RolloutI
     let id = RolloutId::new(start.fleet, state.rollouts);
     state.spec.image = start.build.image.tag.clone();
     let progress_by = start.now.after(state.spec.replace.progress_deadline.0);
+    let gates = match start.aim {
+        Aim::Forward => Gates::of(&state.spec.replace),
+        Aim::Back => Gates::default(),
+    };
     state.rollout = Some(Rollout {
         id: id.clone(),
         from: state.serving.clone(),
@@ -50,6 +60,15 @@ pub(crate) fn begin(state: &mut FleetState, start: Start<'_>) -> Option<RolloutI
         failures: 0,
         reason: start.reason,
         started_by: start.by,
+        aim: start.aim,
+        emergency: start.emergency,
+        paused: None,
+        gates,
+        approvals: Vec::new(),
+        asked: None,
+        promoted: None,
+        turned_by: None,
+        gap: None,
     });
     Some(id)
 }
@@ -57,20 +76,26 @@ pub(crate) fn begin(state: &mut FleetState, start: Start<'_>) -> Option<RolloutI
 pub(crate) fn step(pass: &mut Pass<'_>) {
     give_up_going_back(pass);
     let state = pass.state();
-    if state.deleting || state.running().is_some() || state.next.is_none() {
+    if state.deleting || state.running().is_some() {
+        return;
+    }
+    let Some(next) = state.next.clone() else {
+        return;
+    };
+    if held(pass, &next) {
         return;
     }
     let (fleet, now) = (pass.fleet, pass.now);
     let state = pass.change();
-    let Some(next) = state.next.take() else {
-        return;
-    };
+    state.next = None;
     let text = format!("{} wants {}", next.by, next.build.image);
     let start = Start {
         fleet,
         build: next.build,
         by: next.by,
         reason: next.reason,
+        aim: next.aim,
+        emergency: next.emergency,
         now,
     };
     if let Some(id) = begin(state, start) {
@@ -96,4 +121,37 @@ fn give_up_going_back(pass: &mut Pass<'_>) {
             "blue cannot serve, and another image is wanted",
         );
     }
+}
+
+/// Whether a rollout that waits does not start now. Says why; one to a vetoed image is dropped.
+fn held(pass: &mut Pass<'_>, next: &NextRollout) -> bool {
+    let (fleet, image) = (pass.fleet, &next.build.image);
+    if let Some(veto) = pass.vetoed(&image.tag) {
+        let text = format!(
+            "the rollout of {image} that {} wants is dropped: {} vetoed the image: {}",
+            next.by, veto.by, veto.reason
+        );
+        pass.event(None, EventKind::Phase, text);
+        pass.change().next = None;
+        return true;
+    }
+    let what = format!("the rollout of {image} does not start");
+    if let Some(pin) = pass
+        .state()
+        .pin
+        .clone()
+        .filter(|_| next.aim == Aim::Forward)
+    {
+        let text = format!(
+            "{what}: pinned by {}: {} (calvin fleet unpin {fleet})",
+            pin.by, pin.reason
+        );
+        pass.wait(text, std::time::Duration::ZERO, None);
+        return true;
+    }
+    let Some(held) = pass.held(next.aim, next.emergency.as_ref()) else {
+        return false;
+    };
+    pass.say_held(&what, &held);
+    true
 }

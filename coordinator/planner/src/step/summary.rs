@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use calvin_model::CatalogueRole;
 
-use super::rollout::why_not_healthy;
+use super::{rollout::why_not_healthy, waits};
 use crate::{
     invariant::InvariantId,
     pass::Pass,
@@ -28,7 +28,15 @@ pub(crate) fn step(pass: &mut Pass<'_>) -> FleetReport {
         } else {
             (judgement.class, why_not_healthy(pass, id))
         };
-        instances.insert(id.clone(), InstanceReport { class, text });
+        let seen = pass.seen(id);
+        let report = InstanceReport {
+            class,
+            text,
+            since: waits::since(pass, instance, seen, class),
+            waits: waits::waits(pass, id, class),
+            rests_on: waits::rests_on(seen, class),
+        };
+        instances.insert(id.clone(), report);
     }
     let state = pass.state();
     FleetReport {

@@ -4,9 +4,17 @@
 
 use calvin_model::{InstanceId, Mutant};
 
-use super::repair::mark;
+use super::{
+    exclusive::is_exclusive,
+    repair::{POWER_OFF, mark},
+};
 use crate::{
-    invariant::InvariantId, pass::Pass, plan::DeleteBasis, report::InstanceClass, state::Life,
+    environment::FreezeScope,
+    invariant::InvariantId,
+    pass::Pass,
+    plan::DeleteBasis,
+    report::InstanceClass,
+    state::{Instance, Life},
     sums::unmanaged_limit,
 };
 
@@ -15,6 +23,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     }
     take_back(pass);
+    if pass.frozen() == Some(FreezeScope::All) {
+        return;
+    }
     let unmanaged: Vec<InstanceId> = pass
         .state()
         .instances
@@ -26,6 +37,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .collect();
     let Some(oldest) = unmanaged
         .iter()
+        .filter(|id| pass.protected(id).is_none())
         .max_by_key(|id| (pass.judged(id).silent_for, std::cmp::Reverse(*id)))
     else {
         return;
@@ -40,6 +52,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         unmanaged.len(),
         silent_for.as_secs_f64()
     );
+    let works = |id: &InstanceId| pass.instance(id).is_some_and(Instance::may_work);
+    if is_exclusive(pass) && works(oldest) {
+        let what = format!("{oldest} is not replaced, it may be at work: {POWER_OFF}");
+        pass.hold(InvariantId::ExclusiveNeverTwice, what, fact);
+        return;
+    }
     if unmanaged.len() > limit && !Mutant::ReplaceManyUnmanaged.lives() {
         let what = format!("unmanaged instances are not replaced: more than {limit}");
         pass.hold(InvariantId::UnmanagedOneAtATime, what, fact);

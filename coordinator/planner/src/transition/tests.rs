@@ -98,3 +98,21 @@ fn every_phase_is_reached_and_every_running_one_can_end() {
         }
     }
 }
+
+#[test]
+fn while_paused_a_rollout_goes_back_or_ends_and_does_nothing_else() {
+    for (from, cause, to) in ROWS {
+        let forward = match while_paused(cause) {
+            WhilePaused::Held => continue,
+            WhilePaused::Happens => !to.ended() && to != Phase::RollingBack,
+        };
+        // A start is no part of a rollout yet; a flap leads back; work that has stopped goes on.
+        let named = matches!(cause, Cause::Started | Cause::Flapped | Cause::Stopped);
+        assert!(!forward || named, "{from:?} {cause:?} {to:?}");
+    }
+    for cause in [Cause::GoBack, Cause::GivenUp, Cause::FleetDeleted] {
+        assert_eq!(while_paused(cause), WhilePaused::Happens);
+    }
+    assert!(diagram().contains("soaking --> switching: every green soaked, not while paused"));
+    assert!(diagram().contains("soaking --> rolling_back: it goes back\n"));
+}

@@ -1,10 +1,12 @@
 //! Random orders and random failures, in random order: every plan keeps every rule, the same input
 //! gives the same plan, and once the world is well again it comes to rest as it was wanted.
 
+mod people;
+
 use std::time::Duration;
 
-use calvin_model::{Health, InstanceId, image::Work};
-use calvin_planner::{Command, InvariantId, MachineState, Phase, PlanInput, check};
+use calvin_model::{Health, InstanceId, fleet::FleetKind, image::Work};
+use calvin_planner::{Command, InvariantId, MachineState, Phase, PlanInput, ProviderRules, check};
 use proptest::prelude::*;
 
 use crate::world::{Behaviour, World, web};
@@ -33,6 +35,7 @@ enum Blow {
     Unconfirmed(u8),
     Confirmed,
     RestartCoordinator,
+    Press(people::Press),
 }
 
 fn blow() -> impl Strategy<Value = Blow> {
@@ -58,27 +61,139 @@ fn blow() -> impl Strategy<Value = Blow> {
         1 => any::<u8>().prop_map(Blow::Unconfirmed),
         1 => Just(Blow::Confirmed),
         2 => Just(Blow::RestartCoordinator),
+        6 => people::press().prop_map(Blow::Press),
     ]
 }
 
-const SURGES: [&str; 4] = ["1", "2", "\"50%\"", "\"100%\""];
+/// Surge, and how many may be missing.
+const SURGES: [(&str, u8); 7] = [
+    ("1", 0),
+    ("2", 0),
+    ("\"50%\"", 0),
+    ("\"100%\"", 0),
+    ("0", 1),
+    ("0", 2),
+    ("2", 1),
+];
+const CANARIES: [u8; 2] = [0, 1];
+const BUDGETS: [&str; 4] = [
+    "",
+    "in_flight = 1",
+    "deletions = 2\nwindow = \"20s\"",
+    "in_flight = 2\ndeletions = 1\nwindow = \"10s\"",
+];
+/// Machines that the provider can have, if it says so: one on top of the largest fleet, or two.
+const SLOTS: [Option<u32>; 3] = [None, Some(6), Some(7)];
+
+/// What the fleet and its environment are like.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    count: u8,
+    surge: usize,
+    failures: usize,
+    drain: usize,
+    pulls: bool,
+    /// It pulls its work and never two may, or it votes.
+    other_kind: bool,
+    canary: usize,
+    zones: bool,
+    budget: usize,
+    slots: usize,
+    gates: usize,
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let first = (1_u8..6, 0..SURGES.len(), 0..FAILURES.len());
+    let second = (
+        0..ON_DRAIN.len(),
+        any::<bool>(),
+        0..CANARIES.len(),
+        any::<bool>(),
+    );
+    let third = (any::<bool>(), 0..BUDGETS.len(), 0..SLOTS.len());
+    let third = (third, 0..people::GATES.len()).prop_map(|((a, b, c), d)| (a, b, c, d));
+    (first, second, third).prop_map(|(first, second, third)| Shape {
+        count: first.0,
+        surge: first.1,
+        failures: first.2,
+        drain: second.0,
+        pulls: second.1,
+        canary: second.2,
+        other_kind: second.3,
+        zones: third.0,
+        budget: third.1,
+        slots: third.2,
+        gates: third.3,
+    })
+}
+
+impl Shape {
+    /// What is left of it where its kind leaves no choice.
+    fn of_its_kind(self) -> (FleetKind, Self) {
+        match (self.pulls, self.other_kind) {
+            (true, true) => {
+                let alone = Self {
+                    count: 1,
+                    canary: 0,
+                    ..self
+                };
+                (FleetKind::Exclusive, alone)
+            }
+            (false, true) => {
+                let first = Self {
+                    surge: self.surge % 4,
+                    canary: 0,
+                    ..self
+                };
+                (FleetKind::Quorum, first)
+            }
+            (true | false, false) => (FleetKind::Service, self),
+        }
+    }
+}
+
 const FAILURES: [u8; 2] = [0, 2];
 const ON_DRAIN: [&str; 2] = ["force", "back"];
 
-fn new_world(count: u8, surge: usize, failures: usize, drain: usize, work: Work) -> World {
+fn new_world(shape: Shape) -> World {
+    let (kind, shape) = shape.of_its_kind();
     let mut world = World::new();
-    world.work = work;
+    world.work = if shape.pulls {
+        Work::OnActive
+    } else {
+        Work::Boot
+    };
+    world.slots = SLOTS[shape.slots];
+    let zones = ["a", "b"].map(|zone| zone.parse().unwrap()).to_vec();
+    let rules = ProviderRules { zones };
+    world.rules.providers.insert("process".to_owned(), rules);
     world.behaviour.insert("3.0".to_owned(), Behaviour::Broken);
     let behaviour = Behaviour::FailsWhenActive;
     world.behaviour.insert("4.0".to_owned(), behaviour);
     let behaviour = Behaviour::CannotBeMade;
     world.behaviour.insert("5.0".to_owned(), behaviour);
+    let (count, (surge, unavailable)) = (shape.count, SURGES[shape.surge]);
+    // A canary in each of two zones needs two.
+    let zones = if shape.zones && count > 1 {
+        "zones = [\"a\", \"b\"]\n"
+    } else {
+        ""
+    };
+    let gates = match surge {
+        "0" => "",
+        _ => people::GATES[shape.gates],
+    };
     let text = format!(
-        "count = {count}\n[replace]\nsurge = {}\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
+        "count = {count}\nkind = \"{kind}\"\n{zones}[replace]\nsurge = {surge}\nunavailable = {unavailable}\ncanary = {}\n\
+         approve = [{gates}]\ncanary_soak = \"6s\"\nmin_healthy = \"3s\"\nhealthy_deadline = \"20s\"\n\
          progress_deadline = \"40s\"\nsettle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n\
          max_instance_failures = {}\nkeep_failed = \"10s\"\n[drain]\ntimeout = \"10s\"\n\
-         on_timeout = \"{}\"\n[repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n",
-        SURGES[surge], FAILURES[failures], ON_DRAIN[drain]
+         on_timeout = \"{}\"\n[repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n\
+         [budget]\n{}\n",
+        CANARIES[shape.canary],
+        FAILURES[shape.failures],
+        ON_DRAIN[shape.drain],
+        BUDGETS[shape.budget]
     );
     world.apply(&text, "1.0");
     world
@@ -166,6 +281,7 @@ fn strike(world: &mut World, blow: &Blow) {
         Blow::Unconfirmed(index) => world.unconfirmed = one(world, *index).into_iter().collect(),
         Blow::Confirmed => world.unconfirmed.clear(),
         Blow::RestartCoordinator => world.started_at = world.ms,
+        Blow::Press(press) => people::strike(world, *press),
     }
 }
 
@@ -173,6 +289,7 @@ fn make_well(world: &mut World) {
     for blow in [Blow::HealPaths, Blow::Recover, Blow::Confirmed] {
         strike(world, &blow);
     }
+    people::relent(world);
     world.revive_unrevoked();
 }
 
@@ -237,19 +354,23 @@ proptest! {
 
     #[test]
     fn whatever_happens_every_rule_is_kept_and_the_world_comes_to_rest(
-        count in 1_u8..6,
-        surge in 0..SURGES.len(),
-        failures in 0..FAILURES.len(),
-        drain in 0..ON_DRAIN.len(),
-        pulls in any::<bool>(),
+        shape in shape(),
         blows in prop::collection::vec(blow(), 1..40),
     ) {
-        let work = if pulls { Work::OnActive } else { Work::Boot };
-        let mut world = new_world(count, surge, failures, drain, work);
+        let mut world = new_world(shape);
         for blow in &blows {
             strike(&mut world, blow);
             world.tick();
             keeps_every_rule(&world);
+        }
+        // Members that are gone, or all of which fail, may be more than a quorum does without: then
+        // it stays as it is, by design.
+        let fewer = |blow: &Blow| {
+            matches!(blow, Blow::KillMachine(_) | Blow::StopMachine(_) | Blow::Start(4))
+        };
+        let kind = shape.of_its_kind().0;
+        if kind == FleetKind::Quorum && blows.iter().any(fewer) {
+            return Ok(());
         }
         let mut settled_for = 0;
         for second in 0..3_000 {
@@ -281,13 +402,14 @@ proptest! {
 
     #[test]
     fn a_fleet_that_is_deleted_leaves_nothing_whatever_happened_before(
-        count in 1_u8..4,
+        shape in shape(),
         blows in prop::collection::vec(blow(), 0..15),
     ) {
-        let mut world = new_world(count, 0, 1, 0, Work::Boot);
+        let mut world = new_world(shape);
         for blow in &blows {
             strike(&mut world, blow);
         }
+        people::relent(&mut world);
         world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
         for _ in 0..300 {
             world.tick();

@@ -3,14 +3,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod budgets;
+mod capacity;
 mod chaos;
 mod docs;
+mod exclusive;
 mod gates;
+mod order;
 mod orders;
+mod people;
+mod people_freeze;
+mod people_keep;
+mod people_rules;
 mod previews;
+mod quorum;
 mod repairs;
 mod rollouts;
 mod rules;
+mod shared_rules;
 mod size;
+mod waves;
 mod way_back;
 mod world;
+mod zones;

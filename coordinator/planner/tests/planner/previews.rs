@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use calvin_planner::{Phase, preview};
+use calvin_planner::{
+    Phase, PlanInput, ProviderRules, RolloutPreview, WaveOrder, preview, preview_in,
+};
 
-use crate::world::World;
+use crate::world::{World, web};
 
 const TEXT: &str = "count = 5\n[replace]\nsurge = 2\nmin_healthy = \"10s\"\nsettle = \"5s\"\n\
                     bake = \"20s\"";
@@ -84,4 +86,141 @@ fn a_preview_changes_nothing_and_its_id_is_stable() {
     assert_eq!(first, again);
     assert_eq!(*world.web(), before);
     assert_ne!(first.id, preview(world.web(), &world.build("3.0")).id);
+}
+
+/// What a rollout of `web` to 2.0 would do beside all other fleets.
+fn beside_others(world: &World) -> RolloutPreview {
+    let observed = world.observed();
+    let input = PlanInput {
+        now: world.now(),
+        seed: 0,
+        wall_ms: world.ms,
+        environment: &world.environment,
+        rules: &world.rules,
+        fleets: &world.fleets,
+        observed: &observed,
+    };
+    preview_in(&input, &web(), &world.build("2.0")).unwrap()
+}
+
+fn sizes(plan: &RolloutPreview) -> Vec<(u32, u32)> {
+    let waves = plan.waves.iter();
+    waves.map(|one| (one.greens, one.blues)).collect()
+}
+
+#[test]
+fn a_preview_of_waves_that_make_room_is_what_the_rollout_does() {
+    let text = "count = 5\n[replace]\nsurge = 0\nunavailable = 2\nmin_healthy = \"10s\"\n\
+                settle = \"5s\"\nbake = \"20s\"";
+    let mut world = served(text);
+    let plan = preview(world.web(), &world.build("2.0"));
+    assert_eq!(sizes(&plan), [(2, 2), (2, 2), (1, 1)]);
+    assert!(
+        plan.waves
+            .iter()
+            .all(|one| one.order == WaveOrder::RoomFirst)
+    );
+    assert_eq!(plan.peak_extra, 0);
+    assert!(
+        plan.ways_back[0].how.contains("made again"),
+        "{:?}",
+        plan.ways_back
+    );
+    world.peak = 0;
+    let begin = world.ms;
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Done);
+    let took = Duration::from_millis(world.ms - begin);
+    assert_eq!(world.peak, 5);
+    assert!(
+        took >= plan.min_duration,
+        "{took:?} {:?}",
+        plan.min_duration
+    );
+    assert!(took <= plan.max_duration.unwrap(), "{took:?}");
+}
+
+#[test]
+fn a_canary_is_shown_with_its_zones_and_its_longer_soak() {
+    let mut world = World::new();
+    let zones = ["a", "b"].map(|zone| zone.parse().unwrap()).to_vec();
+    let rules = ProviderRules { zones };
+    world.rules.providers.insert("process".to_owned(), rules);
+    let text = "count = 6\nzones = [\"a\", \"b\"]\n[replace]\nsurge = 3\ncanary = 1\n\
+                canary_soak = \"50s\"\nmin_healthy = \"10s\"\nsettle = \"5s\"\nbake = \"20s\"";
+    world.apply(text, "1.0");
+    world.run_to(Phase::Done);
+    let plan = preview(world.web(), &world.build("2.0"));
+    assert_eq!(sizes(&plan), [(2, 2), (3, 3), (1, 1)]);
+    let canaries: Vec<bool> = plan.waves.iter().map(|one| one.canary).collect();
+    assert_eq!(canaries, [true, false, false]);
+    let first: Vec<u32> = plan.waves[0].zones.values().copied().collect();
+    assert_eq!(first, [1, 1]);
+    let rest = Duration::from_secs(10 + 25) * 2;
+    assert_eq!(plan.min_duration, Duration::from_secs(50 + 25) + rest);
+}
+
+#[test]
+fn a_preview_says_how_much_fits_and_what_it_would_wait_for() {
+    let mut world = World::new();
+    world.slots = Some(8);
+    world.apply_as("db", "count = 1", "1.0").unwrap();
+    world.apply(
+        "count = 5\nafter = [\"db\"]\n[replace]\nunavailable = 1",
+        "1.0",
+    );
+    world.run_until(200, |world| world.rests("web"));
+    let plan = beside_others(&world);
+    assert_eq!(sizes(&plan), [(2, 2), (2, 2), (1, 1)]);
+    assert_eq!(
+        plan.remarks,
+        ["surge 2 of 5 fits: provider process has 2 free"]
+    );
+    world.slots = Some(6);
+    world.start_of("db", "2.0").unwrap();
+    world.tick();
+    let plan = beside_others(&world);
+    assert_eq!(sizes(&plan), [(1, 1); 5]);
+    assert!(
+        plan.remarks[0].contains("it begins after fleet db"),
+        "{:?}",
+        plan.remarks
+    );
+    assert!(
+        plan.remarks[1].contains("1 make room first"),
+        "{:?}",
+        plan.remarks
+    );
+    let text = "count = 5\nafter = [\"db\"]";
+    world.apply(text, "1.0");
+    let plan = beside_others(&world);
+    assert_eq!((plan.waves.len(), plan.max_duration), (0, None));
+    assert!(
+        plan.remarks[1].contains("nothing can be made now"),
+        "{:?}",
+        plan.remarks
+    );
+}
+
+#[test]
+fn a_plan_no_longer_holds_when_any_key_is_another() {
+    let mut world = served("count = 4");
+    let id = preview(world.web(), &world.build("2.0")).id;
+    for (top, replace, rest) in [
+        ("", "unavailable = 1", ""),
+        ("", "canary = 1", ""),
+        ("", "canary_soak = \"1m\"", ""),
+        ("", "", "[repair]\nmin_serving = 2"),
+        ("", "", "[budget]\nin_flight = 2"),
+        ("", "", "[budget]\ndeletions = 2"),
+    ] {
+        world.apply(
+            &format!("count = 4\n{top}\n[replace]\n{replace}\n{rest}"),
+            "1.0",
+        );
+        let other = preview(world.web(), &world.build("2.0")).id;
+        assert_ne!(id, other, "{top} {replace} {rest}");
+    }
+    world.apply("count = 4", "1.0");
+    assert_eq!(id, preview(world.web(), &world.build("2.0")).id);
 }

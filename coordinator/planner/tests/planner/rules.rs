@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use calvin_model::{CatalogueRole, DrainReason, Generation, Health, InstanceId, Role};
 use calvin_planner::{
-    Action, Command, DeleteBasis, FleetPlan, FleetState, InvariantId, Life, Next, Phase, Plan,
-    PlanInput, Purpose, check,
+    Action, Command, DeleteBasis, Event, EventKind, FleetPlan, FleetState, InvariantId, Life, Next,
+    Phase, Plan, PlanInput, Purpose, check,
 };
 
 use crate::world::{Behaviour, World, web};
@@ -22,7 +22,7 @@ fn first(state: &FleetState) -> InstanceId {
 }
 
 /// The rules that a plan breaks which changes the state and orders what the test says.
-fn broken_by(
+pub(crate) fn broken_by(
     world: &World,
     change: impl FnOnce(&mut FleetState, &mut FleetPlan),
 ) -> Vec<InvariantId> {
@@ -37,7 +37,11 @@ fn broken_by(
         observed: &observed,
     };
     let mut after = world.web().clone();
-    let mut fleet = FleetPlan::default();
+    // The history tells of it, whatever it is.
+    let mut fleet = FleetPlan {
+        events: vec![told()],
+        ..FleetPlan::default()
+    };
     change(&mut after, &mut fleet);
     if after != *world.web() {
         fleet.next = Next::Change(Box::new(after));
@@ -52,7 +56,16 @@ fn broken_by(
     violations.iter().map(|found| found.invariant).collect()
 }
 
-fn edit(state: &mut FleetState, change: impl FnOnce(&mut calvin_planner::Instance)) {
+pub(crate) fn told() -> Event {
+    Event {
+        fleet: Some(web()),
+        instance: None,
+        kind: EventKind::Phase,
+        text: "something changes".to_owned(),
+    }
+}
+
+pub(crate) fn edit(state: &mut FleetState, change: impl FnOnce(&mut calvin_planner::Instance)) {
     let id = first(state);
     change(state.instances.get_mut(&id).unwrap());
 }

@@ -1,7 +1,11 @@
 //! A small deterministic world: what the engine, providers, agents and the catalogue are to the
 //! planner. It carries plans out at once and shows the result at the next look.
 
+mod faults;
+mod kinds;
 mod machine;
+mod several;
+mod windows;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,10 +16,10 @@ use calvin_model::{
     CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, image::Work,
 };
 use calvin_planner::{
-    Action, AgentObserved, Build, CatalogueObserved, Command, CommandInput, EnvironmentRules,
-    EnvironmentState, Event, FleetReport, FleetState, Instance, InstanceObserved, MachineObserved,
-    MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved, ProviderFault,
-    Refusal, SessionObserved, command, plan,
+    Action, AgentObserved, Build, Capacity, CatalogueObserved, Command, CommandInput,
+    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, InstanceObserved, Life,
+    MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved,
+    ProviderFault, Refusal, SessionObserved, command, plan,
 };
 
 pub(crate) use machine::{Agent, Behaviour, Machine};
@@ -53,6 +57,12 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) plan: Plan,
     pub(crate) boot_delay_ms: u64,
+    /// How many machines the provider can have; it cannot say if absent.
+    pub(crate) slots: Option<u32>,
+    /// Most machines that were in flight at the same time.
+    pub(crate) in_flight: usize,
+    /// How long a member of a quorum takes to have all that the others agreed on.
+    pub(crate) catch_up_ms: u64,
 }
 
 impl World {
@@ -83,6 +93,9 @@ impl World {
             seed: 1,
             plan: Plan::default(),
             boot_delay_ms: 2_000,
+            slots: None,
+            in_flight: 0,
+            catch_up_ms: 0,
         }
     }
 
@@ -99,20 +112,28 @@ impl World {
             },
             work: self.work,
             services: self.services,
+            quorum: true,
         }
     }
 
     /// Gives an order, as `ann`.
     pub(crate) fn order(&mut self, order: &Command) -> Result<Vec<String>, Refusal> {
+        self.order_by("ann", order)
+    }
+
+    /// Gives an order, as `who`.
+    pub(crate) fn order_by(&mut self, who: &str, order: &Command) -> Result<Vec<String>, Refusal> {
+        let windows = self.windows();
         let input = CommandInput {
             now: self.now(),
             wall_ms: self.ms,
             environment: &self.environment,
             rules: &self.rules,
             fleets: &self.fleets,
+            windows: &windows,
             gone: &self.gone,
         };
-        let outcome = command(&input, order, "ann")?;
+        let outcome = command(&input, order, who)?;
         if let Some(environment) = outcome.environment.clone() {
             self.environment = environment;
         }
@@ -146,11 +167,17 @@ impl World {
         let mut observed = Observed {
             report_interval: STEP,
             watching_for: Duration::from_millis(self.ms - self.started_at),
+            windows: self.windows(),
             ..Observed::default()
         };
         observed
             .provider_lists
             .insert("process".to_owned(), Duration::ZERO);
+        if let Some(slots) = self.slots {
+            let there = u32::try_from(self.machines_there()).unwrap();
+            let free = Capacity::Free(slots.saturating_sub(there));
+            observed.capacity.insert("process".to_owned(), free);
+        }
         let known: BTreeSet<&InstanceId> = self
             .fleets
             .values()
@@ -212,7 +239,8 @@ impl World {
         if let Some(at) = machine.agent.last_word_at
             && at >= self.started_at
         {
-            let report = machine.agent.report.clone();
+            let mut report = machine.agent.report.clone();
+            report.quorum = self.votes(id);
             let age = self.ago(at);
             seen.agent = Some(AgentObserved { age, report });
             let gone_at = machine.agent.ended_at.or(machine.path_cut_at);
@@ -285,6 +313,13 @@ impl World {
             }
         }
         self.peak = self.peak.max(self.machines_there());
+        if let Some(slots) = self.slots {
+            assert!(self.machines_there() <= usize::try_from(slots).unwrap());
+        }
+        let instances = self.fleets.values().flat_map(|one| one.instances.values());
+        let making = instances.filter(|one| one.life == Life::Making).count();
+        self.in_flight = self.in_flight.max(making);
+        self.exclusive_never_twice();
         self.plan = made;
     }
 
@@ -306,7 +341,7 @@ impl World {
                     return;
                 }
                 self.created.insert(instance.clone());
-                let machine = Machine::new(self.ms, version);
+                let machine = Machine::new(self.ms, version, build.work);
                 self.machines.entry(instance.clone()).or_insert(machine);
             }
             Action::SetWanted { instance, wanted } => {
@@ -376,83 +411,6 @@ impl World {
                 .values()
                 .all(|fleet| fleet.next == Next::Same && fleet.actions.is_empty())
         })
-    }
-
-    pub(crate) fn web(&self) -> &FleetState {
-        &self.fleets[&web()]
-    }
-
-    pub(crate) fn report(&self) -> &FleetReport {
-        &self.reports[&web()]
-    }
-
-    pub(crate) fn phase(&self) -> Option<Phase> {
-        let rollout = self.fleets.get(&web())?.rollout.as_ref()?;
-        Some(rollout.phase)
-    }
-
-    /// The instances that serve: found as active, of that version.
-    pub(crate) fn active(&self, version: &str) -> Vec<InstanceId> {
-        let roles = self.catalogue.get(&web()).cloned().unwrap_or_default();
-        let active = roles
-            .into_iter()
-            .filter(|(id, role)| *role == CatalogueRole::Active && !self.hidden.contains(id));
-        active
-            .map(|(id, _)| id)
-            .filter(|id| {
-                self.machines
-                    .get(id)
-                    .is_some_and(|one| one.version == version)
-            })
-            .collect()
-    }
-
-    pub(crate) fn staying(&self) -> Vec<(&InstanceId, &Instance)> {
-        let all = self.web().instances.iter();
-        all.filter(|(_, instance)| !instance.leaving()).collect()
-    }
-
-    pub(crate) fn agent(&mut self, id: &InstanceId) -> &mut Agent {
-        &mut self.machines.get_mut(id).unwrap().agent
-    }
-
-    pub(crate) fn kill_agent(&mut self, id: &InstanceId) {
-        let ms = self.ms;
-        self.agent(id).ended_at = Some(ms);
-    }
-
-    pub(crate) fn revive_agent(&mut self, id: &InstanceId) {
-        self.agent(id).ended_at = None;
-    }
-
-    /// Lets every agent run again that has a machine and an identity.
-    pub(crate) fn revive_unrevoked(&mut self) {
-        for (id, machine) in &mut self.machines {
-            if machine.state == MachineState::Running && !self.revoked.contains(id) {
-                machine.agent.ended_at = None;
-            }
-        }
-    }
-
-    pub(crate) fn kill_machine(&mut self, id: &InstanceId) {
-        self.end_machine(id, MachineState::Absent);
-    }
-
-    /// Ends all that runs on a machine. One that is not there any more does not come back.
-    pub(crate) fn end_machine(&mut self, id: &InstanceId, state: MachineState) {
-        let ms = self.ms;
-        let machine = self.machines.get_mut(id).unwrap();
-        if machine.state == MachineState::Absent {
-            return;
-        }
-        machine.state = state;
-        machine.agent.ended_at.get_or_insert(ms);
-        machine.workload_answers = false;
-    }
-
-    pub(crate) fn cut_path(&mut self, id: &InstanceId) {
-        let ms = self.ms;
-        self.machines.get_mut(id).unwrap().path_cut_at = Some(ms);
     }
 
     /// The history, for a test that fails.

@@ -5,22 +5,23 @@ use std::collections::BTreeMap;
 use calvin_model::{CatalogueRole, InstanceId, Role, image::ImageTag};
 use calvin_planner::{FleetState, InvariantId, Life, Phase};
 
-use crate::{check::Rule, scenario::fleet_name, world::World};
+use crate::{check::Rule, world::World};
 
 /// Whether nothing goes on in a fleet.
 pub(super) fn is_quiet(fleet: &FleetState) -> bool {
-    let up = |life: &Life| match life {
-        Life::Up => true,
-        Life::Making | Life::Draining(_) | Life::Retiring(_) => false,
-    };
     let kept = kept_greens(fleet);
+    let rests = |id: &InstanceId, life: &Life| match life {
+        Life::Up => true,
+        Life::Making => kept.contains(id),
+        Life::Draining(_) | Life::Retiring(_) => false,
+    };
     fleet.running().is_none()
         && fleet.next.is_none()
         && !fleet.deleting
         && fleet
             .instances
             .iter()
-            .all(|(id, instance)| up(&instance.life) || kept.contains(id))
+            .all(|(id, instance)| rests(id, &instance.life))
         && (fleet.serving.is_none() || active(Some(fleet)).len() == wanted(fleet))
 }
 
@@ -54,31 +55,39 @@ pub(super) fn active(fleet: Option<&FleetState>) -> BTreeMap<InstanceId, ImageTa
 }
 
 /// Checks what must hold once all is quiet.
-pub(super) fn check(world: &mut World) {
-    let fleet = world.store.stored.fleets.get(&fleet_name()).cloned();
-    let records: Vec<InstanceId> = fleet
-        .as_ref()
-        .map(|fleet| fleet.instances.keys().cloned().collect())
-        .unwrap_or_default();
+pub(super) fn check(world: &World) {
+    let disk = world.disk.borrow();
+    let mut records: Vec<&InstanceId> = disk
+        .stored
+        .fleets
+        .values()
+        .flat_map(|fleet| fleet.instances.keys())
+        .collect();
+    records.sort();
     world.check_identities(&records);
-    let machines: Vec<InstanceId> = world.own_machines();
-    if records != machines {
+    let machines = world.own_machines();
+    let kept: Vec<InstanceId> = disk.stored.fleets.values().flat_map(kept_greens).collect();
+    // What is kept to be looked at may well be dead.
+    let missing = records
+        .iter()
+        .any(|id| !machines.contains(id) && !kept.contains(id));
+    let leaked = machines.iter().any(|id| !records.contains(id));
+    if missing || leaked {
         let text = format!("records {records:?}, machines {machines:?}");
         world.broken(Rule::NothingLeakedOnceQuiet, text);
     }
-    let entries = world.catalogue.snapshot.entries.clone();
-    for entry in entries {
-        if !records.contains(&entry.instance) {
+    for entry in &world.served.entries {
+        if records.binary_search(&&entry.instance).is_err() {
             let text = format!("{} has an entry and no record", entry.instance);
             world.broken(Rule::NothingLeakedOnceQuiet, text);
         }
     }
-    if let Some(fleet) = fleet {
-        check_fleet(world, &fleet);
+    for fleet in disk.stored.fleets.values() {
+        check_fleet(world, fleet);
     }
 }
 
-fn check_fleet(world: &mut World, fleet: &FleetState) {
+fn check_fleet(world: &World, fleet: &FleetState) {
     let Some(serving) = &fleet.serving else {
         return;
     };
@@ -97,14 +106,18 @@ fn check_fleet(world: &mut World, fleet: &FleetState) {
             let text = format!("{id} is of {image}, {} serves", serving.image);
             world.broken(rule, text);
         }
-        let names = &world.catalogue.snapshot.entries;
+        let names = &world.served.entries;
         let found = names
             .iter()
             .any(|entry| entry.instance == *id && entry.role == CatalogueRole::Active);
         let number = world.running(id);
         let role = number.and_then(|number| world.machines[number.0].role());
         let now = world.now();
-        let answers = number.is_some_and(|number| world.machines[number.0].answers(now));
+        // A fleet that has nothing to go back to may have come to serve an image that fails.
+        let answers = number.is_some_and(|number| {
+            let machine = &world.machines[number.0];
+            machine.answers(now) || machine.is_bad(now)
+        });
         if !found || role != Some(Role::Active) || !answers {
             let text = format!("{id}: found {found}, role {role:?}, answers {answers}");
             world.broken(Rule::EndsAsWanted, text);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use calvin_lifecycle::{CheckOutcome, HookOutcome, HookRun, Input, Lifecycle, Output};
-use calvin_model::{Connections, NamesSnapshot, Role, WorkloadState};
+use calvin_model::{Connections, WorkloadState};
 use calvin_planner::MachineState;
 use calvin_proto::{
     convert::{FromAgent, ToAgent},
@@ -14,18 +14,20 @@ use super::World;
 use crate::{
     check::Rule,
     event::{AgentRun, Event, MachineNumber, SessionNumber},
+    fault::Fault,
+    machine::Link,
+    network::{KEEPALIVE, Way},
+    store::AGENT_DISK,
 };
 
-/// Time of a commit on an agent's disk.
-const DISK: Duration = Duration::from_millis(5);
 /// Time until a workload's process runs.
 const WORKLOAD_START: Duration = Duration::from_millis(200);
 /// Time until it is gone.
 const WORKLOAD_STOP: Duration = Duration::from_millis(100);
 /// Time of a hook.
 const HOOK: Duration = Duration::from_millis(50);
-/// Time from one run of a check to the next.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time until a workload that starts slowly runs, in milliseconds.
+const SLOW_START_MS: (u64, u64) = (2_000, 20_000);
 /// An agent's shortest and longest pause before it tries to connect again, in milliseconds.
 const RECONNECT_MS: (u64, u64) = (300, 1_500);
 
@@ -35,7 +37,7 @@ impl World {
         let run = AgentRun(self.next_serial());
         let now = self.now();
         let machine = self.machine_mut(number);
-        if machine.state != MachineState::Running || machine.agent.is_some() {
+        if !machine.is_up() || machine.agent.is_some() {
             return;
         }
         if now < machine.away_until {
@@ -53,6 +55,9 @@ impl World {
             machine.boot.clone(),
             clock,
         ));
+        // What it had not written yet when it ended it never took.
+        let taken = machine.agent.as_ref().map(Lifecycle::seen);
+        machine.generation = taken.map(|(_, seen)| seen).unwrap_or_default();
         let (enrolled, workload) = (machine.enrolled, machine.workload);
         let names = machine.names.as_ref().map(|names| names.version);
         self.feed(number, Input::Workload(workload));
@@ -70,9 +75,73 @@ impl World {
     pub(super) fn stop_agent(&mut self, number: MachineNumber) {
         let machine = self.machine_mut(number);
         machine.agent = None;
-        if let Some(session) = machine.session.take() {
+        machine.unheard.clear();
+        machine.hung_until = Duration::ZERO;
+        if let Some(link) = machine.session.take() {
             let at = self.soon(1, 10);
-            self.queue.put(at, Event::LinkLost(session));
+            self.queue.put(at, Event::LinkLost(link.desk, link.number));
+        }
+    }
+
+    /// An agent stands still, and is told later what it missed.
+    pub(super) fn agent_hangs(&mut self, number: MachineNumber, time: Duration) {
+        let now = self.now;
+        let machine = self.machine_mut(number);
+        if machine.agent.is_none() {
+            return;
+        }
+        machine.hung_until = now + time;
+        let session = machine.session;
+        self.queue.put(now + time, Event::AgentGoesOn(number));
+        if let Some(link) = session.filter(|_| time > KEEPALIVE) {
+            let at = now + KEEPALIVE;
+            self.queue.put(at, Event::LinkLost(link.desk, link.number));
+            let event = Event::AgentLost(number, link.number);
+            self.queue.put(now + time, event);
+        }
+    }
+
+    pub(super) fn agent_goes_on(&mut self, number: MachineNumber) {
+        let now = self.now;
+        let machine = self.machine_mut(number);
+        if now < machine.hung_until {
+            return;
+        }
+        for input in std::mem::take(&mut machine.unheard) {
+            self.feed(number, input);
+        }
+    }
+
+    /// A machine dies with all on it, whatever its provider says of it.
+    pub(super) fn machine_dies(&mut self, number: MachineNumber) {
+        let machine = self.machine_mut(number);
+        machine.dead = true;
+        machine.workload_orders += 1;
+        machine.workload = WorkloadState::Stopped;
+        machine.agent = None;
+        machine.unheard.clear();
+        // Nobody says goodbye for a machine that is dead.
+        if let Some(link) = machine.session.take() {
+            let at = self.now + KEEPALIVE;
+            self.queue.put(at, Event::LinkLost(link.desk, link.number));
+        }
+    }
+
+    /// Whether a machine is dead that is yet to be replaced.
+    pub(crate) fn is_any_dead(&self) -> bool {
+        let mut there = self.by_instance.values();
+        there.any(|number| {
+            let machine = self.machine(*number);
+            machine.dead && !self.truth.strays.contains(&machine.instance)
+        })
+    }
+
+    pub(super) fn death_noticed(&mut self, number: MachineNumber) {
+        let machine = self.machine_mut(number);
+        if machine.dead && machine.state == MachineState::Running {
+            machine.state = MachineState::Stopped;
+            let instance = machine.instance.clone();
+            self.note(format_args!("the provider notices that {instance} is dead"));
         }
     }
 
@@ -81,19 +150,18 @@ impl World {
         let now = self.now();
         let machine = self.machine_mut(number);
         let (clock, run) = (machine.clock(now), machine.run);
-        let counted = matches!(input, Input::Connections(_));
         let Some(agent) = &mut machine.agent else {
             return;
         };
+        if now < machine.hung_until {
+            machine.unheard.push(input);
+            return;
+        }
         let outputs = agent.handle(clock, input);
         machine.note_role(now);
         self.check_generation(number);
         for output in outputs {
             self.obey(number, run, output);
-        }
-        // Clients hold no connection to what they do not find: who drains is soon done.
-        if !counted && self.machine(number).role() == Some(Role::Draining) {
-            self.feed(number, Input::Connections(Some(Connections::default())));
         }
         self.schedule_tick(number, run);
     }
@@ -118,15 +186,20 @@ impl World {
         match output {
             Output::Persist(record) => {
                 let revision = record.revision;
-                self.machine_mut(number).disk = Some(record);
+                let machine = self.machine_mut(number);
+                // It asks again until it is told that the record is on disk.
+                if now < machine.full_until {
+                    return;
+                }
+                machine.disk = Some(record);
                 let event = Event::Committed(number, run, revision);
-                self.queue.put(now + DISK, event);
+                self.queue.put(now + AGENT_DISK, event);
             }
-            Output::StartWorkload => self.order_workload(
-                number,
-                (WorkloadState::Starting, WorkloadState::Running),
-                WORKLOAD_START,
-            ),
+            Output::StartWorkload => {
+                let after = self.start_time();
+                let states = (WorkloadState::Starting, WorkloadState::Running);
+                self.order_workload(number, states, after);
+            }
             Output::StopWorkload => self.order_workload(
                 number,
                 (WorkloadState::Stopping, WorkloadState::Stopped),
@@ -145,7 +218,7 @@ impl World {
                 self.machine_mut(number).checks = checks;
             }
             Output::Report(report) => {
-                self.send(number, &wire::FromAgent::from(&FromAgent::Report(report)));
+                self.send(number, wire::FromAgent::from(&FromAgent::Report(report)));
             }
             Output::Refused(refusal) => {
                 let instance = self.machine(number).instance.clone();
@@ -156,6 +229,14 @@ impl World {
                 self.note(format_args!("{instance} ends its session: {refusal}"));
                 self.end_session(number);
             }
+        }
+    }
+
+    fn start_time(&mut self) -> Duration {
+        if self.has(Fault::SlowStart) {
+            Duration::from_millis(self.random.u64(SLOW_START_MS.0..=SLOW_START_MS.1))
+        } else {
+            WORKLOAD_START
         }
     }
 
@@ -178,17 +259,23 @@ impl World {
             .put(now + after, Event::Workload(number, order, then));
     }
 
-    fn send(&mut self, number: MachineNumber, message: &wire::FromAgent) {
+    fn send(&mut self, number: MachineNumber, message: wire::FromAgent) {
         let now = self.now();
         let machine = &self.machines[number.0];
-        let Some(session) = machine.session else {
+        let Some(link) = machine.session else {
             return;
         };
+        let way = Way::ToCoordinator;
         let arrivals = self
             .network
-            .arrivals(&machine.instance, now, &mut self.random);
-        for at in arrivals.into_iter().flatten() {
-            let event = Event::FromAgent(session, Box::new(message.clone()));
+            .arrivals(&machine.instance, way, now, &mut self.random);
+        let [first, second] = arrivals;
+        if let Some(at) = second {
+            let event = Event::FromAgent(link.desk, link.number, Box::new(message.clone()));
+            self.queue.put(at, event);
+        }
+        if let Some(at) = first {
+            let event = Event::FromAgent(link.desk, link.number, Box::new(message));
             self.queue.put(at, event);
         }
     }
@@ -196,9 +283,10 @@ impl World {
     fn end_session(&mut self, number: MachineNumber) {
         let machine = self.machine_mut(number);
         let run = machine.run;
-        if let Some(session) = machine.session.take() {
+        if let Some(link) = machine.session.take() {
             let at = self.soon(1, 10);
-            self.queue.put(at, Event::LinkLost(session));
+            self.queue.put(at, Event::LinkLost(link.desk, link.number));
+            self.feed(number, Input::SessionDown);
         }
         self.reconnect(number, run);
     }
@@ -213,20 +301,24 @@ impl World {
         if machine.run != run || machine.agent.is_none() || machine.session.is_some() {
             return;
         }
+        if self.now < machine.hung_until {
+            let at = machine.hung_until;
+            self.queue.put(at, Event::Connect(number, run));
+            return;
+        }
         match self.accept(number) {
-            Some(welcome) => self.welcome(number, welcome),
+            Some((link, welcome)) => self.welcome(number, link, welcome),
             None => self.reconnect(number, run),
         }
     }
 
-    fn welcome(&mut self, number: MachineNumber, (session, message): (SessionNumber, ToAgent)) {
-        let now = self.now();
+    fn welcome(&mut self, number: MachineNumber, link: Link, message: ToAgent) {
+        let ahead = self.wall_ahead(link.desk);
         let machine = self.machine_mut(number);
-        machine.session = Some(session);
+        machine.session = Some(link);
         let first = !machine.enrolled;
         machine.enrolled = true;
-        let clock_offset_ms =
-            i64::try_from((machine.clock(now) - now).as_millis()).unwrap_or(i64::MAX);
+        let clock_offset_ms = machine.wall_ahead_of(ahead);
         if first {
             self.feed(number, Input::Enrolled);
         }
@@ -242,7 +334,7 @@ impl World {
 
     pub(super) fn agent_lost(&mut self, number: MachineNumber, session: SessionNumber) {
         let machine = self.machine_mut(number);
-        if machine.session != Some(session) {
+        if machine.session.is_none_or(|link| link.number != session) {
             return;
         }
         machine.session = None;
@@ -257,7 +349,8 @@ impl World {
         session: SessionNumber,
         message: wire::ToAgent,
     ) {
-        if self.machine(number).session != Some(session) {
+        let link = self.machine(number).session;
+        if link.is_none_or(|link| link.number != session) {
             return;
         }
         match ToAgent::try_from(message) {
@@ -268,25 +361,11 @@ impl World {
                 };
                 self.feed(number, input);
             }
-            Ok(ToAgent::Names(names)) => self.store_names(number, names),
-            Ok(ToAgent::Welcome(_) | ToAgent::Trust(_)) => {}
+            Ok(ToAgent::Names(_) | ToAgent::Welcome(_) | ToAgent::Trust(_)) => {}
             Err(error) => {
                 let text = format!("to an agent: {}", error.in_words());
                 self.broken(Rule::NothingOfOursIsRefused, text);
             }
-        }
-    }
-
-    fn store_names(&mut self, number: MachineNumber, names: NamesSnapshot) {
-        let machine = self.machine_mut(number);
-        let newer = machine
-            .names
-            .as_ref()
-            .is_none_or(|stored| stored.version < names.version);
-        if newer {
-            let version = names.version;
-            machine.names = Some(names);
-            self.feed(number, Input::Names(version));
         }
     }
 
@@ -307,9 +386,15 @@ impl World {
         } else {
             CheckOutcome::Fail("http answers 503".to_owned())
         };
+        // Nobody stays connected to simulated workloads for longer than a request.
+        let connections = Connections {
+            count: 0,
+            peers: Vec::new(),
+        };
+        self.feed(number, Input::Connections(Some(connections)));
         self.feed(number, Input::Check { index, outcome });
         let event = Event::Check(number, run, index);
-        self.queue.put(now + CHECK_INTERVAL, event);
+        self.queue.put(now + self.pace.check, event);
     }
 
     pub(super) fn hook_ended(&mut self, number: MachineNumber, run: AgentRun, hook: HookRun) {
@@ -330,7 +415,7 @@ impl World {
 
     pub(super) fn workload(&mut self, number: MachineNumber, order: u64, state: WorkloadState) {
         let machine = self.machine_mut(number);
-        if machine.workload_orders == order && machine.exists() {
+        if machine.workload_orders == order && machine.is_up() {
             machine.workload = state;
             self.feed(number, Input::Workload(state));
         }

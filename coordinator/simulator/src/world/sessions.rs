@@ -7,12 +7,14 @@ use calvin_proto::{
     wire,
 };
 
-use super::World;
+use super::{TOGETHER, World};
 use crate::{
-    agents::{REPORT_INTERVAL, Session},
+    agents::Session,
     check::Rule,
+    desk::{Desk, DeskNumber},
     event::{Event, MachineNumber, SessionNumber},
-    network::KEEPALIVE,
+    machine::Link,
+    network::{KEEPALIVE, Way},
 };
 
 /// The version that both sides speak.
@@ -21,35 +23,68 @@ const PROTOCOL: u32 = 1;
 impl World {
     /// An agent's stream arrives. Gives the session and the first message to it, or nothing when
     /// it is refused or nobody listens.
-    pub(super) fn accept(&mut self, number: MachineNumber) -> Option<(SessionNumber, ToAgent)> {
-        let now = self.now();
+    pub(super) fn accept(&mut self, number: MachineNumber) -> Option<(Link, ToAgent)> {
+        let now = self.now;
         let instance = self.machine(number).instance.clone();
-        if self.network.is_cut(&instance) || self.link.revoked.contains(&instance) {
+        if self.network.is_cut(&instance) {
             return None;
         }
-        let epoch = self.speaking.clone()?;
-        let admitted = self.link.admitted.get(&instance)?.wanted;
+        let disk = self.disk.borrow();
+        let key = disk.keys.get(&instance).copied();
+        if disk.revoked.contains(&instance) || key.is_some_and(|key| key != number) {
+            return None;
+        }
+        drop(disk);
+        let desk = self.listening()?;
+        let epoch = self.desks.get(&desk)?.epoch.clone()?;
+        let wanted = self.desks.get(&desk)?.link.admitted.get(&instance)?.wanted;
+        self.disk.borrow_mut().keys.insert(instance.clone(), number);
         self.check_hello(number);
         let session = Session {
             number: SessionNumber(self.next_serial()),
             machine: number,
             since: now,
         };
-        self.link.sessions.insert(instance.clone(), session);
-        self.catalogue.stored.insert(instance, None);
-        self.poked = true;
+        let at_desk = self.desks.get_mut(&desk)?;
+        at_desk.link.begin(&instance, session);
+        at_desk.catalogue.stored.insert(instance, None);
+        self.poke(desk);
         let welcome = ToAgent::Welcome(Welcome {
             protocol: PROTOCOL,
             capabilities: Vec::new(),
             epoch: epoch.clone(),
-            report_interval: REPORT_INTERVAL,
+            report_interval: self.pace.report,
             wall_ms: 0,
         });
-        let wanted = admitted;
         self.send_to_agent(session, &ToAgent::Wanted(Order { epoch, wanted }));
-        self.send_names(session);
+        self.send_names(desk, session);
         let welcome = self.over_the_wire(&welcome)?;
-        Some((session.number, welcome))
+        let number = session.number;
+        Some((Link { desk, number }, welcome))
+    }
+
+    /// A coordinator that takes streams now: any, if there are several.
+    fn listening(&mut self) -> Option<DeskNumber> {
+        let now = self.now;
+        let listens = |desk: &Desk| desk.epoch.is_some() && !desk.is_frozen(now);
+        let numbers: Vec<DeskNumber> = self
+            .desks
+            .iter()
+            .filter(|(_, desk)| listens(desk))
+            .map(|(number, _)| *number)
+            .collect();
+        match numbers.as_slice() {
+            [] => None,
+            [only] => Some(*only),
+            several => several.get(self.random.usize(..several.len())).copied(),
+        }
+    }
+
+    /// By how much a coordinator's wall clock is ahead, in milliseconds.
+    pub(super) fn wall_ahead(&self, desk: DeskNumber) -> i64 {
+        self.desks
+            .get(&desk)
+            .map_or(0, |desk| desk.clock.wall_ahead_ms)
     }
 
     /// What an agent says first passes the wire unchanged.
@@ -71,6 +106,8 @@ impl World {
             environment: environment(),
             instance: machine.instance.clone(),
             wall_ms: 0,
+            role_applied: agent.role(),
+            health: agent.report_now().health,
         });
         match FromAgent::try_from(wire::FromAgent::from(&hello)) {
             Ok(arrived) if arrived == hello => {}
@@ -95,13 +132,6 @@ impl World {
         }
     }
 
-    pub(super) fn send_names(&mut self, session: Session) {
-        if let Some(names) = self.catalogue.newest() {
-            let names = ToAgent::Names(names.clone());
-            self.send_to_agent(session, &names);
-        }
-    }
-
     pub(super) fn send_to_agent(&mut self, session: Session, message: &ToAgent) {
         let message = match wire::ToAgent::try_from(message) {
             Ok(message) => message,
@@ -110,28 +140,44 @@ impl World {
                 return;
             }
         };
-        let now = self.now();
+        let now = self.now;
         let instance = &self.machines[session.machine.0].instance;
-        let arrivals = self.network.arrivals(instance, now, &mut self.random);
+        let way = Way::ToAgent;
+        let arrivals = self.network.arrivals(instance, way, now, &mut self.random);
         for at in arrivals.into_iter().flatten() {
             let event = Event::ToAgent(session.machine, session.number, Box::new(message.clone()));
             self.queue.put(at, event);
         }
     }
 
-    pub(super) fn link_hears(&mut self, session: SessionNumber, message: wire::FromAgent) {
-        let Some(instance) = self.link.instance_of(session).cloned() else {
+    pub(super) fn link_hears(
+        &mut self,
+        number: DeskNumber,
+        session: SessionNumber,
+        message: Box<wire::FromAgent>,
+    ) {
+        let now = self.now;
+        let Some(desk) = self.desks.get_mut(&number) else {
             return;
         };
-        match FromAgent::try_from(message) {
+        if desk.is_frozen(now) {
+            // It lies there until somebody reads it.
+            let event = Event::FromAgent(number, session, message);
+            self.queue.put(desk.frozen_until, event);
+            return;
+        }
+        let Some(instance) = desk.link.instance_of(session).cloned() else {
+            return;
+        };
+        match FromAgent::try_from(*message) {
             Ok(FromAgent::Report(report)) => {
-                self.truth.heard.insert(instance.clone(), self.clock.now);
+                self.truth.heard.insert((number, instance.clone()), now);
                 let names = report.names;
-                if self.link.note(&instance, report) {
-                    self.poked = true;
-                }
-                let stored = self.catalogue.stored.entry(instance).or_default();
+                let stored = desk.catalogue.stored.entry(instance.clone()).or_default();
                 *stored = names.max(*stored);
+                if desk.link.note(&instance, report) {
+                    desk.poke(now + TOGETHER);
+                }
             }
             Ok(FromAgent::Hello(_)) => {}
             Err(error) => {
@@ -141,18 +187,32 @@ impl World {
         }
     }
 
-    pub(super) fn link_lost(&mut self, session: SessionNumber) {
-        if let Some(instance) = self.link.end(session) {
-            self.catalogue.stored.remove(&instance);
-            self.poked = true;
+    /// A session ends at the coordinator's side. Gives its machine, if it was live.
+    pub(super) fn link_lost(
+        &mut self,
+        number: DeskNumber,
+        session: SessionNumber,
+    ) -> Option<MachineNumber> {
+        let now = self.now;
+        let desk = self.desks.get_mut(&number)?;
+        if desk.is_frozen(now) {
+            let event = Event::LinkLost(number, session);
+            self.queue.put(desk.frozen_until, event);
+            return None;
         }
+        let (instance, machine) = desk.link.end(session)?;
+        desk.catalogue.stored.remove(&instance);
+        desk.poke(now + TOGETHER);
+        Some(machine)
     }
 
     /// Both ends of a session find out by themselves that nothing comes any more.
-    pub(super) fn lose_session(&mut self, instance: &InstanceId) {
-        if let Some(session) = self.link.sessions.get(instance).copied() {
-            let at = self.now() + KEEPALIVE;
-            self.queue.put(at, Event::LinkLost(session.number));
+    pub(super) fn lose_session(&mut self, number: DeskNumber, instance: &InstanceId) {
+        let desk = self.desks.get(&number);
+        let session = desk.and_then(|desk| desk.link.sessions.get(instance));
+        if let Some(session) = session.copied() {
+            let at = self.now + KEEPALIVE;
+            self.queue.put(at, Event::LinkLost(number, session.number));
             let event = Event::AgentLost(session.machine, session.number);
             self.queue.put(at, event);
         }

@@ -13,29 +13,35 @@ use calvin_engine::{
 use calvin_lifecycle::Lifecycle;
 use calvin_model::{CatalogueRole, FleetName, Health, InstanceId};
 use calvin_planner::{
-    DeleteBasis, FleetReport, InstanceClass, InvariantId, Life, MachineState, Phase,
+    DeleteBasis, FleetReport, FleetState, InstanceClass, InvariantId, Life, MachineState, Phase,
     judge::{FRESH_INTERVALS, PROBE_FRESH},
     sums::witnesses_needed,
 };
 
-use super::World;
+use super::{World, cloud::boot_id};
 use crate::{
     check::Rule,
+    desk::{Desk, DeskNumber},
     event::{Event, MachineNumber},
+    fault::Fault,
     machine::{Machine, Making},
-    scenario::fleet_name,
+    network::Cut,
 };
 
 /// The decision clock counts whole milliseconds, and each start begins within one.
 const CLOCK_SLACK: Duration = Duration::from_millis(100);
+/// A clock that is too fast is so by less than one second in so many.
+const FASTER_BY: u32 = 100;
 
-/// What is kept to judge the coordinator by.
+/// What is kept to judge the coordinators by.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
-    /// When the coordinator last heard of each instance, over all its runs.
-    pub(crate) heard: BTreeMap<InstanceId, Duration>,
+    /// When each coordinator last heard of each instance.
+    pub(super) heard: BTreeMap<(DeskNumber, InstanceId), Duration>,
     /// Machines that nobody asked for.
-    pub(crate) strays: BTreeSet<InstanceId>,
+    pub(super) strays: BTreeSet<InstanceId>,
+    /// Nobody's clock is too fast, and there is one coordinator at a time.
+    one_time: bool,
     /// Time in which somebody could decide.
     could_decide: Duration,
     /// The newest pass of this run that decided, or its start.
@@ -47,9 +53,36 @@ pub(crate) struct Truth {
 /// What a pass left, as far as changes of it are judged.
 #[derive(Debug, Default)]
 struct Left {
-    phase: Option<Phase>,
+    phases: BTreeMap<FleetName, Phase>,
     /// Those that were taken for lost, and are to be replaced or removed.
     lost: BTreeSet<InstanceId>,
+}
+
+impl Left {
+    fn by(fleets: &BTreeMap<FleetName, FleetState>) -> Self {
+        let mut left = Self::default();
+        for (name, fleet) in fleets {
+            if let Some(rollout) = fleet.running() {
+                left.phases.insert(name.clone(), rollout.phase);
+            }
+            let lost = fleet.instances.iter().filter(|(_, one)| {
+                let marked = one.replace == Some(DeleteBasis::Lost);
+                marked || one.life == Life::Retiring(DeleteBasis::Lost)
+            });
+            left.lost.extend(lost.map(|(id, _)| id.clone()));
+        }
+        left
+    }
+}
+
+impl Truth {
+    pub(super) fn new(faults: &BTreeSet<Fault>) -> Self {
+        let times = [Fault::ClockDrift, Fault::OldCoordinator];
+        Self {
+            one_time: !times.iter().any(|fault| faults.contains(fault)),
+            ..Self::default()
+        }
+    }
 }
 
 impl World {
@@ -59,17 +92,20 @@ impl World {
         self.truth.left = None;
     }
 
-    /// A run of the coordinator has crashed. In the middle of a pass its clock had gone on, and may
+    /// A run of the coordinator is gone. In the middle of a pass its clock had gone on, and may
     /// have been committed.
-    pub(super) fn end_to_judge(&mut self) {
-        let in_a_pass = self.store.crashed || self.fuse.is_burnt();
+    pub(super) fn end_to_judge(&mut self, desk: &Desk) {
+        let in_a_pass = desk.store.crashed || desk.fuse.is_burnt();
         if let Some(before) = self.truth.decided_at.take().filter(|_| in_a_pass) {
             self.truth.could_decide += self.now().saturating_sub(before);
         }
     }
 
     /// Judges what a pass did, by what was true at that moment.
-    pub(crate) fn judge(&mut self, outcome: PassOutcome) {
+    pub(crate) fn judge(&mut self, number: DeskNumber, outcome: PassOutcome) {
+        if !self.is_newest(number) {
+            return;
+        }
         let now = self.now();
         if let Some(before) = self.truth.decided_at {
             self.truth.could_decide += now.saturating_sub(before);
@@ -79,62 +115,59 @@ impl World {
             PassOutcome::Held | PassOutcome::Stopped => None,
         };
         self.check_clock();
-        let left = self.left();
-        if let Some(before) = self.truth.left.take() {
-            let lost: Vec<InstanceId> = left.lost.difference(&before.lost).cloned().collect();
-            for instance in lost {
-                self.check_loss(&instance);
+        let left = Left::by(&self.disk.borrow().stored.fleets);
+        if let Some(before) = self.truth.left.take()
+            && let Some(desk) = self.desks.get(&number)
+        {
+            for instance in left.lost.difference(&before.lost) {
+                self.check_loss(number, desk, instance);
             }
-            if (before.phase, left.phase) == (Some(Phase::Baking), Some(Phase::Draining)) {
-                self.check_bake();
+            for (fleet, phase) in &left.phases {
+                let baked = *phase == Phase::Draining || *phase == Phase::AwaitingRetire;
+                if baked && before.phases.get(fleet) == Some(&Phase::Baking) {
+                    self.check_bake(desk, fleet);
+                }
             }
         }
         self.truth.left = Some(left);
     }
 
     /// The decision clock counts no time in which nobody could decide: no deadline is used up then.
-    fn check_clock(&mut self) {
-        let moment = Duration::from_millis(self.store.stored.moment.ms);
+    fn check_clock(&self) {
+        let moment = Duration::from_millis(self.disk.borrow().stored.moment.ms);
         let could_decide = self.truth.could_decide;
-        if moment > could_decide + CLOCK_SLACK {
+        if self.truth.one_time && moment > could_decide + CLOCK_SLACK {
             let text = format!("{moment:?}, somebody could decide for {could_decide:?}");
             self.broken(Rule::ClockStandsStillWhileAway, text);
         }
     }
 
-    fn left(&self) -> Left {
-        let Some(fleet) = self.store.stored.fleets.get(&fleet_name()) else {
-            return Left::default();
-        };
-        let lost = fleet.instances.iter();
-        let lost = lost.filter(|(_, one)| {
-            let marked = one.replace == Some(DeleteBasis::Lost);
-            marked || one.life == Life::Retiring(DeleteBasis::Lost)
-        });
-        Left {
-            phase: fleet.running().map(|rollout| rollout.phase),
-            lost: lost.map(|(id, _)| id.clone()).collect(),
-        }
-    }
-
     /// A machine that runs is taken for lost only after a long silence that most others do not
     /// share: no other source spoke against it.
-    fn check_loss(&mut self, instance: &InstanceId) {
-        let runs = self.running(instance).is_some();
-        let Some(fleet) = self.store.stored.fleets.get(&fleet_name()).filter(|_| runs) else {
+    fn check_loss(&self, number: DeskNumber, desk: &Desk, instance: &InstanceId) {
+        if self.running(instance).is_none() {
+            return;
+        }
+        let disk = self.disk.borrow();
+        let fleets = &disk.stored.fleets;
+        let holds = |fleet: &&FleetState| fleet.instances.contains_key(instance);
+        let Some(fleet) = fleets.values().find(holds) else {
             return;
         };
         let silent_after = fleet.spec.repair.silent_after.0;
-        let heard = self.truth.heard.get(instance).copied().unwrap_or_default();
-        let silent_for = self.now().saturating_sub(heard);
-        let others = fleet.instances.iter();
+        let heard = self.truth.heard.get(&(number, instance.clone()));
+        let silent_for = self
+            .now()
+            .saturating_sub(heard.copied().unwrap_or_default());
+        let others = fleets.values().flat_map(|fleet| &fleet.instances);
         let others = others.filter(|(id, one)| *id != instance && one.life == Life::Up);
         let (mut all, mut alive) = (0, 0);
         for (id, _) in others {
             all += 1;
-            alive += usize::from(self.link.sessions.contains_key(id));
+            alive += usize::from(desk.link.sessions.contains_key(id));
         }
-        if silent_for <= silent_after || alive < witnesses_needed(all) {
+        let soon = silent_for + silent_for / FASTER_BY <= silent_after;
+        if soon || alive < witnesses_needed(all) {
             let text = format!(
                 "{instance} is taken for lost and runs: silent for {silent_for:?}, {alive} of {all} others answer"
             );
@@ -144,45 +177,49 @@ impl World {
     }
 
     /// Whoever is called healthy has said so freshly: the planner's own rules believe its judgement.
-    pub(crate) fn check_said(&mut self, reports: &BTreeMap<FleetName, FleetReport>) {
-        let seen = self.link.observe();
-        let fresh = self.link.report_interval() * FRESH_INTERVALS;
+    pub(crate) fn check_said(
+        &self,
+        number: DeskNumber,
+        reports: &BTreeMap<FleetName, FleetReport>,
+    ) {
+        let Some(desk) = self.desks.get(&number) else {
+            return;
+        };
+        let seen = desk.link.observe();
+        let fresh = desk.link.report_interval() * FRESH_INTERVALS;
         let called = reports
             .values()
             .flat_map(|report| &report.instances)
             .filter(|(_, one)| one.class == InstanceClass::Healthy);
-        let unsaid: Vec<&InstanceId> = called
-            .map(|(instance, _)| instance)
-            .filter(|instance| {
-                let said = seen.get(*instance).and_then(|seen| seen.agent.as_ref());
-                !said.is_some_and(|said| said.age <= fresh && said.report.health == Health::Healthy)
-            })
-            .collect();
-        for instance in unsaid {
-            let text = format!("{instance} is called healthy and has not said so freshly");
-            self.broken(Rule::HealthyOnlyWhenSaid, text);
+        for (instance, _) in called {
+            let said = seen.get(instance).and_then(|seen| seen.agent.as_ref());
+            if !said.is_some_and(|said| said.age <= fresh && said.report.health == Health::Healthy)
+            {
+                let text = format!("{instance} is called healthy and has not said so freshly");
+                self.broken(Rule::HealthyOnlyWhenSaid, text);
+            }
         }
     }
 
     /// Blue leaves only when every green answers, or nobody could know yet that it does not.
-    fn check_bake(&mut self) {
+    fn check_bake(&self, desk: &Desk, fleet: &FleetName) {
         let now = self.now();
-        let fleet = self.store.stored.fleets.get(&fleet_name());
-        let greens = fleet
-            .and_then(|fleet| fleet.running())
-            .map(|rollout| rollout.sets.green.clone())
-            .unwrap_or_default();
-        let seen = self.link.observe();
-        let probed = self.probe.results();
-        let fresh = self.link.report_interval() * FRESH_INTERVALS;
-        for green in greens {
+        let disk = self.disk.borrow();
+        let rollout = disk.stored.fleets.get(fleet).and_then(FleetState::running);
+        let Some(rollout) = rollout else {
+            return;
+        };
+        let seen = desk.link.observe();
+        let probed = desk.probe.results();
+        let fresh = desk.link.report_interval() * FRESH_INTERVALS;
+        for green in &rollout.sets.green {
             let answers = self
-                .running(&green)
+                .running(green)
                 .is_some_and(|number| self.machine(number).answers(now));
-            let said = seen.get(&green).and_then(|seen| seen.agent.as_ref());
+            let said = seen.get(green).and_then(|seen| seen.agent.as_ref());
             let said =
                 said.is_some_and(|said| said.age <= fresh && said.report.health == Health::Healthy);
-            let probe = probed.get(&green);
+            let probe = probed.get(green);
             let reached = probe.is_some_and(|probe| probe.age <= PROBE_FRESH && probe.passing);
             if !answers && !said && !reached {
                 let text = format!("blue leaves, and {green} does not answer");
@@ -193,19 +230,14 @@ impl World {
     }
 
     /// What cannot stay healthy is never found under its service's own name.
-    pub(super) fn check_who_entered(&mut self) {
-        let entered: Vec<InstanceId> = self
-            .served
-            .entries
-            .iter()
-            .filter(|entry| match entry.role {
-                CatalogueRole::Entered | CatalogueRole::Active => true,
-                CatalogueRole::Absent | CatalogueRole::Standby => false,
-            })
-            .map(|entry| entry.instance.clone())
-            .collect();
-        for instance in entered {
-            let number = self.by_instance.get(&instance);
+    pub(super) fn check_who_entered(&self) {
+        let entered = self.served.entries.iter().filter(|entry| match entry.role {
+            CatalogueRole::Entered | CatalogueRole::Active => true,
+            CatalogueRole::Absent | CatalogueRole::Standby => false,
+        });
+        for entry in entered {
+            let instance = &entry.instance;
+            let number = self.by_instance.get(instance);
             if number.is_some_and(|number| self.machine(*number).is_unfit()) {
                 let text = format!("{instance} is found and cannot stay healthy");
                 self.broken(Rule::Planner(InvariantId::UnprovenNeverServes), text);
@@ -228,40 +260,34 @@ impl World {
     }
 
     /// Whoever had an identity and is gone has none any more.
-    pub(crate) fn check_identities(&mut self, records: &[InstanceId]) {
-        let left: Vec<InstanceId> = self
-            .machines
-            .iter()
-            .filter(|machine| machine.enrolled && !records.contains(&machine.instance))
-            .map(|machine| machine.instance.clone())
-            .filter(|instance| !self.link.revoked.contains(instance))
-            .collect();
-        for instance in left {
-            let text = format!("{instance} is gone, its identity is not revoked");
+    pub(crate) fn check_identities(&self, records: &[&InstanceId]) {
+        let disk = self.disk.borrow();
+        let gone = self.machines.iter().filter(|machine| {
+            machine.enrolled && records.binary_search(&&machine.instance).is_err()
+        });
+        for machine in gone.filter(|machine| !disk.revoked.contains(&machine.instance)) {
+            let text = format!("{} is gone, its identity is not revoked", machine.instance);
             self.broken(Rule::NothingLeakedOnceQuiet, text);
         }
     }
 
     /// Machines that a coordinator asked for.
-    pub(crate) fn own_machines(&self) -> Vec<InstanceId> {
+    pub(crate) fn own_machines(&self) -> Vec<&InstanceId> {
         let strays = &self.truth.strays;
-        let own = self.by_instance.keys();
-        own.filter(|id| !strays.contains(*id)).cloned().collect()
+        let machines = self.by_instance.keys();
+        machines.filter(|id| !strays.contains(*id)).collect()
     }
 
     /// There is a machine with our tag that no coordinator ever asked for.
     pub(crate) fn add_stray(&mut self) {
         let serial = self.next_serial();
-        let instance = InstanceId::new(&fleet_name(), serial);
-        let Some((spec, behaviour)) = self
-            .images
-            .known
-            .values()
-            .next()
-            .map(|image| (image.spec.clone(), image.behaviour))
-        else {
+        let fleets = self.disk.borrow().stored.fleets.keys().next().cloned();
+        let image = self.images.known.values().next();
+        let (Some(fleet), Some(image)) = (fleets, image) else {
             return;
         };
+        let (spec, behaviour) = (image.spec.clone(), image.behaviour);
+        let instance = InstanceId::new(&fleet, serial);
         let number = MachineNumber(self.machines.len());
         let last = u32::try_from(number.0 + 1).unwrap_or(u32::MAX);
         let mut machine = Machine::new(Making {
@@ -269,8 +295,10 @@ impl World {
             address: std::net::Ipv4Addr::from(0x7f01_0000_u32.saturating_add(last)).into(),
             spec,
             behaviour,
-            boot: super::coordinator::boot_id(serial),
+            boot: boot_id(serial),
             clock_offset: Duration::from_secs(serial),
+            fast_ppm: 0,
+            leaks_until: Duration::ZERO,
         });
         machine.state = MachineState::Running;
         self.note(format_args!("{instance} is there, and nobody asked for it"));
@@ -280,15 +308,15 @@ impl World {
         self.start_agent(number);
     }
 
-    /// For so long the coordinator reaches no machine, and the provider lists none.
+    /// For so long no coordinator reaches a machine, and the provider lists none.
     pub(crate) fn black_out(&mut self, time: Duration) {
         let until = self.now() + time;
         self.note(format_args!("nothing is reached or listed for {time:?}"));
-        self.lists_nothing_until = until;
+        self.cloud.empty_until = until;
         let instances: Vec<InstanceId> = self.by_instance.keys().cloned().collect();
         for instance in instances {
-            self.network.cut(&instance);
-            self.lose_session(&instance);
+            self.network.cut(&instance, Cut::Both);
+            self.lose_sessions(&instance);
             self.queue.put(until, Event::Heal(instance));
         }
     }

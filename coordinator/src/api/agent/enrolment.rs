@@ -55,6 +55,9 @@ impl EnrolmentService {
     /// Turns away who asks too often or sends too much.
     fn admit(&self, peer: &PeerInfo, sizes: &[(&'static str, usize, usize)]) -> Result<(), Status> {
         let agents = &self.0;
+        if let Some(status) = agents.listening() {
+            return Err(status);
+        }
         let address: IpAddr = peer.address.ip();
         if !agents.shared.limiter.take(address, Instant::now()) {
             return Err(agents.identity().refuse(peer, &Refusal::TooMany));

@@ -3,7 +3,7 @@
 
 use calvin_engine::ports::Admitted;
 use calvin_model::{Epoch, InstanceId};
-use calvin_proto::{convert::Hello, limits};
+use calvin_proto::{convert::Hello, limits, transport::PeerCertificate};
 use tonic::Status;
 
 use super::{
@@ -35,22 +35,15 @@ pub(super) struct LetIn {
 
 impl Agents {
     /// Judges a hello.
-    pub(super) fn judge(&self, instance: &InstanceId, hello: &Hello) -> Result<LetIn, Denied> {
-        let ours = self.identity().environment();
-        if hello.environment != *ours {
-            return Err(Denied::Refused(Refusal::EnvironmentForeign {
-                ours: ours.clone(),
-                theirs: hello.environment.to_string(),
-            }));
-        }
-        if hello.instance != *instance {
-            return Err(Denied::Refused(Refusal::InstanceMismatch {
-                certificate: instance.clone(),
-                claimed: hello.instance.clone(),
-            }));
-        }
+    pub(super) fn judge(
+        &self,
+        instance: &InstanceId,
+        certificate: &PeerCertificate,
+        hello: &Hello,
+    ) -> Result<LetIn, Denied> {
+        self.check_who(instance, hello)?;
         let protocol = protocol(hello)?;
-        let Some(epoch) = self.shared.epoch.get() else {
+        let Some(epoch) = self.epoch() else {
             return Err(starting());
         };
         let admitted = {
@@ -67,12 +60,30 @@ impl Agents {
         };
         self.check_image(instance, hello, &admitted)
             .map_err(|refusal| self.noted(instance, refusal, About::Instance))?;
-        check_seen(instance, hello, epoch, &admitted)
-            .map_err(|refusal| self.noted(instance, refusal, About::Coordinator))?;
-        Ok(LetIn {
-            protocol,
-            epoch: epoch.clone(),
-        })
+        check_seen(instance, hello, &epoch, &admitted).map_err(|refusal| {
+            // The engine judges whether this coordinator is behind the world.
+            self.hear(certificate, hello);
+            self.noted(instance, refusal, About::Coordinator)
+        })?;
+        Ok(LetIn { protocol, epoch })
+    }
+
+    /// It speaks for itself, and to its own environment.
+    pub(super) fn check_who(&self, instance: &InstanceId, hello: &Hello) -> Result<(), Refusal> {
+        let ours = self.identity().environment();
+        if hello.environment != *ours {
+            return Err(Refusal::EnvironmentForeign {
+                ours: ours.clone(),
+                theirs: hello.environment.to_string(),
+            });
+        }
+        if hello.instance != *instance {
+            return Err(Refusal::InstanceMismatch {
+                certificate: instance.clone(),
+                claimed: hello.instance.clone(),
+            });
+        }
+        Ok(())
     }
 
     fn noted(&self, instance: &InstanceId, refusal: Refusal, about: About) -> Denied {

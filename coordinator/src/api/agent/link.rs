@@ -5,12 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use calvin_engine::ports::{Admitted, AgentLink, AgentSeen};
-use calvin_model::{InstanceId, NamesVersion, Wanted};
+use calvin_engine::ports::{Admitted, AgentHeard, AgentLink, AgentSeen, NotAdopted};
+use calvin_model::{Epoch, InstanceId, NamesVersion, Wanted};
 use calvin_planner::{AgentObserved, SessionObserved};
 
 use super::{Agents, registry::Entry};
-use crate::{catalogue::AgentNames, identity::Refusal};
+use crate::{
+    catalogue::AgentNames,
+    identity::{CasKept, Refusal},
+};
 
 impl AgentLink for Agents {
     fn tell(&mut self, instance: &InstanceId, wanted: &Wanted) {
@@ -69,6 +72,26 @@ impl AgentLink for Agents {
 
     fn report_interval(&self) -> Duration {
         self.shared.options.report_interval
+    }
+
+    fn only_listen(&mut self, why: Option<&str>) {
+        self.identity().keep_cas(match why {
+            Some(_) => CasKept::All,
+            None => CasKept::Needed,
+        });
+        self.registry().only_listen(why);
+    }
+
+    fn heard(&self) -> BTreeMap<InstanceId, AgentHeard> {
+        self.registry().all_heard()
+    }
+
+    fn adopt(&mut self, instances: &[InstanceId]) -> Result<(), NotAdopted> {
+        self.adopt_heard(instances)
+    }
+
+    fn speak(&mut self, epoch: &Epoch) {
+        self.set_epoch(epoch.clone());
     }
 }
 

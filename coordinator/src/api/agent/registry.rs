@@ -7,7 +7,7 @@ use std::{
 };
 
 use calvin_engine::ports::Admitted;
-use calvin_model::{InstanceId, NamesVersion, Report, Wanted};
+use calvin_model::{InstanceId, NamesVersion, QuorumReport, Report, Wanted};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -16,6 +16,8 @@ use tonic::Status;
 /// its stream for ever, and with it its own retirement waiting.
 const END_GRACE: Duration = Duration::from_secs(5);
 
+use super::listening::HelloHeard;
+
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     /// `None` until the engine has said so for the first time.
@@ -23,6 +25,10 @@ pub(super) struct Registry {
     pub(super) entries: BTreeMap<InstanceId, Entry>,
     /// Revoked in this run.
     pub(super) revoked: BTreeSet<InstanceId>,
+    /// What agents said that were not let in for what they have heard, or because nobody is.
+    pub(super) heard: BTreeMap<InstanceId, HelloHeard>,
+    /// Nobody is let in, for this reason.
+    pub(super) listening: Option<String>,
     sessions: u64,
 }
 
@@ -113,6 +119,9 @@ impl Registry {
     /// Opens a session of an instance that is admitted at this moment; an older one of it ends.
     /// It begins with what is wanted now: what was told between its hello and here is in it.
     pub(super) fn open(&mut self, instance: &InstanceId) -> Option<Opened> {
+        if self.listening.is_some() {
+            return None;
+        }
         let wanted = self.admitted.as_ref()?.get(instance)?.wanted;
         self.sessions += 1;
         let number = self.sessions;
@@ -261,6 +270,10 @@ fn says_the_same(before: &Report, now: &Report) -> bool {
         health_for: std::time::Duration::ZERO,
         clock_offset_ms: None,
         connections: None,
+        quorum: report.quorum.map(|quorum| QuorumReport {
+            age: std::time::Duration::ZERO,
+            ..quorum
+        }),
         ..report.clone()
     };
     plain(before) == plain(now)

@@ -46,6 +46,10 @@ impl AgentSession for SessionService {
         let agents = &self.0;
         let peer = peer(&request)?;
         let refuse = |refusal: &Refusal| agents.identity().refuse(&peer, refusal);
+        if agents.listening().is_some() {
+            let mut inbound = request.into_inner();
+            return Err(agents.only_hear(&peer, first(&mut inbound)).await);
+        }
         let (instance, certificate) = agents
             .identity()
             .instance(&peer, Expired::Refused)
@@ -89,10 +93,13 @@ impl Agents {
         hello: &Hello,
         inbound: Streaming<wire::FromAgent>,
     ) -> Result<Outbound, Denied> {
-        let let_in = self.judge(instance, hello)?;
+        let let_in = self.judge(instance, certificate, hello)?;
         let opened = self.registry().open(instance);
-        let opened = opened.ok_or_else(|| Refusal::InstanceUnknown {
-            instance: instance.to_string(),
+        let opened = opened.ok_or_else(|| match self.listening() {
+            Some(status) => Denied::NotYet(status),
+            None => Denied::Refused(Refusal::InstanceUnknown {
+                instance: instance.to_string(),
+            }),
         })?;
         // Looked at again now that the session can be seen: one who was revoked in between, by
         // somebody who found no session to end, is caught here.

@@ -74,3 +74,14 @@ pub(super) fn change(outcome: CommandOutcome, fleet: &str) -> ChangeReply {
         next,
     }
 }
+
+/// Longest reason that goes into the history: some sentences.
+const REASON_CHARACTERS: usize = 500;
+
+/// The reason for the history; who orders it, where none is given.
+pub(super) fn reason(given: &str, who: &str) -> String {
+    if given.trim().is_empty() {
+        return format!("ordered by {who}");
+    }
+    given.chars().take(REASON_CHARACTERS).collect()
+}

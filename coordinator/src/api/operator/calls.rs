@@ -43,6 +43,7 @@ impl Operator for OperatorService {
     type WatchRolloutStream = Answers<wire::RolloutStatus>;
     type HistoryStream = Answers<wire::HistoryLine>;
     type ConsoleStream = Answers<wire::ConsoleChunk>;
+    type CreateBackupStream = Answers<wire::BackupChunk>;
 
     async fn about(&self, request: Request<wire::AboutRequest>) -> Reply<wire::AboutReply> {
         let (caller, _, parts) = self.admit(request, OperatorRole::Viewer)?;
@@ -227,9 +228,173 @@ impl Operator for OperatorService {
         Ok(Response::new(parts.show_ca()))
     }
 
+    async fn show_recovery(
+        &self,
+        request: Request<wire::ShowRecoveryRequest>,
+    ) -> Reply<wire::Recovery> {
+        let (_, _, parts) = self.admit(request, OperatorRole::Viewer)?;
+        Ok(Response::new(parts.show_recovery()))
+    }
+
+    async fn approve_recovery(
+        &self,
+        request: Request<wire::ApproveRecoveryRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Admin)?;
+        Ok(Response::new(
+            parts.approve_recovery(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn create_backup(
+        &self,
+        request: Request<wire::CreateBackupRequest>,
+    ) -> Reply<Self::CreateBackupStream> {
+        let (caller, _, parts) = self.admit(request, OperatorRole::Admin)?;
+        Ok(Response::new(parts.create_backup(caller.name)))
+    }
+
     async fn doctor(&self, request: Request<wire::DoctorRequest>) -> Reply<wire::DoctorReply> {
         let (_, _, parts) = self.admit(request, OperatorRole::Viewer)?;
         Ok(Response::new(parts.doctor().await))
+    }
+
+    async fn pause_rollout(
+        &self,
+        request: Request<wire::FleetOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(
+            parts.pause_rollout(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn resume_rollout(
+        &self,
+        request: Request<wire::FleetOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(
+            parts.resume_rollout(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn promote_rollout(
+        &self,
+        request: Request<wire::FleetOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(
+            parts.promote_rollout(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn approve_rollout(
+        &self,
+        request: Request<wire::ApproveRolloutRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(
+            parts.approve_rollout(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn freeze(&self, request: Request<wire::FreezeRequest>) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(parts.freeze(asked, &caller.name).await?))
+    }
+
+    async fn unfreeze(&self, request: Request<wire::UnfreezeRequest>) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(parts.unfreeze(asked, &caller.name).await?))
+    }
+
+    async fn pin_fleet(
+        &self,
+        request: Request<wire::FleetOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(parts.pin_fleet(asked, &caller.name).await?))
+    }
+
+    async fn unpin_fleet(
+        &self,
+        request: Request<wire::FleetOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(parts.unpin_fleet(asked, &caller.name).await?))
+    }
+
+    async fn protect_instance(
+        &self,
+        request: Request<wire::InstanceOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(
+            parts.protect_instance(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn unprotect_instance(
+        &self,
+        request: Request<wire::InstanceOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(
+            parts.unprotect_instance(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn veto_image(
+        &self,
+        request: Request<wire::ImageOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(parts.veto_image(asked, &caller.name).await?))
+    }
+
+    async fn unveto_image(
+        &self,
+        request: Request<wire::ImageOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(
+            parts.unveto_image(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn lose_zone(
+        &self,
+        request: Request<wire::ZoneOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(parts.lose_zone(asked, &caller.name).await?))
+    }
+
+    async fn find_zone(
+        &self,
+        request: Request<wire::ZoneOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(parts.find_zone(asked, &caller.name).await?))
+    }
+
+    async fn resume_repairs(
+        &self,
+        request: Request<wire::FleetOrderRequest>,
+    ) -> Reply<wire::ChangeReply> {
+        let (caller, asked, parts) = self.admit(request, OperatorRole::Operator)?;
+        Ok(Response::new(
+            parts.resume_repairs(asked, &caller.name).await?,
+        ))
+    }
+
+    async fn list_zones(
+        &self,
+        request: Request<wire::ListZonesRequest>,
+    ) -> Reply<wire::ListZonesReply> {
+        let (_, _, parts) = self.admit(request, OperatorRole::Viewer)?;
+        Ok(Response::new(parts.list_zones()))
     }
 }
 

@@ -24,6 +24,9 @@ const LIST_AGE: Duration = Duration::from_secs(15);
 /// Beyond this share of the limit of descriptors a person is told: what is left is soon used by
 /// agents that all come back at once.
 const DESCRIPTORS_PERCENT: u64 = 80;
+/// An instance that began a moment ago, and every one after a start of the coordinator, may not
+/// have a session and the newest names yet: an agent connects again within ten seconds at most.
+const YOUNG: Duration = Duration::from_secs(30);
 /// Instances named in one finding.
 const NAMED: usize = 5;
 
@@ -109,7 +112,10 @@ fn decides(view: &View) -> wire::DoctorCheck {
         Some(held) => format!("holds: {}", held.reason),
         None => format!("decides, in epoch {}", view.epoch.number),
     };
-    let advice = "mend what the reason names; it goes on by itself";
+    let advice = match &view.recovery {
+        Some(_) => "calvin recover show; a person must approve what it shows",
+        None => "mend what the reason names; it goes on by itself",
+    };
     check("engine", view.held.is_none(), found, advice)
 }
 
@@ -170,9 +176,14 @@ fn sessions(view: &View) -> wire::DoctorCheck {
         .filter(|(_, instance)| instance.life == Life::Up)
         .map(|(id, _)| id)
         .collect();
-    let silent: Vec<&InstanceId> = up.iter().copied().filter(|id| silent(id)).collect();
+    let (young, silent): (Vec<&InstanceId>, Vec<&InstanceId>) = up
+        .iter()
+        .copied()
+        .filter(|id| silent(id))
+        .partition(|id| is_young(view, id));
     let found = if silent.is_empty() {
-        format!("{} agents have one", up.len())
+        let some = up.len() - young.len();
+        format!("{some} agents have one{}", on_their_way(young.len()))
     } else {
         format!(
             "{} of {} have none: {}",
@@ -191,13 +202,33 @@ fn names(view: &View) -> wire::DoctorCheck {
     let mut behind: Vec<&InstanceId> = catalogue.flat_map(|fleet| &fleet.unconfirmed).collect();
     behind.sort();
     behind.dedup();
+    let (young, behind): (Vec<&InstanceId>, Vec<&InstanceId>) =
+        behind.into_iter().partition(|id| is_young(view, id));
     let found = if behind.is_empty() {
-        "every live agent serves the newest".to_owned()
+        let young = on_their_way(young.len());
+        format!("every live agent serves the newest{young}")
     } else {
         format!("not served yet by {}", named(&behind))
     };
     let advice = "a moment after a change this is usual; later, look at those agents' logs";
     check("names", behind.is_empty(), found, advice)
+}
+
+/// Whether it is too early to expect something of an instance.
+fn is_young(view: &View, id: &InstanceId) -> bool {
+    let began = view
+        .fleets
+        .values()
+        .find_map(|fleet| fleet.instances.get(id))
+        .map(|instance| instance.since);
+    view.up < YOUNG || began.is_some_and(|began| view.moment.since(began) < YOUNG)
+}
+
+fn on_their_way(young: usize) -> String {
+    match young {
+        0 => String::new(),
+        young => format!(", and {young} that began a moment ago may be on their way"),
+    }
 }
 
 fn notices(view: &View) -> wire::DoctorCheck {

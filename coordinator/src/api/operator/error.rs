@@ -1,6 +1,6 @@
 //! Why a call fails: a text for people and a word for programs, mapped to gRPC in one place.
 
-use calvin_engine::CommandError;
+use calvin_engine::{CommandError, RecoveryRefusal};
 use calvin_model::ConfigError;
 use calvin_planner::Refusal;
 use tonic::{Code, Status, metadata::MetadataValue};
@@ -110,6 +110,18 @@ fn order_kind(error: &OrderError) -> (Code, &'static str) {
     match error {
         OrderError::Engine(CommandError::Refused(_)) => (Code::FailedPrecondition, "not_now"),
         OrderError::Engine(CommandError::Held { .. }) => (Code::Unavailable, "held"),
+        OrderError::Engine(CommandError::Recovering { .. }) => {
+            (Code::FailedPrecondition, "recovering")
+        }
+        OrderError::Engine(CommandError::Recovery(RecoveryRefusal::PlanChanged { .. })) => {
+            (Code::Aborted, "plan_changed")
+        }
+        OrderError::Engine(CommandError::Recovery(
+            RecoveryRefusal::NotRecovering
+            | RecoveryRefusal::Blocked { .. }
+            | RecoveryRefusal::TooEarly { .. }
+            | RecoveryRefusal::NotAdopted { .. },
+        )) => (Code::FailedPrecondition, "not_now"),
         OrderError::Engine(CommandError::NotCommitted(_)) => (Code::Unavailable, "not_committed"),
         OrderError::Busy => (Code::ResourceExhausted, "busy"),
         OrderError::NoAnswer => (Code::DeadlineExceeded, "no_answer"),

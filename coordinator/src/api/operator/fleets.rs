@@ -2,6 +2,7 @@
 
 use calvin_model::{
     FleetName, FleetSpec,
+    config::ConfigError,
     image::{DataKind, ImageTag},
 };
 use calvin_planner::{Build, Command};
@@ -9,12 +10,35 @@ use calvin_proto::wire::{
     ApplyFleetRequest, ChangeReply, FleetRequest, ScaleFleetRequest, ShowFleetReply,
 };
 
+use crate::runtime::local;
+
 use super::{
     OperatorParts, PROCESS,
     answer::{change, fleet, shown},
     error::{OperatorError, near},
     picture::fleet_status,
 };
+
+/// Refuses windows in a time zone that nothing is known of: they would never open.
+fn known_time_zones(spec: &FleetSpec, request: &ApplyFleetRequest) -> Result<(), ConfigError> {
+    let windows = &spec.replace.windows;
+    let unknown = windows
+        .iter()
+        .find(|window| local(window.zone(), 0).is_none());
+    let Some(window) = unknown else {
+        return Ok(());
+    };
+    let message = format!(
+        "windows: {window} names no time zone that is known: {}; write one such as Europe/Berlin or UTC",
+        window.zone()
+    );
+    Err(ConfigError::about(
+        &request.file,
+        &request.toml,
+        "windows",
+        message,
+    ))
+}
 
 impl OperatorParts {
     pub(super) async fn apply_fleet(
@@ -30,6 +54,7 @@ impl OperatorParts {
                 name: spec.provider,
             });
         }
+        known_time_zones(&spec, &request)?;
         let build = self.build(&spec.image)?;
         let name = spec.name.clone();
         let order = Command::ApplyFleet {
@@ -119,6 +144,7 @@ impl OperatorParts {
             image: record.image.clone(),
             work: work.unwrap_or_default(),
             services: !manifest.services.is_empty(),
+            quorum: manifest.quorum.is_some(),
         })
     }
 
@@ -133,5 +159,35 @@ impl OperatorParts {
             OperatorError::invalid(format!("image {:?}: {error}", shown(image)))
         })?;
         self.build(&tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(zone: &str) -> Result<(), String> {
+        let toml = format!(
+            "name = \"web\"\nimage = \"web@1.0\"\ncount = 1\n[replace]\n\
+             windows = [\"mon-fri 09:00-16:00 {zone}\"]\n"
+        );
+        let request = ApplyFleetRequest {
+            file: "web.toml".to_owned(),
+            toml,
+            ..ApplyFleetRequest::default()
+        };
+        let spec = FleetSpec::parse(&request.file, &request.toml).unwrap();
+        known_time_zones(&spec, &request).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_window_in_a_time_zone_that_is_not_known_is_refused_by_key_and_place() {
+        assert_eq!(check("Europe/Berlin"), Ok(()));
+        let error = check("Europe/Atlantis").unwrap_err();
+        assert!(error.contains("web.toml:5"), "{error}");
+        assert!(
+            error.contains("windows: mon-fri 09:00-16:00 Europe/Atlantis"),
+            "{error}"
+        );
     }
 }

@@ -91,5 +91,6 @@ fn kind(kind: EventKind) -> &'static str {
         EventKind::InstanceGone => "instance_gone",
         EventKind::Switch => "switch",
         EventKind::Hold => "hold",
+        EventKind::Role => "role",
     }
 }

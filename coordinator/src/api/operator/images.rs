@@ -9,6 +9,7 @@ use super::{
     answer::shown,
     error::{OperatorError, near},
     picture::instances_of,
+    zones::order,
 };
 use crate::{images::ImageRecord, runtime::wall_ms_now};
 
@@ -48,6 +49,7 @@ impl OperatorParts {
     }
 
     fn image(&self, record: &ImageRecord) -> wire::Image {
+        let view = self.desk.view();
         wire::Image {
             image: record.image.to_string(),
             digest: record.image.digest.to_string(),
@@ -55,7 +57,8 @@ impl OperatorParts {
             provider: record.provider.clone(),
             added_wall_ms: record.added_ms,
             added_by: record.added_by.clone(),
-            instances: instances_of(&self.desk.view(), &record.image),
+            instances: instances_of(&view, &record.image),
+            veto: view.environment.vetoes.get(&record.image.tag).map(order),
         }
     }
 }

@@ -5,7 +5,7 @@ use calvin_engine::View;
 use calvin_model::{FleetName, InstanceId};
 use calvin_planner::{
     Blocked, FleetReport, FleetState, Instance, InstanceClass, InstanceObserved, MachineState,
-    Phase, ProbeObserved, Rollout, Waiting,
+    Phase, ProbeObserved, Rollout, Waiting, waves_in_all,
 };
 use calvin_proto::wire;
 
@@ -13,6 +13,8 @@ use super::{
     OperatorParts,
     answer::{count, fleet, instance, ms},
     error::OperatorError,
+    people,
+    zones::{freeze, lost_zones},
 };
 
 impl OperatorParts {
@@ -60,6 +62,13 @@ fn status(environment: &str, view: &View, only: &str) -> Result<wire::StatusRepl
         notices: view.notices.iter().map(ToString::to_string).collect(),
         epoch: view.epoch.number,
         up_ms: ms(view.up),
+        recovering: view
+            .recovery
+            .as_ref()
+            .map(|recovery| recovery.recovering.reason.clone())
+            .unwrap_or_default(),
+        freeze: freeze(view.environment.freeze.as_ref(), view.wall_ms),
+        lost_zones: lost_zones(view),
     })
 }
 
@@ -77,6 +86,7 @@ fn trouble(fleet: &wire::FleetStatus) -> u8 {
         [Phase::RollingBack, Phase::Failed]
             .iter()
             .any(|phase| rollout.phase == phase.as_str())
+            && rollout.turned_by.is_empty()
     });
     if fleet.deleting {
         0
@@ -117,6 +127,10 @@ pub(super) fn fleet_status(view: &View, name: &FleetName, state: &FleetState) ->
             .collect(),
         image_applied: state.spec.image.to_string(),
         deleting: state.deleting,
+        freeze: freeze(state.freeze.as_ref(), view.wall_ms),
+        pin: people::maybe(state.pin.as_ref()),
+        kind: state.spec.kind.to_string(),
+        window: people::window(view, name),
     }
 }
 
@@ -135,7 +149,6 @@ pub(super) fn rollout_status(
     } else {
         view.moment
     };
-    let surge = state.spec.replace.surge.of(rollout.count);
     let sets = rollout.sets.green.iter().chain(&rollout.sets.blue);
     wire::RolloutStatus {
         id: rollout.id.to_string(),
@@ -150,7 +163,7 @@ pub(super) fn rollout_status(
         phase_ms: ms(view.moment.since(rollout.phase_since)),
         total_ms: ms(until.since(rollout.started)),
         wave: rollout.wave + 1,
-        waves: rollout.count.div_ceil(surge.max(1)).max(rollout.wave + 1),
+        waves: waves_in_all(state).max(rollout.wave + 1),
         reason: rollout.reason.clone().unwrap_or_default(),
         started_by: rollout.started_by.clone(),
         failures: rollout.failures,
@@ -171,6 +184,12 @@ pub(super) fn rollout_status(
             })
             .collect(),
         fleet: name.to_string(),
+        paused: people::paused(view, state, rollout),
+        gate: people::gate(view, state, rollout),
+        emergency: people::maybe(rollout.emergency.as_ref()),
+        promoted: people::promoted(rollout),
+        turned_by: rollout.turned_by.clone().unwrap_or_default(),
+        canary: rollout.sets.canary && !ended,
     }
 }
 
@@ -234,6 +253,18 @@ fn instance_status(
             .unwrap_or_default(),
         alarm: seen.alarm.clone().unwrap_or_default(),
         probe: seen.probe.map_or("", probe_word).to_owned(),
+        zone: record
+            .zone
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+        protected: people::maybe(record.protected.as_ref()),
+        waits: judged.and_then(|judged| judged.waits.as_ref().map(waiting)),
+        since_ms: judged.map_or(0, |judged| ms(judged.since)),
+        rests_on: judged.map(|judged| wire::RestsOn {
+            agent_age_ms: judged.rests_on.agent.map(ms),
+            list_age_ms: judged.rests_on.list.map(ms),
+            probe_age_ms: judged.rests_on.probe.map(ms),
+        }),
     }
 }
 
@@ -251,7 +282,7 @@ fn set(state: &FleetState, id: &InstanceId) -> &'static str {
 }
 
 /// The word for a judgement, on the wire and for people.
-pub(super) fn class(class: InstanceClass) -> &'static str {
+pub(crate) fn class(class: InstanceClass) -> &'static str {
     match class {
         InstanceClass::Starting => "starting",
         InstanceClass::Healthy => "healthy",

@@ -1,6 +1,9 @@
 //! Rollouts: plan, start, abort, roll back, undo; and the replacement of one instance.
 
-use calvin_planner::{Command, InstancePreview, RolloutPreview};
+use calvin_planner::{
+    Build, Command, FleetState, InstancePreview, Phase, PlanInput, RolloutPreview, WaveOrder,
+    WavePreview, preview, preview_in,
+};
 use calvin_proto::wire::{
     ChangeReply, InstanceRequest, PlanRolloutReply, PlanRolloutRequest, PlanStep, RolloutRequest,
     StartRolloutRequest, WayBack,
@@ -8,7 +11,7 @@ use calvin_proto::wire::{
 
 use super::{
     OperatorParts,
-    answer::{change, count, fleet, instance, ms},
+    answer::{change, count, fleet, instance, ms, reason},
     error::OperatorError,
 };
 
@@ -18,9 +21,37 @@ impl OperatorParts {
         request: &PlanRolloutRequest,
     ) -> Result<PlanRolloutReply, OperatorError> {
         let view = self.desk.view();
-        let (_, state) = fleet(&view, &request.fleet)?;
+        let (name, state) = fleet(&view, &request.fleet)?;
         let build = self.build_for(&request.fleet, &request.image)?;
-        Ok(plan_reply(&calvin_planner::preview(state, &build)))
+        let input = PlanInput {
+            now: view.moment,
+            seed: 0,
+            wall_ms: view.wall_ms,
+            environment: &view.environment,
+            rules: &view.rules,
+            fleets: &view.fleets,
+            observed: &view.observed,
+        };
+        // `fleet` found it in the same picture.
+        let mut preview =
+            preview_in(&input, name, &build).unwrap_or_else(|| preview(state, &build));
+        let nothing = nothing_to_do(state, &build);
+        if nothing.is_none() {
+            let order = Command::StartRollout {
+                fleet: name.clone(),
+                build: build.clone(),
+                plan: None,
+                emergency: None,
+            };
+            if let Err(refusal) = calvin_planner::command(&view.command_input(), &order, "somebody")
+            {
+                let refusal = OperatorError::from(refusal);
+                preview
+                    .remarks
+                    .push(format!("now it would be refused: {refusal}"));
+            }
+        }
+        Ok(plan_reply(&preview, nothing))
     }
 
     pub(super) async fn start_rollout(
@@ -32,7 +63,7 @@ impl OperatorParts {
             fleet: self.known_fleet(&request.fleet)?,
             build: self.build_for(&request.fleet, &request.image)?,
             plan: (!request.plan.is_empty()).then_some(request.plan),
-            emergency: None,
+            emergency: some_reason(&request.emergency_reason),
         };
         let outcome = self.desk.order(order, who).await?;
         Ok(change(outcome, &request.fleet))
@@ -95,26 +126,35 @@ impl OperatorParts {
     }
 }
 
-/// Longest reason that goes into the history: some sentences.
-const REASON_CHARACTERS: usize = 500;
-
-fn reason(given: &str, who: &str) -> String {
-    if given.trim().is_empty() {
-        return format!("ordered by {who}");
-    }
-    given.chars().take(REASON_CHARACTERS).collect()
+/// A reason where there is one.
+fn some_reason(given: &str) -> Option<String> {
+    (!given.trim().is_empty()).then(|| reason(given, ""))
 }
 
-fn plan_reply(preview: &RolloutPreview) -> PlanRolloutReply {
-    let nothing = if preview.waves.is_empty() {
-        let remarks = preview.remarks.join("; ");
-        if remarks.is_empty() {
-            "every instance runs it already".to_owned()
-        } else {
-            remarks
+/// Why a rollout of `build` would do nothing, if it would not.
+fn nothing_to_do(state: &FleetState, build: &Build) -> Option<String> {
+    match state.running() {
+        Some(running) if running.phase == Phase::RollingBack => None,
+        Some(running) if running.to.image == build.image => Some(format!(
+            "{} is being rolled out already, by {}",
+            build.image, running.id
+        )),
+        Some(_) => None,
+        None if state.serving.as_ref().map(|one| &one.image) == Some(&build.image) => {
+            Some(format!("{} serves already", build.image))
         }
-    } else {
-        String::new()
+        None => None,
+    }
+}
+
+fn plan_reply(preview: &RolloutPreview, nothing: Option<String>) -> PlanRolloutReply {
+    let nothing = match nothing {
+        Some(nothing) => nothing,
+        None if preview.waves.is_empty() && preview.remarks.is_empty() => {
+            "every instance runs it already".to_owned()
+        }
+        None if preview.waves.is_empty() => preview.remarks.join("; "),
+        None => String::new(),
     };
     let way_back = |way: &calvin_planner::WayBack| WayBack {
         phase: way.phase.to_string(),
@@ -150,18 +190,38 @@ fn steps(preview: &RolloutPreview) -> Vec<PlanStep> {
     let mut replaced = replaced.into_iter();
     let mut steps = Vec::new();
     for (number, wave) in (1..).zip(&preview.waves) {
-        steps.extend((0..wave.greens).map(|_| PlanStep {
+        let greens = greens(preview, wave).map(|reason| PlanStep {
             wave: number,
             instance: String::new(),
             action: "create".to_owned(),
-            reason: format!("to serve {}", preview.to),
-        }));
+            reason,
+        });
         let blues = usize::try_from(wave.blues).unwrap_or(usize::MAX);
         let blues = replaced.by_ref().take(blues);
-        steps.extend(blues.map(|one| step(number, one, "replace")));
+        let blues = blues.map(|one| step(number, one, "replace"));
+        match wave.order {
+            WaveOrder::GreenFirst => steps.extend(greens.chain(blues)),
+            WaveOrder::RoomFirst => steps.extend(blues.chain(greens)),
+        }
     }
     // What a failed first rollout left belongs to no wave; it makes room for the next attempt.
     steps.extend(replaced.map(|one| step(0, one, "replace")));
     steps.extend(kept.into_iter().map(|one| step(0, one, "keep")));
     steps
+}
+
+/// Why each green of a wave is made, and where.
+fn greens<'a>(
+    preview: &'a RolloutPreview,
+    wave: &'a WavePreview,
+) -> impl Iterator<Item = String> + 'a {
+    let named = wave.zones.iter();
+    let named =
+        named.flat_map(|(zone, number)| (0..*number).map(move |_| format!(" in zone {zone}")));
+    let named_in_all: u32 = wave.zones.values().sum();
+    let anywhere = (named_in_all..wave.greens).map(|_| String::new());
+    let first = if wave.canary { "first, alone, " } else { "" };
+    named
+        .chain(anywhere)
+        .map(move |place| format!("{first}to serve {}{place}", preview.to))
 }

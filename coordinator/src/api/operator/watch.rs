@@ -173,6 +173,10 @@ fn still_fleet(fleet: &wire::FleetStatus) -> wire::FleetStatus {
         rollout: fleet.rollout.as_ref().map(still_rollout),
         waiting: still_waiting(&fleet.waiting),
         instances: fleet.instances.iter().map(still_instance).collect(),
+        window: fleet.window.map(|window| wire::WindowState {
+            changes_ms: None,
+            ..window
+        }),
         ..fleet.clone()
     }
 }
@@ -183,6 +187,14 @@ fn still_rollout(rollout: &wire::RolloutStatus) -> wire::RolloutStatus {
         total_ms: 0,
         waiting: still_waiting(&rollout.waiting),
         instances: rollout.instances.iter().map(still_instance).collect(),
+        paused: rollout.paused.clone().map(|paused| wire::PauseState {
+            left_ms: 0,
+            ..paused
+        }),
+        gate: rollout
+            .gate
+            .clone()
+            .map(|gate| wire::GateState { left_ms: 0, ..gate }),
         ..rollout.clone()
     }
 }
@@ -190,11 +202,14 @@ fn still_rollout(rollout: &wire::RolloutStatus) -> wire::RolloutStatus {
 /// Sentences about waiting tell durations; how many there are and what they lead to does not
 /// change by itself.
 fn still_waiting(waiting: &[wire::Waiting]) -> Vec<wire::Waiting> {
-    let still = |one: &wire::Waiting| wire::Waiting {
-        then: one.then.clone(),
+    waiting.iter().map(still_wait).collect()
+}
+
+fn still_wait(waiting: &wire::Waiting) -> wire::Waiting {
+    wire::Waiting {
+        then: waiting.then.clone(),
         ..wire::Waiting::default()
-    };
-    waiting.iter().map(still).collect()
+    }
 }
 
 fn still_instance(instance: &wire::InstanceStatus) -> wire::InstanceStatus {
@@ -208,6 +223,9 @@ fn still_instance(instance: &wire::InstanceStatus) -> wire::InstanceStatus {
         age_ms: 0,
         report_age_ms: 0,
         text: String::new(),
+        since_ms: 0,
+        waits: instance.waits.as_ref().map(still_wait),
+        rests_on: None,
         report,
         ..instance.clone()
     }

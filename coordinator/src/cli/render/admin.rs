@@ -28,7 +28,20 @@ pub(crate) fn images(images: &[ImageView], zone: &TimeZone, canvas: Canvas) -> S
             tame(&image.location).into(),
         ]);
     }
-    table.render(canvas)
+    let mut text = table.render(canvas);
+    for image in images {
+        if let Some(veto) = &image.veto {
+            let sentence = format!(
+                "{} is vetoed by {} since {}: {}",
+                image.image,
+                tame(&veto.by),
+                minute(veto.wall_ms, zone),
+                tame(&veto.reason)
+            );
+            text.push_str(&canvas.labelled(6, "VETO", Tone::Warn, &sentence));
+        }
+    }
+    text
 }
 
 /// It was not always kept.

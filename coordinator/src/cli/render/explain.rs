@@ -4,7 +4,7 @@
 use jiff::tz::TimeZone;
 
 use super::{
-    history, instance,
+    history, instance, orders,
     phase::{self, Retreat},
     status,
     time::span,
@@ -19,6 +19,7 @@ use crate::cli::{
 pub(crate) fn explain(
     fleet: &FleetView,
     lines: &[HistoryLineView],
+    now_ms: u64,
     zone: &TimeZone,
     canvas: Canvas,
 ) -> String {
@@ -34,6 +35,10 @@ pub(crate) fn explain(
         &format!("{} of {} instances serve now.", fleet.serving, fleet.wanted),
     ));
     text.push_str(&troubles(fleet, canvas));
+    if let Some(rollout) = &fleet.rollout {
+        text.push_str(&orders::of_rollout(rollout, canvas));
+    }
+    text.push_str(&orders::of_fleet(fleet, now_ms, canvas));
     text.push_str(&waits(fleet, canvas));
     if !lines.is_empty() {
         text.push_str(&heading("What happened", canvas));
@@ -98,7 +103,13 @@ fn troubles(fleet: &FleetView, canvas: Canvas) -> String {
         .iter()
         .filter(|one| instance::in_trouble(one))
     {
-        let sentence = format!("{}.", instance::trouble(one));
+        let mut sentence = format!("{}.", instance::trouble(one));
+        if let Some(waits) = &one.waits {
+            sentence.push_str(&format!(" It waits for {}.", wait::sentence(waits)));
+        }
+        if let Some(rests) = one.rests_on.as_ref().and_then(wait::rests_on) {
+            sentence.push_str(&format!(" That rests on {rests}."));
+        }
         text.push_str(&canvas.labelled(4, "  !", Tone::Bad, &sentence));
     }
     text

@@ -1,6 +1,6 @@
 //! Instances: the dots of a set, the table of a fleet, and one instance with all that is known.
 
-use super::time::span;
+use super::{time::span, wait};
 use crate::cli::{
     style::{Canvas, Tone, tame},
     table::{Cell, Table},
@@ -104,6 +104,16 @@ pub(crate) fn detail(instance: &InstanceView, canvas: Canvas) -> String {
         .as_ref()
         .map_or(String::new(), |set| format!(", {set} in its rollout"));
     text.push_str(&line("why", Tone::Dim, &instance.text));
+    if let Some(waits) = &instance.waits {
+        text.push_str(&line("waits for", Tone::Dim, &wait::sentence(waits)));
+    }
+    if let Some(rests) = instance.rests_on.as_ref().and_then(wait::rests_on) {
+        text.push_str(&line("rests on", Tone::Dim, &rests));
+    }
+    if let Some(order) = &instance.protected {
+        let said = format!("by {}: {}", order.by, order.reason);
+        text.push_str(&line("protected", Tone::Warn, &said));
+    }
     if let Some(alarm) = &instance.alarm {
         text.push_str(&line("ALARM", Tone::Bad, alarm));
     }
@@ -116,6 +126,9 @@ pub(crate) fn detail(instance: &InstanceView, canvas: Canvas) -> String {
         &format!("{}{set}", instance.fleet),
     ));
     text.push_str(&line("image", Tone::Dim, &instance.image));
+    if let Some(zone) = &instance.zone {
+        text.push_str(&line("zone", Tone::Dim, zone));
+    }
     let address = instance.address.as_deref().unwrap_or("not known yet");
     text.push_str(&line("address", Tone::Dim, address));
     text.push_str(&line(

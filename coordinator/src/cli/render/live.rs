@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    instance, phase, status,
+    instance, orders, phase, status,
     time::span,
     wait::{self, LABEL},
 };
@@ -24,7 +24,8 @@ pub(crate) fn frame(
     lines_max: usize,
 ) -> String {
     let wave = if rollout.waves > 1 {
-        format!(", wave {} of {}", rollout.wave, rollout.waves)
+        let canaries = if rollout.canary { " (canaries)" } else { "" };
+        format!(", wave {} of {}{canaries}", rollout.wave, rollout.waves)
     } else {
         String::new()
     };
@@ -50,6 +51,7 @@ pub(crate) fn frame(
     if let Some(reason) = &rollout.reason {
         text.push_str(&canvas.labelled(LABEL, "  why", Tone::Bad, &tame(reason)));
     }
+    text.push_str(&orders::of_rollout(rollout, canvas));
     text.push_str(&wait::lines(canvas, &rollout.waiting, &rollout.blocked));
     if rollout.waiting.len() > 1
         && let Some(next) = wait::next_deadline(&rollout.waiting)

@@ -1,9 +1,14 @@
 //! Views for the golden texts: a rollout in trouble, a fleet that is well, one that lost a machine.
 
 use crate::cli::view::{
-    BlockedView, FleetView, HistoryLineView, InstanceView, PlanStepView, PlanView, ReportView,
-    RolloutView, StatusView, WaitingView, WayBackView,
+    BackedUpFleetView, BackupView, BlockedView, FindingView, FleetForecastView, FleetView,
+    ForecastView, ForecastsView, HistoryLineView, InstanceView, MomentView, OrderView,
+    PhaseTimeView, PlanStepView, PlanView, RecoveryView, ReportView, RestsOnView, RolloutView,
+    SeedsView, ShortestView, StatusView, ViolationView, WaitingView, WayBackView,
 };
+
+/// When the samples are looked at: 2026-11-23 09:43:10 UTC.
+pub(crate) const NOW_MS: u64 = 1_795_426_990_000;
 
 /// An instance of `fleet` as the planner judges it.
 pub(crate) fn instance(id: &str, image: &str, set: Option<&str>, class: &str) -> InstanceView {
@@ -29,6 +34,11 @@ pub(crate) fn instance(id: &str, image: &str, set: Option<&str>, class: &str) ->
         probe: Some("passing".to_owned()),
         fault: None,
         alarm: None,
+        zone: None,
+        protected: None,
+        waits: None,
+        since_ms: 5_000,
+        rests_on: None,
     }
 }
 
@@ -65,6 +75,20 @@ pub(crate) fn rollout() -> RolloutView {
     "its check http says that GET /health answers 503".clone_into(&mut unhealthy.text);
     unhealthy.report = Some(report());
     unhealthy.report_age_ms = Some(400);
+    unhealthy.zone = Some("b".to_owned());
+    unhealthy.protected = Some(order());
+    unhealthy.since_ms = 42_000;
+    unhealthy.waits = Some(WaitingView {
+        what: "to be healthy".to_owned(),
+        since_ms: 42_000,
+        left_ms: Some(18_000),
+        then: Some("it is given up".to_owned()),
+    });
+    unhealthy.rests_on = Some(RestsOnView {
+        agent_age_ms: Some(400),
+        list_age_ms: Some(4_000),
+        probe_age_ms: None,
+    });
     instances.push(unhealthy);
     RolloutView {
         id: "web-7".to_owned(),
@@ -92,6 +116,12 @@ pub(crate) fn rollout() -> RolloutView {
             fact: "1 of 3 greens is healthy, seen 0.4s ago".to_owned(),
         }],
         instances,
+        paused: None,
+        gate: None,
+        emergency: None,
+        promoted: None,
+        turned_by: None,
+        canary: false,
     }
 }
 
@@ -119,6 +149,10 @@ pub(crate) fn fleet() -> FleetView {
         serving: 2,
         wanted: 2,
         deleting: false,
+        freeze: None,
+        pin: None,
+        kind: Some("service".to_owned()),
+        window: None,
         waiting: rollout.waiting.clone(),
         blocked: rollout.blocked.clone(),
         instances: rollout.instances.clone(),
@@ -135,6 +169,10 @@ pub(crate) fn well() -> FleetView {
         serving: 1,
         wanted: 1,
         deleting: false,
+        freeze: None,
+        pin: None,
+        kind: Some("service".to_owned()),
+        window: None,
         rollout: None,
         waiting: Vec::new(),
         blocked: Vec::new(),
@@ -169,12 +207,24 @@ pub(crate) fn broken() -> FleetView {
 pub(crate) fn status(fleets: Vec<FleetView>) -> StatusView {
     StatusView {
         environment: "prod".to_owned(),
-        wall_ms: 1_795_426_990_000,
+        wall_ms: NOW_MS,
         epoch: 7,
         up_ms: 11_520_000,
         held: None,
+        recovering: None,
         notices: Vec::new(),
+        freeze: None,
+        lost_zones: Vec::new(),
         fleets,
+    }
+}
+
+/// What somebody ordered half an hour before that.
+pub(crate) fn order() -> OrderView {
+    OrderView {
+        by: "alice".to_owned(),
+        reason: "it loses sessions under load".to_owned(),
+        wall_ms: NOW_MS - 1_800_000,
     }
 }
 
@@ -261,4 +311,170 @@ pub(crate) fn history() -> Vec<HistoryLineView> {
              wrapped beside its time",
         ),
     ]
+}
+
+/// What one fleet file would do: good, and with an image that turns bad.
+pub(crate) fn forecasts() -> ForecastsView {
+    let moment = |at_ms, phase: &str, serving, not_answering, old, new| MomentView {
+        at_ms,
+        phase: Some(phase.to_owned()),
+        serving,
+        not_answering,
+        old,
+        new,
+    };
+    let phase = |phase: &str, ms| PhaseTimeView {
+        phase: phase.to_owned(),
+        ms,
+    };
+    let good = FleetForecastView {
+        fleet: "web".to_owned(),
+        count: 6,
+        takes_ms: 720_000,
+        phases: vec![phase("provisioning", 40_000), phase("baking", 680_000)],
+        waves: 1,
+        least_serving: 6,
+        gap_ms: 0,
+        most_machines: 12,
+        noticed_after_ms: None,
+        back_after_ms: None,
+        on_new_instance_ms: 4_080_000,
+        not_answering_instance_ms: 0,
+        timeline: vec![
+            moment(0, "provisioning", 6, 0, 6, 0),
+            moment(40_000, "switching", 6, 0, 6, 6),
+            moment(41_000, "baking", 6, 0, 6, 6),
+        ],
+    };
+    let bad = FleetForecastView {
+        takes_ms: 90_000,
+        phases: vec![phase("provisioning", 40_000), phase("rolling_back", 20_000)],
+        least_serving: 0,
+        gap_ms: 3_000,
+        noticed_after_ms: Some(12_000),
+        back_after_ms: Some(1_000),
+        not_answering_instance_ms: 18_000,
+        timeline: vec![
+            moment(0, "provisioning", 6, 0, 6, 0),
+            moment(60_000, "settling", 0, 6, 6, 6),
+            moment(63_000, "rolling_back", 6, 0, 6, 6),
+        ],
+        ..good.clone()
+    };
+    let forecast = |turnout, fleet| ForecastView {
+        turnout,
+        ended: true,
+        fleets: vec![fleet],
+        violations: Vec::new(),
+    };
+    ForecastsView {
+        machine_takes_ms: 30_000,
+        in_flight: Some(50),
+        limit_ms: 86_400_000,
+        images: vec!["web@1.4.0".to_owned()],
+        turnouts: vec![forecast("good", good), forecast("bad_once_active", bad)],
+    }
+}
+
+/// Many seeds, one of which broke a rule.
+pub(crate) fn seeds() -> SeedsView {
+    let rule = "NothingLeakedOnceQuiet".to_owned();
+    let text = "records [], machines [web-0spry5t0]".to_owned();
+    SeedsView {
+        seeds: 1_000,
+        broken: 1,
+        instances: 6,
+        faults: vec!["loss", "delay", "cut", "agent-crash"],
+        took_ms: 8_200,
+        seeds_per_second: 121,
+        threads: 2,
+        simulated_ms: 128_000_000,
+        coordinator_runs: 9_000,
+        passes: 316_000,
+        happened: 84_000,
+        failures: vec![ViolationView {
+            seed: Some(755),
+            at_ms: 110_020,
+            rule: rule.clone(),
+            text: text.clone(),
+        }],
+        shortest: Some(ShortestView {
+            seed: 755,
+            rule,
+            text,
+            trace: "      0.000 epoch 1\n     12.520 BROKEN NothingLeakedOnceQuiet: x\n".to_owned(),
+            command: Some("calvin simulate --seed 755 --instances 1 --faults cut".to_owned()),
+            tries: 212,
+        }),
+    }
+}
+
+/// What a coordinator on a restored backup has found.
+pub(crate) fn recovery() -> RecoveryView {
+    let finding =
+        |instance: Option<&str>, verdict: &str, found: &str, then: &str, blocks| FindingView {
+            fleet: "web".to_owned(),
+            instance: instance.map(str::to_owned),
+            verdict: verdict.to_owned(),
+            found: found.to_owned(),
+            then: then.to_owned(),
+            blocks,
+        };
+    RecoveryView {
+        environment: "prod".to_owned(),
+        reason: Some("its store was adopted".to_owned()),
+        since_wall_ms: 1_795_426_900_000,
+        wall_ms: 1_795_426_990_000,
+        plan: Some("0f3a9c0012345678".to_owned()),
+        epoch_seen: 7,
+        epoch_next: 1_007,
+        findings: vec![
+            finding(
+                None,
+                "change",
+                "web@1.0 is on record, web@2.0 serves",
+                "web@2.0 is its image from then on",
+                false,
+            ),
+            finding(
+                Some("web-aaaa0001"),
+                "adopt",
+                "serves web@2.0, and has no record",
+                "it is taken into the fleet as it serves",
+                false,
+            ),
+            finding(
+                Some("web-bbbb0002"),
+                "unknown_image",
+                "serves web@3.0, which is not recorded here",
+                "it blocks the plan: calvin image add DIRECTORY",
+                true,
+            ),
+        ],
+        waits: vec!["provider process has not listed its machines".to_owned()],
+    }
+}
+
+/// A backup in a file that others may read.
+pub(crate) fn backup() -> BackupView {
+    BackupView {
+        file: "prod.backup".to_owned(),
+        bytes: 40_000,
+        environment: "prod".to_owned(),
+        made_by: "calvin 0.1.0".to_owned(),
+        wall_ms: 1_795_426_900_000,
+        age_ms: 3_600_000,
+        epoch: Some(7),
+        fleets: vec![BackedUpFleetView {
+            name: "web".to_owned(),
+            image: Some("web@1.0".to_owned()),
+            instances: 5,
+            rollout: Some("web-4".to_owned()),
+        }],
+        history_lines: 210,
+        images: 2,
+        operators: 1,
+        cas: 1,
+        exposed: true,
+    }
 }

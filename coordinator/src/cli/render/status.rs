@@ -4,7 +4,7 @@
 use calvin_planner::phase::Phase;
 
 use super::{
-    instance,
+    instance, orders,
     phase::{self, Standing},
     time::span,
     wait,
@@ -16,6 +16,9 @@ use crate::cli::{
 
 /// Instances named where many have the same trouble; the rest is counted.
 const NAMED: usize = 3;
+
+/// Columns of the label of a coordinator that recovers.
+const RECOVERING: usize = 12;
 
 /// How much a fleet needs a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +47,19 @@ impl Need {
 /// The state of everything, worst first as the coordinator sends it.
 pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
     let mut text = heading(status, canvas);
-    if let Some(held) = &status.held {
+    if let Some(reason) = &status.recovering {
+        let sentence = format!(
+            "it decides, makes, deletes and tells nothing, because {}",
+            tame(reason)
+        );
+        text.push_str(&canvas.labelled(RECOVERING, "RECOVERING", Tone::Bad, &sentence));
+        for line in [
+            "what runs goes on as it is, and is found under its names; it waits for a person",
+            "type: calvin recover show",
+        ] {
+            text.push_str(&canvas.labelled(RECOVERING, "", Tone::Dim, line));
+        }
+    } else if let Some(held) = &status.held {
         let sentence = format!("the coordinator decides nothing: {}", tame(held));
         text.push_str(&canvas.labelled(6, "HELD", Tone::Bad, &sentence));
         text.push_str(&canvas.labelled(
@@ -54,11 +69,34 @@ pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
             "what runs goes on as it is; type: calvin doctor",
         ));
     }
+    if let Some(freeze) = &status.freeze {
+        let sentence = format!("everything: {}", orders::freeze(freeze, status.wall_ms));
+        text.push_str(&canvas.labelled(7, "frozen", Tone::Warn, &sentence));
+    }
+    for lost in &status.lost_zones {
+        let by = lost.order.as_ref().map_or_else(String::new, |order| {
+            format!(", {}", orders::by(order, status.wall_ms))
+        });
+        let sentence = format!("zone {} is taken for lost{by}", tame(&lost.zone));
+        text.push_str(&canvas.labelled(6, "look", Tone::Warn, &sentence));
+        let type_ = format!("once it is back: calvin zone found {}", tame(&lost.zone));
+        text.push_str(&canvas.labelled(6, "", Tone::Dim, &type_));
+    }
     for notice in &status.notices {
         text.push_str(&canvas.labelled(6, "look", Tone::Warn, &tame(notice)));
     }
+    if status.recovering.is_some() {
+        // Who serves is not judged meanwhile, and what is on record is the past.
+        let names: Vec<String> = status.fleets.iter().map(|one| tame(&one.name)).collect();
+        let names = match names.as_slice() {
+            [] => "none".to_owned(),
+            names => names.join(", "),
+        };
+        text.push_str(&canvas.labelled(RECOVERING, "on record", Tone::Dim, &names));
+        return text;
+    }
     for fleet in &status.fleets {
-        text.push_str(&fleet_lines(fleet, canvas));
+        text.push_str(&fleet_lines(fleet, status.wall_ms, canvas));
     }
     if status.fleets.is_empty() {
         text.push_str("no fleet yet; make one with: calvin fleet apply FLEET.toml\n");
@@ -78,7 +116,9 @@ fn heading(status: &StatusView, canvas: Canvas) -> String {
         needing(Need::Wrong),
         needing(Need::Look) + status.notices.len(),
     );
-    let (tone, verdict) = if status.held.is_some() {
+    let (tone, verdict) = if status.recovering.is_some() {
+        (Tone::Bad, "recovering".to_owned())
+    } else if status.held.is_some() {
         (Tone::Bad, "held".to_owned())
     } else if wrong > 0 {
         (Tone::Bad, format!("{wrong} in trouble"))
@@ -100,7 +140,7 @@ fn heading(status: &StatusView, canvas: Canvas) -> String {
 }
 
 /// One fleet: a line when it is well, and below it what is not.
-fn fleet_lines(fleet: &FleetView, canvas: Canvas) -> String {
+fn fleet_lines(fleet: &FleetView, now_ms: u64, canvas: Canvas) -> String {
     let need = need(fleet);
     let (mark, tone) = need.mark();
     let mut text = format!(
@@ -112,6 +152,15 @@ fn fleet_lines(fleet: &FleetView, canvas: Canvas) -> String {
     for line in wrong(fleet) {
         text.push_str(&canvas.labelled(wait::LABEL, "  wrong", Tone::Bad, &line));
     }
+    if let Some(rollout) = &fleet.rollout {
+        if let (false, Some(_), Some(reason)) = (rollout.ended, &rollout.turned_by, &rollout.reason)
+        {
+            let sentence = format!("{} was turned around by {}", rollout.id, tame(reason));
+            text.push_str(&canvas.labelled(wait::LABEL, "  why", Tone::Dim, &sentence));
+        }
+        text.push_str(&orders::of_rollout(rollout, canvas));
+    }
+    text.push_str(&orders::of_fleet(fleet, now_ms, canvas));
     text.push_str(&wait::lines(canvas, &fleet.waiting, &fleet.blocked));
     if let Some(command) = to_type(fleet, need) {
         text.push_str(&canvas.labelled(wait::LABEL, "  type", Tone::Bold, &command));
@@ -160,9 +209,11 @@ fn need(fleet: &FleetView) -> Need {
     {
         return Need::Wrong;
     }
+    // What a person turned around is as they want it.
     let standing = fleet
         .rollout
         .as_ref()
+        .filter(|rollout| rollout.turned_by.is_none())
         .and_then(|rollout| phase::parse(&rollout.phase))
         .map(phase::standing);
     match standing {
@@ -171,7 +222,11 @@ fn need(fleet: &FleetView) -> Need {
         Some(Standing::WentBack) if fleet.image_applied != fleet.image => Need::Look,
         Some(Standing::UnderWay | Standing::Well | Standing::WentBack) | None => {
             let running = fleet.rollout.as_ref().is_some_and(|rollout| !rollout.ended);
-            if !fleet.blocked.is_empty() {
+            let asks = fleet
+                .rollout
+                .as_ref()
+                .is_some_and(|rollout| rollout.paused.is_some() || rollout.gate.is_some());
+            if !fleet.blocked.is_empty() || asks {
                 Need::Look
             } else if running || fleet.deleting {
                 Need::Busy
@@ -186,6 +241,7 @@ fn wrong(fleet: &FleetView) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(rollout) = &fleet.rollout
         && let Some(reason) = &rollout.reason
+        && rollout.turned_by.is_none()
         && need(fleet) >= Need::Look
     {
         lines.push(format!(

@@ -2,12 +2,16 @@
 
 use jiff::tz::TimeZone;
 
-use super::{admin, change, explain, fleet, history, instance, live, plan, samples, status};
+use super::{
+    admin, change, explain, fleet, history, instance, live, plan, recovery, samples, simulate,
+    status,
+};
 use crate::cli::{
     golden::assert_text,
     style::{Canvas, Paint},
     view::{
-        CheckView, ContextView, DoctorView, FleetView, ImageView, OperatorView, ShownFleetView,
+        CheckView, ContextView, DoctorView, FleetView, ImageView, OperatorView, RecoveryView,
+        ShownFleetView,
     },
 };
 
@@ -51,6 +55,32 @@ fn status_says_first_that_the_coordinator_is_held() {
 }
 
 #[test]
+fn status_says_first_that_the_coordinator_recovers_and_what_to_type() {
+    let mut view = samples::status(vec![samples::well()]);
+    view.recovering =
+        Some("its store was adopted: it was made as the file with inode 7".to_owned());
+    view.held = Some("it recovers".to_owned());
+    assert_view("status_recovering", &status::status(&view, CANVAS));
+}
+
+#[test]
+fn a_recovery_plan_shows_what_blocks_it_first_and_what_to_type_last() {
+    let view = samples::recovery();
+    assert_view("recovery", &recovery::recovery(&view, CANVAS));
+    let none = RecoveryView {
+        reason: None,
+        ..view
+    };
+    let text = recovery::recovery(&none, CANVAS);
+    assert!(text.contains("nothing to approve"), "{text}");
+}
+
+#[test]
+fn a_backup_says_what_it_holds_and_that_others_may_read_it() {
+    assert_view("backup", &recovery::backup(&samples::backup(), CANVAS));
+}
+
+#[test]
 fn status_after_a_rollback_asks_for_a_look_until_the_file_names_what_serves() {
     let mut fleet = samples::fleet();
     fleet.rollout = Some(samples::rolled_back());
@@ -63,6 +93,74 @@ fn status_after_a_rollback_asks_for_a_look_until_the_file_names_what_serves() {
     fleet.image_applied.clone_from(&fleet.image);
     let text = status::status(&samples::status(vec![fleet]), CANVAS);
     assert!(text.contains("all well"), "{text}");
+}
+
+#[test]
+fn what_a_person_turned_around_is_not_shown_as_wrong() {
+    let mut fleet = samples::fleet();
+    fleet.blocked.clear();
+    fleet.instances.retain(|one| one.class == "healthy");
+    let mut rollout = samples::rollout();
+    "rolling_back".clone_into(&mut rollout.phase);
+    rollout.reason = Some("alice: the wrong day".to_owned());
+    rollout.turned_by = Some("alice".to_owned());
+    fleet.rollout = Some(rollout);
+    let text = status::status(&samples::status(vec![fleet.clone()]), CANVAS);
+    assert!(
+        !text.contains("wrong   ") && text.contains("all well"),
+        "{text}"
+    );
+    assert_view("status_turned_by_a_person", &text);
+    fleet.rollout = Some(crate::cli::view::RolloutView {
+        turned_by: Some("alice".to_owned()),
+        ..samples::rolled_back()
+    });
+    fleet.waiting.clear();
+    let text = status::status(&samples::status(vec![fleet]), CANVAS);
+    assert!(text.contains("\nok  ") && !text.contains("wrong"), "{text}");
+}
+
+#[test]
+fn status_shows_what_people_decided_and_what_ends_it() {
+    let order = samples::order;
+    let freeze = |scope: &str, until_wall_ms| crate::cli::view::FreezeView {
+        scope: scope.to_owned(),
+        until_wall_ms,
+        order: Some(order()),
+    };
+    let mut asks = samples::fleet();
+    (asks.waiting, asks.blocked) = (Vec::new(), Vec::new());
+    asks.instances.retain(|one| one.class == "healthy");
+    asks.instances[0].protected = Some(order());
+    let mut rollout = samples::rollout();
+    "awaiting_switch".clone_into(&mut rollout.phase);
+    rollout.gate = Some(crate::cli::view::GateView {
+        gate: "switch".to_owned(),
+        needed: 2,
+        approved: vec![samples::order()],
+        approver: "other".to_owned(),
+        left_ms: 7_200_000,
+    });
+    rollout.paused = Some(crate::cli::view::PauseView {
+        order: Some(order()),
+        left_ms: 60_000,
+    });
+    rollout.emergency = Some(order());
+    asks.rollout = Some(rollout.clone());
+    let mut held = samples::well();
+    held.freeze = Some(freeze("all", Some(samples::NOW_MS + 600_000)));
+    held.pin = Some(order());
+    let mut view = samples::status(vec![asks, held]);
+    view.freeze = Some(freeze("new", None));
+    view.lost_zones = vec![crate::cli::view::LostZoneView {
+        zone: "b".to_owned(),
+        order: Some(order()),
+    }];
+    assert_view("status_people", &status::status(&view, CANVAS));
+    assert_view(
+        "rollout_live_people",
+        &live::frame("prod", &rollout, CANVAS, 24),
+    );
 }
 
 #[test]
@@ -125,6 +223,7 @@ fn explain_tells_what_it_waits_for_and_which_rule_holds_it() {
     let text = explain::explain(
         &samples::fleet(),
         &samples::history(),
+        samples::NOW_MS,
         &TimeZone::UTC,
         CANVAS,
     );
@@ -137,7 +236,7 @@ fn explain_tells_why_it_went_back() {
         rollout: Some(samples::rolled_back()),
         ..samples::well()
     };
-    let text = explain::explain(&rolled_back, &[], &TimeZone::UTC, CANVAS);
+    let text = explain::explain(&rolled_back, &[], samples::NOW_MS, &TimeZone::UTC, CANVAS);
     assert_view("rollout_explain_rolled_back", &text);
 }
 
@@ -205,6 +304,7 @@ fn records_are_listed() {
         added_wall_ms: 1_795_426_990_000,
         added_by: "alice".to_owned(),
         instances: 5,
+        veto: Some(samples::order()),
     }];
     assert_view(
         "image_list",
@@ -253,4 +353,22 @@ fn doctor_shows_what_to_do_about_each_failed_check() {
     ];
     let view = DoctorView { ok: false, checks };
     assert_view("doctor", &admin::doctor(&view, CANVAS));
+}
+
+#[test]
+fn a_forecast_is_a_table_and_a_picture_of_time() {
+    assert_view(
+        "simulate_files",
+        &simulate::forecasts(&samples::forecasts(), CANVAS),
+    );
+}
+
+#[test]
+fn many_seeds_come_with_the_first_broken_rules_and_the_shortest_run() {
+    let view = samples::seeds();
+    assert_view("simulate_broken", &simulate::seeds(&view, CANVAS));
+    let mut view = samples::seeds();
+    (view.broken, view.shortest) = (0, None);
+    view.failures.clear();
+    assert_view("simulate_well", &simulate::seeds(&view, CANVAS));
 }

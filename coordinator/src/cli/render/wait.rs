@@ -3,7 +3,7 @@
 use super::time::span;
 use crate::cli::{
     style::{Canvas, Tone, count, tame},
-    view::{BlockedView, WaitingView},
+    view::{BlockedView, RestsOnView, WaitingView},
 };
 
 /// Columns of the labels before each sentence.
@@ -61,4 +61,18 @@ pub(crate) fn next_deadline(waiting: &[WaitingView]) -> Option<&WaitingView> {
         .iter()
         .filter(|item| item.left_ms.is_some())
         .min_by_key(|item| item.left_ms)
+}
+
+/// `its agent 0.4s ago, its provider's list 4s ago`; nothing where nothing was seen.
+pub(crate) fn rests_on(rests: &RestsOnView) -> Option<String> {
+    let sources = [
+        ("its agent", rests.agent_age_ms),
+        ("its provider's list", rests.list_age_ms),
+        ("a probe", rests.probe_age_ms),
+    ];
+    let said: Vec<String> = sources
+        .into_iter()
+        .filter_map(|(source, age)| Some(format!("{source} {} ago", span(age?))))
+        .collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }

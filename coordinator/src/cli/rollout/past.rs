@@ -106,13 +106,15 @@ pub(super) async fn explain(arguments: FleetArguments, setting: &Setting) -> Res
         };
         history = telling(read_history(&caller, request).await?);
     }
+    let now_ms = status.wall_ms;
     let view = ExplainView {
         environment: status.environment,
         fleet,
         history,
     };
     setting.screen.show(&view, |view, canvas| {
-        render::explain::explain(&view.fleet, &view.history, &TimeZone::system(), canvas)
+        let zone = TimeZone::system();
+        render::explain::explain(&view.fleet, &view.history, now_ms, &zone, canvas)
     })?;
     Ok(Exit::Done)
 }

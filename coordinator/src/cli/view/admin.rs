@@ -3,7 +3,7 @@
 use calvin_proto::wire;
 use serde::Serialize;
 
-use super::some;
+use super::{orders::OrderView, some};
 
 /// `HistoryLine`.
 #[derive(Debug, Clone, Serialize)]
@@ -28,6 +28,7 @@ pub(crate) struct ImageView {
     pub(crate) added_wall_ms: u64,
     pub(crate) added_by: String,
     pub(crate) instances: u32,
+    pub(crate) veto: Option<OrderView>,
 }
 
 /// `OperatorEntry`.
@@ -113,6 +114,7 @@ impl From<wire::Image> for ImageView {
             added_wall_ms: image.added_wall_ms,
             added_by: image.added_by,
             instances: image.instances,
+            veto: image.veto.map(Into::into),
         }
     }
 }

@@ -3,7 +3,11 @@
 use calvin_proto::wire;
 use serde::Serialize;
 
-use super::{each, some};
+use super::{
+    each,
+    orders::{FreezeView, GateView, LostZoneView, OrderView, PauseView, WindowView},
+    some,
+};
 
 /// `StatusReply`.
 #[derive(Debug, Clone, Serialize)]
@@ -13,7 +17,10 @@ pub(crate) struct StatusView {
     pub(crate) epoch: u64,
     pub(crate) up_ms: u64,
     pub(crate) held: Option<String>,
+    pub(crate) recovering: Option<String>,
     pub(crate) notices: Vec<String>,
+    pub(crate) freeze: Option<FreezeView>,
+    pub(crate) lost_zones: Vec<LostZoneView>,
     pub(crate) fleets: Vec<FleetView>,
 }
 
@@ -30,6 +37,10 @@ pub(crate) struct FleetView {
     pub(crate) waiting: Vec<WaitingView>,
     pub(crate) blocked: Vec<BlockedView>,
     pub(crate) instances: Vec<InstanceView>,
+    pub(crate) freeze: Option<FreezeView>,
+    pub(crate) pin: Option<OrderView>,
+    pub(crate) kind: Option<String>,
+    pub(crate) window: Option<WindowView>,
 }
 
 /// `ShowFleetReply`.
@@ -58,6 +69,12 @@ pub(crate) struct RolloutView {
     pub(crate) waiting: Vec<WaitingView>,
     pub(crate) blocked: Vec<BlockedView>,
     pub(crate) instances: Vec<InstanceView>,
+    pub(crate) paused: Option<PauseView>,
+    pub(crate) gate: Option<GateView>,
+    pub(crate) emergency: Option<OrderView>,
+    pub(crate) promoted: Option<OrderView>,
+    pub(crate) turned_by: Option<String>,
+    pub(crate) canary: bool,
 }
 
 /// `Waiting`.
@@ -97,6 +114,19 @@ pub(crate) struct InstanceView {
     pub(crate) probe: Option<String>,
     pub(crate) fault: Option<String>,
     pub(crate) alarm: Option<String>,
+    pub(crate) zone: Option<String>,
+    pub(crate) protected: Option<OrderView>,
+    pub(crate) waits: Option<WaitingView>,
+    pub(crate) since_ms: u64,
+    pub(crate) rests_on: Option<RestsOnView>,
+}
+
+/// `RestsOn`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RestsOnView {
+    pub(crate) agent_age_ms: Option<u64>,
+    pub(crate) list_age_ms: Option<u64>,
+    pub(crate) probe_age_ms: Option<u64>,
 }
 
 /// `Report`.
@@ -143,7 +173,10 @@ impl From<wire::StatusReply> for StatusView {
             epoch: reply.epoch,
             up_ms: reply.up_ms,
             held: some(reply.held),
+            recovering: some(reply.recovering),
             notices: reply.notices,
+            freeze: reply.freeze.map(Into::into),
+            lost_zones: each(reply.lost_zones),
             fleets: each(reply.fleets),
         }
     }
@@ -165,6 +198,10 @@ impl From<wire::FleetStatus> for FleetView {
             waiting: each(fleet.waiting),
             blocked: each(fleet.blocked),
             instances: each(fleet.instances),
+            freeze: fleet.freeze.map(Into::into),
+            pin: fleet.pin.map(Into::into),
+            kind: some(fleet.kind),
+            window: fleet.window.map(Into::into),
         }
     }
 }
@@ -197,6 +234,12 @@ impl From<wire::RolloutStatus> for RolloutView {
             waiting: each(rollout.waiting),
             blocked: each(rollout.blocked),
             instances: each(rollout.instances),
+            paused: rollout.paused.map(Into::into),
+            gate: rollout.gate.map(Into::into),
+            emergency: rollout.emergency.map(Into::into),
+            promoted: rollout.promoted.map(Into::into),
+            turned_by: some(rollout.turned_by),
+            canary: rollout.canary,
         }
     }
 }
@@ -243,6 +286,15 @@ impl From<wire::InstanceStatus> for InstanceView {
             probe: some(instance.probe),
             fault: some(instance.fault),
             alarm: some(instance.alarm),
+            zone: some(instance.zone),
+            protected: instance.protected.map(Into::into),
+            waits: instance.waits.map(Into::into),
+            since_ms: instance.since_ms,
+            rests_on: instance.rests_on.map(|rests| RestsOnView {
+                agent_age_ms: rests.agent_age_ms,
+                list_age_ms: rests.list_age_ms,
+                probe_age_ms: rests.probe_age_ms,
+            }),
         }
     }
 }

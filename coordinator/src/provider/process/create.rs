@@ -220,6 +220,8 @@ impl Context {
             fleet: order.fleet.clone(),
             image: order.image.clone(),
             address,
+            zone: order.zone.clone(),
+            epoch: order.epoch,
         })?;
         let path = making.provision();
         write_atomic(&path, provision.as_bytes(), 0o600).map_err(failed("write", &path))?;

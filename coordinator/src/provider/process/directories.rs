@@ -122,6 +122,11 @@ impl Directories {
         }
     }
 
+    /// The tag of a machine of ours.
+    pub(super) fn tag(&self, instance: &InstanceId) -> Option<MachineTag> {
+        self.tag_of(&self.files(instance))
+    }
+
     /// Finds all machines, and ends what was left half made or half deleted. What cannot be ended
     /// stays: it is no reason to leave all others without their coordinator.
     pub(super) fn find(&self) -> Result<BTreeMap<InstanceId, Found>, DirectoryError> {

@@ -4,9 +4,9 @@ mod support;
 
 use std::{fs, process::Command};
 
-use calvin_engine::ports::Provider;
+use calvin_engine::ports::{CreateOrder, Provider};
 use calvin_planner::{DeleteBasis, MachineState};
-use calvin_proto::machine::{InitRecord, MachineFiles, processes::find};
+use calvin_proto::machine::{InitRecord, MachineFiles, MachineTag, processes::find};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use self::support::{Bench, DEADLINE, WORKLOAD, until};
@@ -16,7 +16,10 @@ use super::*;
 fn a_machine_is_made_once_and_found_again_by_a_new_coordinator() {
     let bench = Bench::new(1, 28);
     let mut provider = bench.open("build");
-    let order = bench.order("web-aaaaaaaa");
+    let order = CreateOrder {
+        zone: Some("rack-1".parse().unwrap()),
+        ..bench.order("web-aaaaaaaa")
+    };
     provider.create(&order);
     provider.create(&order);
     bench.until_state(&provider, "web-aaaaaaaa", Some(MachineState::Running));
@@ -27,6 +30,10 @@ fn a_machine_is_made_once_and_found_again_by_a_new_coordinator() {
     let provision = calvin_model::Provision::parse("provision.toml", &provision).unwrap();
     assert_eq!(provision.address, before.machines[0].address);
     assert_eq!(provision.join_token, "token of web-aaaaaaaa");
+    let tag = MachineTag::read(&bench.files("web-aaaaaaaa"))
+        .unwrap()
+        .unwrap();
+    assert_eq!(tag.zone, order.zone);
 
     drop(provider);
     let mut provider = bench.open("build");

@@ -9,11 +9,11 @@ use std::{collections::BTreeMap, time::Duration};
 use calvin_engine::{
     PortSet,
     ports::{
-        Admitted, AgentLink, AgentSeen, Batch, Catalogue, CreateOrder, MachineList, NotPublished,
-        Provider, Revision, Store, StoreError, Stored,
+        Admitted, AgentHeard, AgentLink, AgentSeen, Batch, Catalogue, CreateOrder, MachineList,
+        MachineTag, NotAdopted, NotPublished, Provider, Revision, Store, StoreError, Stored,
     },
 };
-use calvin_model::{CatalogueEntry, CatalogueRole, FleetName, InstanceId, Wanted};
+use calvin_model::{CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, Wanted};
 use calvin_planner::{Capacity, CatalogueObserved, DeleteBasis};
 
 use super::CrashPoints;
@@ -99,6 +99,10 @@ impl Provider for Around<Box<dyn Provider + Send>> {
         self.inner.list()
     }
 
+    fn tags(&self) -> BTreeMap<InstanceId, MachineTag> {
+        self.inner.tags()
+    }
+
     fn capacity(&self) -> Capacity {
         self.inner.capacity()
     }
@@ -144,6 +148,10 @@ impl Catalogue for Around<Box<dyn Catalogue + Send>> {
         self.points
             .pass("publish".to_owned(), what, || self.inner.publish())
     }
+
+    fn speak(&mut self, epoch: &Epoch) {
+        self.inner.speak(epoch);
+    }
 }
 
 impl AgentLink for Around<Box<dyn AgentLink + Send>> {
@@ -173,5 +181,24 @@ impl AgentLink for Around<Box<dyn AgentLink + Send>> {
 
     fn report_interval(&self) -> Duration {
         self.inner.report_interval()
+    }
+
+    fn only_listen(&mut self, why: Option<&str>) {
+        self.inner.only_listen(why);
+    }
+
+    fn heard(&self) -> BTreeMap<InstanceId, AgentHeard> {
+        self.inner.heard()
+    }
+
+    fn adopt(&mut self, instances: &[InstanceId]) -> Result<(), NotAdopted> {
+        let what = "identities".to_owned();
+        self.points.pass(format!("adopt {instances:?}"), what, || {
+            self.inner.adopt(instances)
+        })
+    }
+
+    fn speak(&mut self, epoch: &Epoch) {
+        self.inner.speak(epoch);
     }
 }

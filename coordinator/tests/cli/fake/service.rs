@@ -8,13 +8,16 @@ use std::{
 
 use calvin_proto::wire::{
     AboutReply, AboutRequest, AddImageRequest, AddOperatorReply, AddOperatorRequest,
-    ApplyFleetRequest, ChangeReply, ConsoleChunk, ConsoleRequest, DoctorCheck, DoctorReply,
-    DoctorRequest, FleetRequest, HistoryLine, HistoryRequest, Image, InstanceRequest,
-    InstanceStatus, ListImagesReply, ListImagesRequest, ListOperatorsReply, ListOperatorsRequest,
-    PlanRolloutReply, PlanRolloutRequest, PlanStep, RevokeOperatorRequest, RolloutRequest,
-    RolloutStatus, RotateCaReply, RotateCaRequest, ScaleFleetRequest, ShowCaReply, ShowCaRequest,
-    ShowFleetReply, StartRolloutRequest, StatusReply, StatusRequest, TrustedCa,
-    operator_server::Operator,
+    ApplyFleetRequest, ApproveRecoveryRequest, ApproveRolloutRequest, BackupChunk, ChangeReply,
+    ConsoleChunk, ConsoleRequest, CreateBackupRequest, DoctorCheck, DoctorReply, DoctorRequest,
+    FleetOrderRequest, FleetRequest, FreezeRequest, FreezeState, HistoryLine, HistoryRequest,
+    Image, ImageOrderRequest, InstanceOrderRequest, InstanceRequest, InstanceStatus,
+    ListImagesReply, ListImagesRequest, ListOperatorsReply, ListOperatorsRequest, ListZonesReply,
+    ListZonesRequest, Order, PlanRolloutReply, PlanRolloutRequest, PlanStep, Recovery,
+    RevokeOperatorRequest, RolloutRequest, RolloutStatus, RotateCaReply, RotateCaRequest,
+    ScaleFleetRequest, ShowCaReply, ShowCaRequest, ShowFleetReply, ShowRecoveryRequest,
+    StartRolloutRequest, StatusReply, StatusRequest, TrustedCa, UnfreezeRequest, Zone,
+    ZoneOrderRequest, operator_server::Operator,
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use tonic::{Request, Response, Status};
@@ -44,6 +47,15 @@ impl Script {
             next: String::new(),
         }))
     }
+
+    fn frozen(&self) -> bool {
+        let changes = self.shared.changes.lock().unwrap();
+        changes.iter().any(|change| change.starts_with("freeze "))
+    }
+
+    fn ordered(&self, order: &str, of: &str, line: &str) -> Answer<ChangeReply> {
+        self.changed(format!("{order} {of}"), line, "")
+    }
 }
 
 fn known(fleet: &str) -> Result<(), Status> {
@@ -61,6 +73,7 @@ impl Operator for Script {
     type WatchRolloutStream = Items<RolloutStatus>;
     type HistoryStream = Items<HistoryLine>;
     type ConsoleStream = Items<ConsoleChunk>;
+    type CreateBackupStream = Items<BackupChunk>;
 
     async fn about(&self, _: Request<AboutRequest>) -> Answer<AboutReply> {
         Ok(Response::new(AboutReply {
@@ -88,6 +101,11 @@ impl Operator for Script {
             fleets: vec![states::fleet(name)],
             epoch: 1,
             up_ms: 60_000,
+            freeze: (fleet.is_empty() && self.frozen()).then(|| FreezeState {
+                scope: "new".to_owned(),
+                until_wall_ms: Some(WALL_MS + 60_000),
+                order: Some(order("the sale")),
+            }),
             ..StatusReply::default()
         }))
     }
@@ -154,13 +172,18 @@ impl Operator for Script {
     }
 
     async fn start_rollout(&self, request: Request<StartRolloutRequest>) -> Answer<ChangeReply> {
-        let StartRolloutRequest { fleet, image, .. } = request.into_inner();
+        let StartRolloutRequest {
+            fleet,
+            image,
+            emergency_reason,
+            ..
+        } = request.into_inner();
         let rollout = format!("{fleet}-7");
-        self.changed(
-            format!("start {fleet} {image}"),
-            &format!("rollout {rollout} started"),
-            &rollout,
-        )
+        let what = match emergency_reason.as_str() {
+            "" => format!("start {fleet} {image}"),
+            reason => format!("start {fleet} {image}, emergency: {reason}"),
+        };
+        self.changed(what, &format!("rollout {rollout} started"), &rollout)
     }
 
     async fn abort_rollout(&self, request: Request<RolloutRequest>) -> Answer<ChangeReply> {
@@ -297,6 +320,28 @@ impl Operator for Script {
         }))
     }
 
+    async fn show_recovery(&self, _: Request<ShowRecoveryRequest>) -> Answer<Recovery> {
+        Ok(Response::new(states::recovery()))
+    }
+
+    async fn approve_recovery(
+        &self,
+        request: Request<ApproveRecoveryRequest>,
+    ) -> Answer<ChangeReply> {
+        let ApproveRecoveryRequest { plan, reason, .. } = request.into_inner();
+        self.changed(format!("approve {plan} {reason}"), "it decides again", "")
+    }
+
+    async fn create_backup(
+        &self,
+        _: Request<CreateBackupRequest>,
+    ) -> Answer<Self::CreateBackupStream> {
+        let cut_off = BackupChunk {
+            data: b"{\"calvin_backup\":1,".to_vec(),
+        };
+        Ok(Response::new(stream::iter([Ok(cut_off)]).boxed()))
+    }
+
     async fn doctor(&self, _: Request<DoctorRequest>) -> Answer<DoctorReply> {
         let disk = DoctorCheck {
             name: "disk".to_owned(),
@@ -306,12 +351,140 @@ impl Operator for Script {
         };
         Ok(Response::new(DoctorReply { checks: vec![disk] }))
     }
+
+    async fn pause_rollout(&self, request: Request<FleetOrderRequest>) -> Answer<ChangeReply> {
+        self.ordered(
+            "pause_rollout",
+            &request.into_inner().fleet,
+            "it is ordered",
+        )
+    }
+
+    async fn resume_rollout(&self, request: Request<FleetOrderRequest>) -> Answer<ChangeReply> {
+        self.ordered(
+            "resume_rollout",
+            &request.into_inner().fleet,
+            "it is ordered",
+        )
+    }
+
+    async fn promote_rollout(&self, request: Request<FleetOrderRequest>) -> Answer<ChangeReply> {
+        self.ordered(
+            "promote_rollout",
+            &request.into_inner().fleet,
+            "it is ordered",
+        )
+    }
+
+    async fn pin_fleet(&self, request: Request<FleetOrderRequest>) -> Answer<ChangeReply> {
+        self.ordered("pin_fleet", &request.into_inner().fleet, "it is ordered")
+    }
+
+    async fn unpin_fleet(&self, request: Request<FleetOrderRequest>) -> Answer<ChangeReply> {
+        self.ordered("unpin_fleet", &request.into_inner().fleet, "it is ordered")
+    }
+
+    async fn resume_repairs(&self, request: Request<FleetOrderRequest>) -> Answer<ChangeReply> {
+        self.ordered(
+            "resume_repairs",
+            &request.into_inner().fleet,
+            "it is ordered",
+        )
+    }
+
+    async fn approve_rollout(
+        &self,
+        request: Request<ApproveRolloutRequest>,
+    ) -> Answer<ChangeReply> {
+        let ApproveRolloutRequest { fleet, gate, .. } = request.into_inner();
+        if fleet == "mine" {
+            return Err(Status::failed_precondition(
+                "could not approve the rollout of fleet mine: you started it",
+            ));
+        }
+        self.ordered(
+            "approve_rollout",
+            &format!("{fleet} {gate}"),
+            "1 of 2 approved",
+        )
+    }
+
+    async fn freeze(&self, request: Request<FreezeRequest>) -> Answer<ChangeReply> {
+        let FreezeRequest {
+            fleet,
+            scope,
+            until_wall_ms,
+            reason,
+        } = request.into_inner();
+        let lasts = until_wall_ms.map(|until| until.saturating_sub(now_ms()).div_ceil(60_000));
+        let what = format!("{fleet:?} {scope} {lasts:?} {reason}");
+        self.ordered("freeze", &what, "it is frozen")
+    }
+
+    async fn unfreeze(&self, request: Request<UnfreezeRequest>) -> Answer<ChangeReply> {
+        let fleet = request.into_inner().fleet;
+        self.ordered("unfreeze", &format!("{fleet:?}"), "it is no longer frozen")
+    }
+
+    async fn protect_instance(
+        &self,
+        request: Request<InstanceOrderRequest>,
+    ) -> Answer<ChangeReply> {
+        self.ordered("protect", &request.into_inner().instance, "it is protected")
+    }
+
+    async fn unprotect_instance(
+        &self,
+        request: Request<InstanceOrderRequest>,
+    ) -> Answer<ChangeReply> {
+        let instance = request.into_inner().instance;
+        self.ordered("unprotect", &instance, "it is no longer protected")
+    }
+
+    async fn veto_image(&self, request: Request<ImageOrderRequest>) -> Answer<ChangeReply> {
+        self.ordered("veto", &request.into_inner().image, "it is vetoed")
+    }
+
+    async fn unveto_image(&self, request: Request<ImageOrderRequest>) -> Answer<ChangeReply> {
+        let image = request.into_inner().image;
+        self.ordered("unveto", &image, "it is no longer vetoed")
+    }
+
+    async fn lose_zone(&self, request: Request<ZoneOrderRequest>) -> Answer<ChangeReply> {
+        let ZoneOrderRequest { zone, reason } = request.into_inner();
+        self.ordered("lose_zone", &format!("{zone} {reason}"), "it is lost")
+    }
+
+    async fn find_zone(&self, request: Request<ZoneOrderRequest>) -> Answer<ChangeReply> {
+        self.ordered("find_zone", &request.into_inner().zone, "it is back")
+    }
+
+    async fn list_zones(&self, _: Request<ListZonesRequest>) -> Answer<ListZonesReply> {
+        let lost = order("the hall burns");
+        let zone = Zone {
+            name: "a".to_owned(),
+            providers: vec!["process".to_owned()],
+            fleets: vec!["web".to_owned()],
+            instances: 3,
+            healthy: 0,
+            lost: Some(lost),
+        };
+        Ok(Response::new(ListZonesReply { zones: vec![zone] }))
+    }
 }
 
 /// The real time, which `doctor` compares with its own.
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     u64::try_from(since.as_millis()).unwrap()
+}
+
+fn order(reason: &str) -> Order {
+    Order {
+        by: "alice".to_owned(),
+        reason: reason.to_owned(),
+        wall_ms: WALL_MS,
+    }
 }
 
 fn image(location: &str) -> Image {
@@ -323,5 +496,6 @@ fn image(location: &str) -> Image {
         added_wall_ms: WALL_MS,
         added_by: "alice".to_owned(),
         instances: 1,
+        veto: None,
     }
 }

@@ -1,15 +1,16 @@
 //! The states that the script shows.
 
 use calvin_proto::wire::{
-    FleetStatus, Health, InstanceStatus, Report, Role, RolloutStatus, WorkloadState,
+    FleetStatus, Health, InstanceStatus, Recovery, RecoveryFinding, Report, Role, RolloutStatus,
+    WorkloadState,
 };
 
 /// The fleet `name`, well; `bad` is in the middle of its rollout.
 pub(super) fn fleet(name: &str) -> FleetStatus {
-    let phase = if name == "bad" {
-        "provisioning"
-    } else {
-        "done"
+    let phase = match name {
+        "bad" => "provisioning",
+        "switched" => "settling",
+        _ => "done",
     };
     FleetStatus {
         name: name.to_owned(),
@@ -106,4 +107,24 @@ pub(super) enum Rest {
     End,
     /// It stays open, and nothing comes.
     Silent,
+}
+
+/// What a coordinator that recovers has found.
+pub(super) fn recovery() -> Recovery {
+    Recovery {
+        environment: "test".to_owned(),
+        reason: "its store was adopted".to_owned(),
+        plan: "00ff".to_owned(),
+        epoch_seen: 4,
+        epoch_next: 1_004,
+        findings: vec![RecoveryFinding {
+            fleet: "web".to_owned(),
+            instance: "web-aaaa0001".to_owned(),
+            verdict: "adopt".to_owned(),
+            found: "serves web@2.0, and has no record".to_owned(),
+            then: "it is taken into the fleet as it serves".to_owned(),
+            blocks: false,
+        }],
+        ..Recovery::default()
+    }
 }

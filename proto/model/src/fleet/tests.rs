@@ -66,6 +66,10 @@ fn keys_that_contradict_are_both_named() {
             ["approvals", "approve"],
         ),
         (
+            "count = 3\n[replace]\nsurge = 0\nunavailable = 1\napprove = [\"retire\"]",
+            ["approve", "surge"],
+        ),
+        (
             "count = 3\n[replace]\napprove = [\"switch\"]\napproval_timeout = \"0s\"",
             ["approval_timeout", "approve"],
         ),

@@ -1,6 +1,6 @@
 //! What an `image.toml` must keep to beyond what its types say: the key that is wrong, and why.
 
-use super::{ImageManifest, variables};
+use super::{ImageManifest, QUORUM_LONGEST, variables};
 use crate::name::ServiceName;
 
 /// Services, checks and environment variables of one image. What an author writes by hand stays
@@ -24,6 +24,27 @@ impl ImageManifest {
             }
             if let Some(fault) = variables::fault(command) {
                 return Err((name, format!("hook {name} {fault}")));
+            }
+        }
+        self.check_quorum()
+    }
+
+    fn check_quorum(&self) -> Result<(), (&'static str, String)> {
+        let Some(quorum) = &self.quorum else {
+            return Ok(());
+        };
+        if quorum.exec.first().is_none_or(String::is_empty) {
+            return Err(("quorum", "quorum has no command: set exec".to_owned()));
+        }
+        if let Some(fault) = variables::fault(&quorum.exec) {
+            return Err(("exec", format!("the command of quorum {fault}")));
+        }
+        for (key, value) in [("interval", quorum.interval), ("timeout", quorum.timeout)] {
+            if value.0.is_zero() || value > QUORUM_LONGEST {
+                return Err((
+                    key,
+                    format!("quorum: {key} {value} must be above 0 and not above {QUORUM_LONGEST}"),
+                ));
             }
         }
         Ok(())

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use calvin_model::{DrainReason, InstanceId};
+use calvin_model::InstanceId;
 
-use super::greens::{blue, broken, green, why_not_healthy};
-use crate::{
-    invariant::InvariantId, pass::Pass, report::InstanceClass, sums::unmanaged_limit,
-    transition::Cause,
+use super::{
+    gate,
+    greens::{broken, green, why_not_healthy},
 };
+use crate::{invariant::InvariantId, pass::Pass, report::InstanceClass, sums::unmanaged_limit};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     if let Some(why) = broken(pass) {
@@ -30,23 +30,10 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         );
         return;
     }
-    let greens = green(pass);
-    let count = |class: InstanceClass| {
-        let judged = greens.iter().map(|id| pass.judged(id).class);
-        judged.filter(|found| *found == class).count()
-    };
-    let unmanaged = count(InstanceClass::Unmanaged);
-    let healthy = count(InstanceClass::Healthy);
-    if healthy + unmanaged < greens.len() || unmanaged > unmanaged_limit(greens.len()) {
-        let fact = greens
-            .iter()
-            .find(|id| !pass.judged(id).healthy())
-            .map(|id| format!("{id}: {}", why_not_healthy(pass, id)))
-            .unwrap_or_default();
-        let what = "blue is kept: not every green is known to be healthy".to_owned();
-        pass.hold(InvariantId::BlueStaysUntilGreenIsProven, what, fact);
+    if !all_known_healthy(pass) {
         return;
     }
+    let greens = green(pass);
     if let Some((id, healthy_for)) = flapped(pass, &greens) {
         let policy = &pass.state().spec.replace;
         let (bake, progress) = (policy.bake, policy.progress_deadline);
@@ -65,10 +52,30 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         );
         return;
     }
-    for id in blue(pass) {
-        pass.leave(&id, DrainReason::Replaced, "green has proved itself");
+    gate::baked(pass);
+}
+
+/// Whether every green is known to be healthy, as far as rules about unmanaged ones ask for. Says
+/// so where not.
+pub(super) fn all_known_healthy(pass: &mut Pass<'_>) -> bool {
+    let greens = green(pass);
+    let count = |class: InstanceClass| {
+        let judged = greens.iter().map(|id| pass.judged(id).class);
+        judged.filter(|found| *found == class).count()
+    };
+    let unmanaged = count(InstanceClass::Unmanaged);
+    let healthy = count(InstanceClass::Healthy);
+    if healthy + unmanaged < greens.len() || unmanaged > unmanaged_limit(greens.len()) {
+        let fact = greens
+            .iter()
+            .find(|id| !pass.judged(id).healthy())
+            .map(|id| format!("{id}: {}", why_not_healthy(pass, id)))
+            .unwrap_or_default();
+        let what = "blue is kept: not every green is known to be healthy".to_owned();
+        pass.hold(InvariantId::BlueStaysUntilGreenIsProven, what, fact);
+        return false;
     }
-    pass.go(Cause::Baked, "green was healthy under traffic");
+    true
 }
 
 /// The green that has been healthy for the shortest time, where that is less than the bake. What

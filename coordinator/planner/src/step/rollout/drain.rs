@@ -1,13 +1,14 @@
 //! Draining: blue finishes what it has. All of it leaves together, so that until then the way back
 //! is a switch.
 
-use calvin_model::{Mutant, fleet::OnDrainTimeout};
+use calvin_model::{DrainReason, InstanceId, Mutant, fleet::OnDrainTimeout};
 
 use super::greens::blue;
 use crate::{
     invariant::InvariantId,
     pass::Pass,
     plan::DeleteBasis,
+    state::{Instance, Life},
     step::drain::{Drained, drained},
     transition::Cause,
 };
@@ -15,6 +16,8 @@ use crate::{
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut all = true;
     for id in blue(pass) {
+        // One that had to stay when the others left: nothing to do for one that leaves.
+        pass.leave(&id, DrainReason::Replaced, "green has proved itself");
         match drained(pass, &id) {
             Drained::Done => {}
             Drained::Waits => all = false,
@@ -37,9 +40,17 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     }
     for id in blue(pass) {
-        pass.retire(&id, DeleteBasis::Replaced, "green serves in its place");
+        // What the budget does not allow now is removed as soon as it does.
+        if is_retiring(pass, &id) || pass.may_delete(0) {
+            pass.retire(&id, DeleteBasis::Replaced, "green serves in its place");
+        }
     }
     pass.go(Cause::Drained, "blue has finished what it had");
+}
+
+fn is_retiring(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let retiring = |one: &Instance| matches!(one.life, Life::Retiring(_));
+    pass.instance(id).is_some_and(retiring)
 }
 
 fn blue_could_serve(pass: &Pass<'_>) -> bool {

@@ -7,7 +7,6 @@ use crate::{
     pass::Pass,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
-    state::Purpose,
     transition::Cause,
 };
 
@@ -46,6 +45,16 @@ pub(crate) fn give_up_failed(pass: &mut Pass<'_>) -> Progress {
         return Progress::GoesOn;
     };
     let why = format!("{}: {}", first.green, first.why);
+    // It may vote, healthy or not.
+    let kept = failures.iter().find(|failure| {
+        let stays = pass
+            .instance(&failure.green)
+            .is_some_and(|one| !one.leaving());
+        stays && pass.must_stay(&failure.green, &failure.why)
+    });
+    if kept.is_some() {
+        return Progress::Ended;
+    }
     let allowed = pass.state().spec.replace.max_instance_failures;
     let mut failed = 0;
     for failure in &failures {
@@ -62,6 +71,28 @@ pub(crate) fn give_up_failed(pass: &mut Pass<'_>) -> Progress {
         replace(pass, failure);
     }
     pass.go(Cause::GreenReplaced, &why);
+    Progress::Ended
+}
+
+/// Gives the rollout up if more greens failed than the fleet allows, without making any again: for
+/// one that is held.
+pub(crate) fn give_up_if_too_many(pass: &mut Pass<'_>) -> Progress {
+    let greens = green(pass);
+    let failures: Vec<Failure> = greens.iter().filter_map(|id| failure(pass, id)).collect();
+    let found = u32::try_from(failures.len()).unwrap_or(u32::MAX);
+    let before = pass.running().map_or(0, |rollout| rollout.failures);
+    let allowed = pass.state().spec.replace.max_instance_failures;
+    let failed = before.saturating_add(found);
+    let Some(first) = failures.first().filter(|_| failed > allowed) else {
+        return Progress::GoesOn;
+    };
+    let why = format!("{}: {}", first.green, first.why);
+    for failure in &failures {
+        count_failure(pass, failure);
+    }
+    pass.go_back(&format!(
+        "{why}; failed greens: {failed}, allowed: {allowed}"
+    ));
     Progress::Ended
 }
 
@@ -101,7 +132,7 @@ fn failure(pass: &Pass<'_>, id: &InstanceId) -> Option<Failure> {
         return fail(DeleteBasis::NeverHealthy, text);
     }
     let deadline = pass.state().spec.replace.healthy_deadline;
-    if instance.created.after(deadline.0).reached(pass.now) {
+    if instance.created.after(deadline.0).reached(pass.counted()) {
         let text = format!(
             "not healthy within healthy_deadline {deadline}: {}",
             why_not_healthy(pass, id)
@@ -122,21 +153,12 @@ fn count_failure(pass: &mut Pass<'_>, failure: &Failure) -> u32 {
     rollout.failures
 }
 
-/// Removes a failed green and makes another in its place.
+/// Removes a failed green; another is made in its place, as soon as the budgets allow it.
 fn replace(pass: &mut Pass<'_>, failure: &Failure) {
     pass.retire(&failure.green, failure.basis.clone(), &failure.why);
-    let Some(rollout) = pass.running() else {
-        return;
-    };
-    let (to, id) = (rollout.to.clone(), rollout.id.clone());
-    let made = pass.create(
-        to,
-        Purpose::Rollout(id),
-        &format!("in the place of {}, which failed", failure.green),
-    );
     if let Some(rollout) = &mut pass.change().rollout {
         rollout.sets.green.retain(|id| *id != failure.green);
-        rollout.sets.green.push(made);
+        rollout.sets.to_make = rollout.sets.to_make.saturating_add(1);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Provisioning: greens are made, and each becomes healthy in time or is given up.
 
+use calvin_model::InstanceId;
+
 use super::{
     greens::{Progress, give_up_failed, green, why_not_healthy},
     wave,
@@ -10,15 +12,26 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let Some(rollout) = pass.running() else {
         return;
     };
-    if !wave::begun(rollout) {
-        wave::begin(pass);
+    if !rollout.sets.begun() {
+        let held = pass.held(rollout.aim, rollout.emergency.as_ref());
+        match held {
+            Some(held) => pass.say_held("the wave does not begin", &held),
+            None => wave::begin(pass),
+        }
         return;
     }
-    if give_up_failed(pass) == Progress::Ended || past_progress(pass) == Progress::Ended {
+    if give_up_failed(pass) == Progress::Ended {
+        return;
+    }
+    // Where every green that there is is healthy and the others wait for a budget or for room, it
+    // is no fault of the image.
+    let healthy = |id: &InstanceId| pass.judged(id).healthy_in_role();
+    let waits_for_others = to_make(pass) > 0 && green(pass).iter().all(healthy);
+    if !waits_for_others && past_progress(pass) == Progress::Ended {
         return;
     }
     let deadline = pass.state().spec.replace.healthy_deadline.0;
-    let mut healthy = true;
+    let mut healthy = to_make(pass) == 0;
     for id in green(pass) {
         let Some(instance) = pass.instance(&id) else {
             continue;
@@ -32,9 +45,22 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         let what = format!("{id} is not healthy: {}", why_not_healthy(pass, &id));
         pass.wait(what, pass.now.since(created), until);
     }
+    if let Some(remark) = pass
+        .running()
+        .and_then(|rollout| rollout.sets.remark.clone())
+    {
+        let since = pass
+            .running()
+            .map_or(pass.now, |rollout| rollout.phase_since);
+        pass.wait(remark, pass.now.since(since), None);
+    }
     if healthy {
         pass.go(Cause::AllHealthy, "every green is healthy");
     }
+}
+
+fn to_make(pass: &Pass<'_>) -> u32 {
+    pass.running().map_or(0, |rollout| rollout.sets.to_make)
 }
 
 /// Goes back when no green has become healthy for too long.
@@ -42,7 +68,7 @@ pub(crate) fn past_progress(pass: &mut Pass<'_>) -> Progress {
     let progress = pass.state().spec.replace.progress_deadline;
     let passed = pass
         .running()
-        .is_some_and(|rollout| rollout.progress_by.reached(pass.now));
+        .is_some_and(|rollout| rollout.progress_by.reached(pass.counted()));
     if !passed {
         return Progress::GoesOn;
     }

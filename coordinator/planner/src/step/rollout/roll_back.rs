@@ -13,16 +13,25 @@ use super::{
     provision::not_confirmed,
 };
 use crate::{
+    exclusive::other_at_work,
     invariant::InvariantId,
+    ledger::{Claim, missing_to_go_back},
     pass::Pass,
+    people::Aim,
     plan::EventKind,
-    state::{Life, NextRollout, Purpose},
-    step::repair::enough,
+    state::{Instance, Life, NextRollout, Purpose, WaveOrder},
+    step::{
+        exclusive::{is_exclusive, say_waits, stop},
+        repair::enough,
+    },
     transition::Cause,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     restore(pass);
+    if green_works(pass) {
+        return;
+    }
     let (ready, pending): (Vec<InstanceId>, Vec<InstanceId>) = blue(pass)
         .into_iter()
         .filter(|id| able(pass, id))
@@ -32,6 +41,49 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     }
     switch_back(pass, &ready);
     finish(pass);
+}
+
+/// In an exclusive fleet: stops green's work before blue's begins, and says whether it, or something
+/// that leaves, may still be at it. While green serves, it is stopped only for a blue that is known
+/// to be healthy.
+fn green_works(pass: &mut Pass<'_>) -> bool {
+    if !is_exclusive(pass) {
+        return false;
+    }
+    let blues = blue(pass);
+    let instances = pass.state().instances.iter();
+    let working: Vec<InstanceId> = instances
+        .filter(|(id, one)| one.may_work() && !blues.contains(id))
+        .map(|(id, _)| id.clone())
+        .collect();
+    let Some(first) = working.first() else {
+        return false;
+    };
+    let serves = pass
+        .instance(first)
+        .is_some_and(|one| pass.counts_as_serving(first, one));
+    let mut healthy = blues.iter().filter(|id| pass.judged(id).healthy());
+    if serves && !healthy.any(|id| could_serve(pass, id)) {
+        green_stays(pass);
+        return true;
+    }
+    for id in &working {
+        stop(pass, id, "the rollout goes back");
+        say_waits(pass, id, "blue's work");
+    }
+    true
+}
+
+/// Green goes on serving: nothing that could take over is known.
+fn green_stays(pass: &mut Pass<'_>) {
+    let fact = blue(pass).first().map_or_else(
+        || "nothing is left of blue".to_owned(),
+        |id| format!("{id}: {}", why_not_healthy(pass, id)),
+    );
+    let what = "green goes on serving, no blue is known to be healthy; a rollout of any image \
+                goes on from here"
+        .to_owned();
+    pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
 }
 
 /// Whether green has to stay for now.
@@ -63,23 +115,18 @@ fn waits(pass: &mut Pass<'_>, ready: &[InstanceId], pending: &[InstanceId]) -> b
         return true;
     }
     if green_serves && !others_serve {
-        let fact = blue(pass).first().map_or_else(
-            || "nothing is left of blue".to_owned(),
-            |id| format!("{id}: {}", why_not_healthy(pass, id)),
-        );
-        let what = "green goes on serving, no blue is known to be healthy; a rollout of any image \
-                    goes on from here"
-            .to_owned();
-        pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
+        green_stays(pass);
         return true;
     }
     false
 }
 
-/// Takes back whatever blue was told since the switch. Where all of it was lost, makes it again.
+/// Takes back whatever blue was told since the switch, and makes again what is gone of it.
 fn restore(pass: &mut Pass<'_>) {
-    let mut staying = 0;
-    for id in blue(pass) {
+    let mut blues = blue(pass);
+    // Where only one may be active, one that can.
+    blues.sort_by_key(|id| !pass.judged(id).healthy());
+    for id in blues {
         let Some(instance) = pass.instance(&id) else {
             continue;
         };
@@ -88,28 +135,51 @@ fn restore(pass: &mut Pass<'_>) {
             Life::Retiring(_) | Life::Draining(_) => continue,
             Life::Making | Life::Up => {}
         }
-        staying += 1;
         // A blue that was made meanwhile, for one that was lost, has to prove itself first.
         if pass.instance(&id).is_some_and(|blue| blue.proven) {
             pass.want(&id, Role::Active, None);
         }
     }
-    // Where another image is wanted after this, its rollout replaces what is there.
-    if staying == 0 && !enough(pass) && pass.state().next.is_none() {
-        make_again(pass);
+    make_again(pass);
+}
+
+/// Blues of the wave that are gone or leave, as long as the fleet has too few without them. Where
+/// another image is wanted after this, its rollout replaces what is there.
+fn lacking(pass: &Pass<'_>) -> Vec<InstanceId> {
+    let Some(rollout) = pass.running() else {
+        return Vec::new();
+    };
+    if pass.state().next.is_some() || enough(pass) {
+        return Vec::new();
     }
+    let gone = |id: &&InstanceId| pass.instance(id).is_none_or(Instance::leaving);
+    rollout.sets.blue.iter().filter(gone).cloned().collect()
 }
 
 fn make_again(pass: &mut Pass<'_>) {
-    let Some(rollout) = pass.running() else {
+    let from = pass.running().and_then(|rollout| rollout.from.clone());
+    let Some(from) = from else {
         return;
     };
-    let Some(from) = rollout.from.clone() else {
+    let missing = pass
+        .running()
+        .map_or(0, |rollout| missing_to_go_back(pass.state(), rollout));
+    let missing = usize::try_from(missing).unwrap_or(usize::MAX);
+    let lacking = lacking(pass);
+    if lacking.is_empty() || pass.holds_all("blue that is gone is not made again") {
+        return;
+    }
+    let Some(from) = pass.may_make(&from) else {
         return;
     };
-    for lost in rollout.sets.blue.clone() {
+    for lost in lacking.into_iter().take(missing) {
         let why = format!("{lost} is gone, and the rollout goes back");
-        let made = pass.create(from.clone(), Purpose::Repair(lost.clone()), &why);
+        let purpose = Purpose::Repair(lost.clone());
+        let place = pass.place_for(&purpose);
+        let made = pass.create_at(from.clone(), purpose, &why, Claim::Reserved, place);
+        let Some(made) = made else {
+            return;
+        };
         if let Some(rollout) = &mut pass.change().rollout {
             rollout.sets.blue.retain(|id| *id != lost);
             rollout.sets.blue.push(made);
@@ -117,8 +187,12 @@ fn make_again(pass: &mut Pass<'_>) {
     }
 }
 
-/// Whether a blue can serve, as far as is known.
+/// Whether a blue can serve, as far as is known; in an exclusive fleet, one of them.
 fn able(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    could_serve(pass, id) && other_at_work(pass.state(), id).is_none()
+}
+
+fn could_serve(pass: &Pass<'_>, id: &InstanceId) -> bool {
     pass.instance(id)
         .is_some_and(|blue| !blue.leaving() && blue.proven && !pass.fails(id))
 }
@@ -164,8 +238,38 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
             pass.leave(id, DrainReason::RolledBack, "one is enough");
         }
     }
+    let least = pass.state().must_serve();
+    let mut serving = pass.serving();
+    let mut missed = Vec::new();
     for id in green(pass) {
+        let serves = pass
+            .instance(&id)
+            .is_some_and(|green| pass.counts_as_serving(&id, green));
+        if serves && serving <= least {
+            missed.push(id);
+            continue;
+        }
+        serving -= usize::from(serves);
         pass.leave(&id, DrainReason::RolledBack, "the rollout goes back");
+    }
+    if let Some(first) = missed.first() {
+        let what = format!("{} of green go on serving, such as {first}", missed.len());
+        let fact = format!("only {serving} are known to serve, and {least} must");
+        stay(pass, what, fact);
+    }
+}
+
+/// Says of green that it goes on serving, because too few others do. Blue has `progress_deadline` to
+/// be heard of and made again; then it is held, and gives way to another image that a person wants.
+fn stay(pass: &mut Pass<'_>, what: String, fact: String) {
+    let since = pass
+        .running()
+        .map_or(pass.now, |rollout| rollout.phase_since);
+    let by = since.after(pass.state().spec.replace.progress_deadline.0);
+    if by.reached(pass.now) {
+        pass.hold(InvariantId::ServingCapacityNeverBelowMinimum, what, fact);
+    } else {
+        pass.wait(format!("{what}: {fact}"), pass.now.since(since), None);
     }
 }
 
@@ -212,10 +316,28 @@ fn finish(pass: &mut Pass<'_>) {
         }
         pass.wait(what, pass.now.since(since), until);
     }
-    if left == 0 && missing == 0 {
+    let made_again = lacking(pass).len() + unproven(pass, &blues);
+    if made_again > 0 {
+        let what = format!("{made_again} of the old image to be made again and healthy");
+        pass.wait(what, pass.now.since(since), None);
+    }
+    if left == 0 && missing == 0 && made_again == 0 {
         pass.go(Cause::Restored, "the old image serves");
         go_all_the_way_back(pass);
     }
+}
+
+/// Blues that were made again, because the wave's own left to make room, and that were never
+/// healthy. Where another image is wanted, its rollout need not wait for them.
+fn unproven(pass: &Pass<'_>, blues: &[InstanceId]) -> usize {
+    let made_room = pass
+        .running()
+        .is_some_and(|rollout| rollout.sets.order == WaveOrder::RoomFirst);
+    if !made_room || pass.state().next.is_some() {
+        return 0;
+    }
+    let unproven = |id: &&InstanceId| pass.instance(id).is_some_and(|blue| !blue.proven);
+    blues.iter().filter(unproven).count()
 }
 
 /// Earlier waves of this rollout run the new image and have no blue any more: they go back by a
@@ -245,5 +367,7 @@ fn go_all_the_way_back(pass: &mut Pass<'_>) {
         build: from,
         by: crate::PLANNER.to_owned(),
         reason: Some(reason),
+        aim: Aim::Back,
+        emergency: None,
     });
 }

@@ -9,10 +9,15 @@ use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 use super::{
     greens::{Progress, blue, broken, green, why_not_healthy},
     provision::{not_confirmed, past_progress},
-    wave,
+    stop, wave,
 };
 use crate::{
-    invariant::InvariantId, pass::Pass, phase::Phase, plan::EventKind, state::Life,
+    invariant::InvariantId,
+    pass::Pass,
+    phase::Phase,
+    plan::EventKind,
+    quorum::lags,
+    state::{Life, WaveOrder},
     transition::Cause,
 };
 
@@ -20,8 +25,10 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let greens = green(pass);
     let blues = blue(pass);
     let switched = pass.state().switched();
-    // Once the first greens of a fleet serve, taking them away would help nobody.
-    let can_go_back = !switched || !blues.is_empty();
+    // Once the first greens of a fleet serve, taking them away would help nobody. What made room
+    // for them is made again.
+    let made_room = made_room(pass);
+    let can_go_back = !switched || !blues.is_empty() || made_room;
     if can_go_back {
         if let Some(why) = broken(pass) {
             pass.go_back(&format!(
@@ -33,11 +40,43 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             return;
         }
     }
+    let lags = greens.iter().find_map(|id| lags(pass.state(), id, pass));
+    if let Some(fact) = lags.filter(|_| !switched) {
+        let what = "traffic is not switched".to_owned();
+        pass.hold(InvariantId::QuorumOneAtATime, what, fact);
+        return;
+    }
     if switched {
         confirm(pass, &greens, &blues);
+    } else if stop::comes_first(pass) {
+        stop_first(pass, &greens);
     } else if begun(pass, &greens) && entered(pass, &greens) {
         switch(pass, &greens, &blues);
     }
+}
+
+/// Blue is stopped only for a green that is known to be healthy.
+fn stop_first(pass: &mut Pass<'_>, greens: &[InstanceId]) {
+    let Some(id) = greens.iter().find(|id| !pass.judged(id).healthy_in_role()) else {
+        pass.go(Cause::StopFirst, "never two may be at work");
+        return;
+    };
+    let what = format!("{id} to be healthy: {}", why_not_healthy(pass, id));
+    let rollout = pass.running();
+    let (since, by) = rollout.map_or((pass.now, pass.now), |rollout| {
+        (rollout.phase_since, rollout.progress_by)
+    });
+    pass.wait(
+        what,
+        pass.now.since(since),
+        Some((by, "the rollout goes back")),
+    );
+}
+
+/// Whether what the wave replaces left before its greens were made.
+fn made_room(pass: &Pass<'_>) -> bool {
+    pass.running()
+        .is_some_and(|rollout| rollout.sets.order == WaveOrder::RoomFirst)
 }
 
 /// Tells workloads that pull their work to begin. Says whether all are healthy at it.
@@ -55,9 +94,11 @@ fn begun(pass: &mut Pass<'_>, greens: &[InstanceId]) -> bool {
         };
         // A role that was wanted only now cannot have been applied yet.
         let told_now = instance.wanted_since == pass.now && instance.wanted.role == Role::Active;
+        let not_told =
+            instance.build.work == Work::OnActive && instance.wanted.role != Role::Active;
         let deadline = pass.state().spec.replace.healthy_deadline.0;
         let (told, by) = (instance.wanted_since, instance.wanted_since.after(deadline));
-        if told_now || !pass.judged(id).healthy_in_role() {
+        if told_now || not_told || !pass.judged(id).healthy_in_role() {
             all = false;
             let what = format!(
                 "{id} to be healthy in its role: {}",
@@ -122,7 +163,8 @@ fn confirm(pass: &mut Pass<'_>, greens: &[InstanceId], blues: &[InstanceId]) {
         EventKind::Switch,
         format!("the switch is read back: {why}"),
     );
-    if blues.is_empty() {
+    // Greens that others made room for prove themselves under traffic as any others do.
+    if blues.is_empty() && !made_room(pass) {
         wave::finish(pass);
     } else {
         pass.go(Cause::Switched, why);

@@ -1,80 +1,149 @@
 //! Which instances a wave makes and which it replaces, and what comes after it.
 
-use calvin_model::{DrainReason, InstanceId};
+use std::collections::BTreeMap;
 
+use calvin_model::{DrainReason, InstanceId, ZoneName, fleet::Gate};
+
+use super::held::approved;
 use crate::{
+    invariant::InvariantId,
     pass::Pass,
     phase::Phase,
     plan::EventKind,
+    quorum::{When, leads},
     report::InstanceClass,
-    state::{Build, FleetState, Purpose, Rollout, Wave},
+    spread::{Candidate, Place, Spread, take_evenly},
+    state::{Build, FleetState, Wave, WaveOrder},
     transition::Cause,
+    waves::{Size, Sizing, left_out, smaller},
 };
 
-/// How many greens a wave makes, and whether it is the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Size {
-    /// Greens to be made.
-    pub(crate) greens: u32,
-    /// Blues to be replaced.
-    pub(crate) blues: u32,
-}
-
-impl Size {
-    /// Of the next wave of a fleet of `count`, of which `new` run the new image already and `old`
-    /// another one. A first rollout has nothing to protect and nothing on top: it is one wave. The
-    /// last wave takes all that is old, also what a fleet has above its count. Every wave makes at
-    /// least one: what proves the image is a green.
-    pub(crate) fn next(surge: u32, count: u32, new: u32, old: u32) -> Self {
-        let missing = count.saturating_sub(new).max(1);
-        let surge = if old == 0 && new == 0 { count } else { surge };
-        let greens = missing.min(surge);
-        let blues = if greens == missing {
-            old
-        } else {
-            old.min(surge)
-        };
-        Self { greens, blues }
-    }
-}
-
-/// Begins the wave that has no sets yet.
+/// Begins the wave that has no sets yet, whole or, where there is no room for all of it, as large
+/// as fits. What it needs is reserved before the first machine is asked for.
 pub(crate) fn begin(pass: &mut Pass<'_>) {
     let Some(rollout) = pass.running() else {
         return;
     };
-    let (to, number, count) = (rollout.to.clone(), rollout.wave, rollout.count);
-    let id = rollout.id.clone();
+    let (to, number) = (rollout.to.clone(), rollout.wave);
+    let (id, since) = (rollout.id.clone(), rollout.phase_since);
+    if pass.vetoed(&to.image.tag).is_some() {
+        let made = pass.may_make(&to);
+        debug_assert_ne!(made, Some(to), "a vetoed image is not made");
+        return;
+    }
+    // What has begun goes on: half of a fleet replaced helps nobody who comes after it.
+    if number == 0
+        && let Some(what) = pass.ledger.waits_for(pass.state())
+    {
+        pass.wait(
+            format!("{id} begins after {what}"),
+            pass.now.since(since),
+            None,
+        );
+        return;
+    }
     if rollout.from.is_none() {
         leave_failed(pass);
     }
     let old = old(pass, &to);
-    let new = amount(
-        staying(pass.state())
-            .filter(|id| is_of(pass.state(), id, &to))
-            .count(),
-    );
-    let surge = pass.state().spec.replace.surge.of(count);
-    let size = Size::next(surge, count, new, amount(old.len()));
-    let blue: Vec<InstanceId> = old.into_iter().take(index(size.blues)).collect();
-    let why = format!("green of wave {} of {id}", number + 1);
-    let green: Vec<InstanceId> = (0..size.greens)
-        .map(|_| pass.create(to.clone(), Purpose::Rollout(id.clone()), &why))
-        .collect();
-    let text = format!(
-        "{id}: wave {}: {} to be made, {} to be replaced",
+    let new = staying(pass.state()).filter(|id| is_of(pass.state(), id, &to));
+    let (new, olds) = (amount(new.count()), amount(old.len()));
+    let sizing = match pass.running() {
+        Some(rollout) => Sizing::of_rollout(pass.state(), rollout),
+        None => return,
+    };
+    let room = pass.ledger.room(pass.state());
+    let Some(size) = sizing.next(new, olds, room.fits) else {
+        if let Some(bound) = room.bound {
+            pass.short.insert(bound, sizing.wished(new, olds));
+        }
+        return;
+    };
+    if size.order == WaveOrder::RoomFirst && !approved(pass, Gate::Retire) {
+        // Nobody can approve that blue is removed before green has baked.
+        let what = format!(
+            "wave {} does not begin: it would have to make room first",
+            number + 1
+        );
+        let fact = "approve names retire, and green has not proved itself".to_owned();
+        pass.hold(InvariantId::ApprovedByEnough, what, fact);
+        return;
+    }
+    let remark = smaller(size, sizing.next(new, olds, u32::MAX), room.bound);
+    let blue = blues(pass, old, size, &to);
+    // Before anything is made: a wave that could not end would only be in the way.
+    let why = format!("wave {} of {id} would replace it", number + 1);
+    if blue
+        .iter()
+        .any(|id| pass.must_stay_when(When::AnotherIsMade, id, &why))
+    {
+        return;
+    }
+    let mut text = format!(
+        "{id}: {} {}: {} to be made, {} to be replaced",
+        if size.canary { "canary, wave" } else { "wave" },
         number + 1,
-        green.len(),
+        size.greens,
         blue.len()
     );
+    if let Some(remark) = &remark {
+        text.push_str(&format!("; {remark}"));
+    }
     pass.event(None, EventKind::Phase, text);
     let progress_by = pass
         .now
         .after(pass.state().spec.replace.progress_deadline.0);
+    reserve(pass, size.greens);
     if let Some(rollout) = &mut pass.change().rollout {
-        rollout.sets = Wave { green, blue };
+        rollout.sets = Wave {
+            green: Vec::new(),
+            blue,
+            to_make: size.greens,
+            order: size.order,
+            canary: size.canary,
+            remark,
+        };
         rollout.progress_by = progress_by;
     }
+    if size.order == WaveOrder::RoomFirst {
+        pass.go(Cause::NeedsRoom, "what it replaces leaves first");
+    }
+}
+
+fn reserve(pass: &mut Pass<'_>, number: u32) {
+    let mut ledger = std::mem::take(&mut pass.ledger);
+    ledger.reserve(pass.state(), number);
+    pass.ledger = ledger;
+}
+
+/// Which of the old ones a wave replaces: what serves worst first, then evenly from all zones, so
+/// that none is emptied while others are full.
+fn blues(pass: &Pass<'_>, old: Vec<InstanceId>, size: Size, to: &Build) -> Vec<InstanceId> {
+    let number = index(size.blues);
+    let state = pass.state();
+    if number >= old.len() || state.spec.zones.is_empty() {
+        return old.into_iter().take(number).collect();
+    }
+    let zone = |id: &InstanceId| state.instances.get(id).and_then(|one| one.zone.clone());
+    let mut there: BTreeMap<Option<ZoneName>, usize> = BTreeMap::new();
+    for id in staying(state) {
+        *there.entry(zone(id)).or_default() += 1;
+    }
+    let mut greens = Spread::of(state, pass.environment, |id| is_of(state, id, to));
+    for _ in 0..size.greens {
+        if let Place::In(zone) = greens.next() {
+            *there.entry(zone).or_default() += 1;
+        }
+    }
+    let candidates = old
+        .into_iter()
+        .map(|id| Candidate {
+            rank: rank(pass, &id),
+            zone: zone(&id),
+            id,
+        })
+        .collect();
+    take_evenly(candidates, there, number)
 }
 
 /// What an earlier first rollout left, to be looked at, never served.
@@ -90,10 +159,6 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
     let Some(rollout) = pass.running() else {
         return;
     };
-    let state = pass.state();
-    let new = staying(state)
-        .filter(|id| is_of(state, id, &rollout.to))
-        .count();
     let last = match rollout.phase {
         Phase::Switching => Cause::SwitchedOnly,
         Phase::Provisioning
@@ -112,7 +177,7 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
         | Phase::Failed => Cause::Retired,
     };
     // A first rollout is one wave: what it lacks at its end is made by the rule that keeps counts.
-    if amount(new) < rollout.count && rollout.from.is_some() {
+    if !is_last(pass) {
         let why = format!("wave {} is complete", rollout.wave + 1);
         if let Some(rollout) = &mut pass.change().rollout {
             rollout.wave += 1;
@@ -124,6 +189,19 @@ pub(crate) fn finish(pass: &mut Pass<'_>) {
     let why = format!("{} serves", rollout.to.image);
     pass.go(last, &why);
     done(pass);
+}
+
+/// Whether no wave follows the one that is under way.
+pub(crate) fn is_last(pass: &Pass<'_>) -> bool {
+    let state = pass.state();
+    let Some(rollout) = state.running() else {
+        return true;
+    };
+    let new = staying(state)
+        .filter(|id| is_of(state, id, &rollout.to))
+        .count();
+    let wanted = rollout.count.saturating_sub(left_out(state, &rollout.to));
+    amount(new) >= wanted || rollout.from.is_none()
 }
 
 fn done(pass: &mut Pass<'_>) {
@@ -140,17 +218,27 @@ fn done(pass: &mut Pass<'_>) {
 fn old(pass: &Pass<'_>, to: &Build) -> Vec<InstanceId> {
     let state = pass.state();
     let mut old: Vec<InstanceId> = staying(state)
-        .filter(|id| !is_of(state, id, to))
+        .filter(|id| !is_of(state, id, to) && pass.protected(id).is_none())
         .cloned()
         .collect();
-    old.sort_by_key(|id| match pass.judged(id).class {
+    old.sort_by_key(|id| rank(pass, id));
+    old
+}
+
+/// What serves worst goes first, and who leads a quorum last: the others would choose another each
+/// time.
+fn rank(pass: &Pass<'_>, id: &InstanceId) -> u8 {
+    worst_first(pass.judged(id).class) + u8::from(leads(pass, id))
+}
+
+fn worst_first(class: InstanceClass) -> u8 {
+    match class {
         InstanceClass::Lost => 0,
         InstanceClass::Unhealthy => 1,
         InstanceClass::Unmanaged => 2,
         InstanceClass::Starting | InstanceClass::Unknown => 3,
         InstanceClass::Healthy | InstanceClass::Leaving => 4,
-    });
-    old
+    }
 }
 
 fn staying(state: &FleetState) -> impl Iterator<Item = &InstanceId> {
@@ -174,9 +262,4 @@ fn amount(number: usize) -> u32 {
 
 fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-/// Whether the rollout's wave has its sets.
-pub(crate) fn begun(rollout: &Rollout) -> bool {
-    !rollout.sets.green.is_empty() || !rollout.sets.blue.is_empty()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use calvin_model::{
-    BootId, DrainProgress, Generation, Health, Report, Role, Wanted, WorkloadState,
+    BootId, DrainProgress, Generation, Health, Report, Role, Wanted, WorkloadState, image::Work,
 };
 use calvin_planner::MachineState;
 
@@ -27,6 +27,8 @@ pub(crate) struct Machine {
     pub(crate) agent: Agent,
     pub(crate) workload_answers: bool,
     pub(crate) path_cut_at: Option<u64>,
+    /// Its workload runs only while it is active.
+    pub(super) pulls: bool,
     pub(super) version: String,
     pub(super) made_at: u64,
 }
@@ -35,6 +37,11 @@ pub(crate) struct Machine {
 pub(crate) struct Agent {
     /// `None` while it runs; otherwise when it ended.
     pub(crate) ended_at: Option<u64>,
+    pulls: bool,
+    /// What it pulled does not end, whatever it is told.
+    pub(crate) work_goes_on: bool,
+    /// Its quorum's command fails.
+    pub(crate) quorum_fails: bool,
     pub(crate) last_word_at: Option<u64>,
     pub(crate) report: Report,
     healthy_since: u64,
@@ -44,7 +51,8 @@ pub(crate) struct Agent {
 }
 
 impl Machine {
-    pub(super) fn new(ms: u64, version: String) -> Self {
+    pub(super) fn new(ms: u64, version: String, work: Work) -> Self {
+        let pulls = work == Work::OnActive;
         let report = Report {
             boot: "b0".parse::<BootId>().unwrap(),
             sequence: 0,
@@ -54,22 +62,31 @@ impl Machine {
             health_for: Duration::ZERO,
             flaps: 0,
             clock_offset_ms: None,
-            workload: WorkloadState::Running,
+            workload: if pulls {
+                WorkloadState::NotWanted
+            } else {
+                WorkloadState::Running
+            },
             names: None,
             drain: None,
             failing: Vec::new(),
             connections: Default::default(),
             refused: Default::default(),
             names_unsaved: Default::default(),
+            quorum: Default::default(),
         };
         Self {
             state: MachineState::Running,
             workload_answers: true,
             path_cut_at: None,
+            pulls,
             version,
             made_at: ms,
             agent: Agent {
                 ended_at: None,
+                pulls,
+                work_goes_on: false,
+                quorum_fails: false,
                 last_word_at: None,
                 report,
                 healthy_since: ms,
@@ -105,6 +122,15 @@ impl Agent {
     pub(super) fn apply(&mut self, wanted: Wanted, ms: u64) {
         if wanted.generation <= self.report.generation_applied {
             return;
+        }
+        let running = self.report.workload == WorkloadState::Running;
+        match wanted.role {
+            Role::Standby | Role::Retired if self.pulls && running && self.work_goes_on => return,
+            Role::Standby | Role::Retired if self.pulls && running => {
+                self.report.workload = WorkloadState::Stopped;
+            }
+            Role::Active => self.report.workload = WorkloadState::Running,
+            Role::Standby | Role::Retired | Role::Draining => {}
         }
         self.report.generation_applied = wanted.generation;
         self.report.role_applied = Some(wanted.role);

@@ -204,6 +204,7 @@ impl Bench {
             instance: instance.parse().unwrap(),
             fleet: "web".parse().unwrap(),
             image: self.image.clone(),
+            epoch: 4,
         }
     }
 
@@ -217,6 +218,8 @@ impl Bench {
                 digest: Digest::from_sha256([1; 32]),
             },
             address: "127.72.255.1".parse().unwrap(),
+            zone: None,
+            epoch: 4,
         }
     }
 

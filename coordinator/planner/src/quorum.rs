@@ -1,0 +1,144 @@
+//! Quorum fleets: one member leaves at a time, and only while every other is healthy and says itself
+//! that enough voters live. What nobody says counts as unsafe.
+
+use calvin_model::{InstanceId, QuorumReport, fleet::FleetKind};
+
+use crate::{
+    judge::{Judgement, Loss},
+    observed::InstanceObserved,
+    report::InstanceClass,
+    state::{FleetState, Instance, Life},
+    sums::majority,
+};
+
+/// What is known of members.
+pub(crate) trait Members {
+    /// How one is judged.
+    fn judged(&self, id: &InstanceId) -> Judgement;
+    /// What is seen of one.
+    fn seen(&self, id: &InstanceId) -> Option<&InstanceObserved>;
+}
+
+/// When an instance would leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Now.
+    Now,
+    /// After another was made for it, and has caught up.
+    AnotherIsMade,
+}
+
+/// Whether a fleet votes, and has members that could be outvoted: a first rollout has none yet, and
+/// an order to delete the fleet takes them all.
+pub(crate) fn votes(state: &FleetState) -> bool {
+    match state.spec.kind {
+        FleetKind::Quorum => state.serving.is_some() && !state.deleting,
+        FleetKind::Service | FleetKind::Exclusive => false,
+    }
+}
+
+/// What a member says of its voters, while that is fresh.
+fn word(members: &impl Members, id: &InstanceId) -> Option<QuorumReport> {
+    let agent = members.seen(id)?.agent.as_ref()?;
+    let quorum = agent.report.quorum?;
+    let fresh = match members.judged(id).class {
+        InstanceClass::Healthy | InstanceClass::Unhealthy => true,
+        InstanceClass::Starting
+        | InstanceClass::Unknown
+        | InstanceClass::Unmanaged
+        | InstanceClass::Lost
+        | InstanceClass::Leaving => false,
+    };
+    fresh.then_some(QuorumReport {
+        age: quorum.age + agent.age,
+        ..quorum
+    })
+}
+
+/// Whether a member says that it leads.
+pub(crate) fn leads(members: &impl Members, id: &InstanceId) -> bool {
+    word(members, id).is_some_and(|word| word.leader)
+}
+
+/// Why an instance must not leave now, as a fact that can be looked up; `None` where it may.
+///
+/// One that is lost by two sources takes no live voter away: for it, others that are lost too do not
+/// speak against it.
+pub(crate) fn keeps(
+    state: &FleetState,
+    id: &InstanceId,
+    when: When,
+    members: &impl Members,
+) -> Option<String> {
+    let instance = state.instances.get(id)?;
+    if !votes(state) || instance.life == Life::Making {
+        return None;
+    }
+    let lost = |id: &InstanceId| members.judged(id).loss == Loss::TwoSources;
+    let gone = lost(id);
+    let takes = u32::from(!gone && when == When::Now);
+    let others: Vec<(&InstanceId, &Instance)> = state
+        .instances
+        .iter()
+        .filter(|(other, _)| *other != id)
+        .collect();
+    if let Some((other, _)) = others.iter().find(|(_, other)| other.leaving()) {
+        return Some(format!("{other} leaves already, and one may at a time"));
+    }
+    // A changed count takes effect after the rollout; a smaller one needs no more than it will be.
+    let running = state.running().map_or(u32::MAX, |one| one.count);
+    let count = state.spec.count.min(running);
+    let least = majority(count);
+    let mut leaders = u32::from(leads(members, id));
+    let mut heard = 0;
+    for (other, _) in others {
+        if gone && lost(other) {
+            continue;
+        }
+        if !members.judged(other).healthy() {
+            let class = members.judged(other).class;
+            return Some(
+                format!("{other} is not known to be healthy: it is {class:?}").to_lowercase(),
+            );
+        }
+        let Some(word) = word(members, other) else {
+            return Some(format!("{other} does not say how many voters there are"));
+        };
+        let says = format!(
+            "{other} says: {} voters, {} needed, {:.1} s ago",
+            word.voters,
+            word.needed,
+            word.age.as_secs_f64()
+        );
+        let left = word.voters.saturating_sub(takes);
+        if word.needed < least {
+            return Some(format!("{says}; a fleet of {count} needs {least}"));
+        }
+        if word.voters < word.needed || left < least {
+            return Some(format!("{says}; {left} would be left and {least} must"));
+        }
+        if !word.caught_up {
+            return Some(format!("{other} has not caught up with the others yet"));
+        }
+        leaders += u32::from(word.leader);
+        heard += 1;
+    }
+    match (heard, when) {
+        (0, When::Now) => return Some("no other member is there".to_owned()),
+        (0, When::AnotherIsMade) => return None,
+        (_, When::Now | When::AnotherIsMade) => {}
+    }
+    (leaders != 1).then(|| format!("{leaders} members say that they lead"))
+}
+
+/// Why a member is not ready to serve: it has not caught up, as far as is known.
+pub(crate) fn lags(state: &FleetState, id: &InstanceId, members: &impl Members) -> Option<String> {
+    if !votes(state) {
+        return None;
+    }
+    match word(members, id) {
+        None => Some(format!("{id} does not say whether it has caught up")),
+        Some(word) if !word.caught_up => Some(format!("{id} has not caught up yet")),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,278 @@
+//! Quorum fleets: one member leaves at a time, while the others can vote without it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use calvin_model::{Health, InstanceId};
+use calvin_planner::{Command, EventKind, InvariantId, Life, MachineState, Phase};
+
+use crate::world::{Behaviour, World, spec, web};
+
+const TIMES: &str = "kind = \"quorum\"\n[replace]\nmin_healthy = \"3s\"\nsettle = \"2s\"\nbake = \"5s\"\n\
+                     healthy_deadline = \"20s\"\nprogress_deadline = \"40s\"\n\
+                     [repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n";
+
+fn new_world(count: u32) -> World {
+    let mut world = World::new();
+    world.apply(&format!("count = {count}\n{TIMES}"), "1.0");
+    world.run_to(Phase::Done);
+    world
+}
+
+fn held(world: &World) -> Option<String> {
+    let rule = InvariantId::QuorumOneAtATime.to_string();
+    let mut blocked = world.report().blocked.iter().filter(|one| one.rule == rule);
+    blocked
+        .next()
+        .map(|one| format!("{}: {}", one.what, one.fact))
+}
+
+/// Members in the order in which they left.
+fn left(world: &World) -> Vec<InstanceId> {
+    let events = world.events.iter();
+    let leaves = events.filter(|event| event.kind == EventKind::InstanceDraining);
+    leaves.filter_map(|event| event.instance.clone()).collect()
+}
+
+/// Runs to the end of the rollout, and says how many were missing at most.
+fn roll(world: &mut World, end: Phase) -> usize {
+    let mut most = 0;
+    world.run_until(3_600, |world| {
+        let instances = world.web().instances.values();
+        let leaving = instances.filter(|one| one.leaving()).count();
+        most = most.max(leaving);
+        world.phase() == Some(end)
+    });
+    most
+}
+
+#[test]
+fn members_are_replaced_one_at_a_time_and_the_leader_last() {
+    for count in [1, 2, 3, 5] {
+        let mut world = new_world(count);
+        let olds: BTreeSet<InstanceId> = world.web().instances.keys().cloned().collect();
+        let leader = olds.first().cloned().unwrap();
+        world.catch_up_ms = 8_000;
+        world.start("2.0").unwrap();
+        assert_eq!(roll(&mut world, Phase::Done), 1, "{}", world.story());
+        let left = left(&world);
+        assert_eq!(left.len(), olds.len(), "{}", world.story());
+        assert_eq!(left.last(), Some(&leader), "of {count}: {}", world.story());
+        assert_eq!(world.active("2.0").len(), olds.len());
+        assert!(world.is_quiet());
+    }
+}
+
+#[test]
+fn a_surge_of_the_whole_set_is_one_all_the_same() {
+    let mut world = World::new();
+    let text =
+        format!("count = 3\n{TIMES}").replace("[replace]\n", "[replace]\nsurge = \"100%\"\n");
+    world.apply(&text, "1.0");
+    world.run_to(Phase::Done);
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Soaking);
+    assert_eq!(world.web().instances.len(), 4, "{}", world.story());
+    roll(&mut world, Phase::Done);
+}
+
+#[test]
+fn a_member_whose_own_word_is_missing_holds_the_rollout_and_is_named() {
+    let mut world = new_world(3);
+    let ids: Vec<InstanceId> = world.web().instances.keys().cloned().collect();
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let blue = world.web().rollout.as_ref().unwrap().sets.blue.clone();
+    let other = ids.iter().find(|id| !blue.contains(id)).unwrap().clone();
+    world.agent(&other).quorum_fails = true;
+    world.run_for(Duration::from_secs(3_600));
+    assert_eq!(world.phase(), Some(Phase::Baking), "{}", world.story());
+    assert_eq!(left(&world), []);
+    let text = held(&world).unwrap();
+    assert!(
+        text.contains(other.as_str()) && text.contains("how many voters"),
+        "{text}"
+    );
+    world.agent(&other).quorum_fails = false;
+    roll(&mut world, Phase::Done);
+}
+
+#[test]
+fn an_unhealthy_other_member_holds_a_wave_before_anything_is_made_for_it() {
+    let mut world = new_world(3);
+    let ids: Vec<InstanceId> = world.web().instances.keys().cloned().collect();
+    for id in &ids[1..] {
+        world.agent(id).forced = Some(Health::Unhealthy);
+    }
+    world.run_for(Duration::from_secs(3));
+    world.start("2.0").unwrap();
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.web().instances.len(), 3, "{}", world.story());
+    let text = held(&world).unwrap();
+    assert!(text.contains("not known to be healthy"), "{text}");
+    for id in &ids[1..] {
+        world.agent(id).forced = None;
+    }
+    roll(&mut world, Phase::Done);
+}
+
+#[test]
+fn the_one_that_is_ill_is_replaced_first() {
+    let mut world = new_world(3);
+    let ids: Vec<InstanceId> = world.web().instances.keys().cloned().collect();
+    world.agent(&ids[2]).forced = Some(Health::Unhealthy);
+    world.run_for(Duration::from_secs(3));
+    world.start("2.0").unwrap();
+    roll(&mut world, Phase::Done);
+    assert_eq!(left(&world).first(), Some(&ids[2]), "{}", world.story());
+}
+
+#[test]
+fn a_green_that_never_catches_up_never_serves_and_the_rollout_goes_back() {
+    let mut world = new_world(3);
+    world.start("2.0").unwrap();
+    world.tick();
+    world.catch_up_ms = u64::MAX / 2;
+    world.run_to(Phase::Switching);
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.active("2.0"), []);
+    assert!(
+        held(&world).unwrap().contains("caught up"),
+        "{}",
+        world.story()
+    );
+    world.run_to(Phase::RollingBack);
+    // The others have caught up long ago.
+    world.catch_up_ms = 0;
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.active("1.0").len(), 3);
+}
+
+#[test]
+fn a_broken_image_is_given_up_while_the_others_vote() {
+    let mut world = new_world(3);
+    world.behaviour.insert("2.0".to_owned(), Behaviour::Broken);
+    world.start("2.0").unwrap();
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.active("1.0").len(), 3);
+    assert!(world.is_quiet());
+}
+
+#[test]
+fn a_lost_member_is_replaced_the_new_one_first() {
+    for state in [MachineState::Absent, MachineState::Stopped] {
+        let mut world = new_world(3);
+        let lost = world.web().instances.keys().next().cloned().unwrap();
+        world.end_machine(&lost, state);
+        world.catch_up_ms = 10_000;
+        world.run_until(60, |world| world.web().instances.len() == 4);
+        assert!(!world.web().instances[&lost].leaving(), "{}", world.story());
+        world.run_until(120, |world| !world.web().instances.contains_key(&lost));
+        assert_eq!(world.active("1.0").len(), 3);
+    }
+}
+
+#[test]
+fn a_member_that_is_lost_in_a_rollout_is_replaced_before_it_goes_on() {
+    let mut world = new_world(3);
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let rollout = world.web().rollout.clone().unwrap();
+    let mut others = world.web().instances.keys();
+    let lost =
+        others.find(|id| !rollout.sets.blue.contains(id) && !rollout.sets.green.contains(id));
+    let lost = lost.cloned().unwrap();
+    world.kill_machine(&lost);
+    assert_eq!(roll(&mut world, Phase::Done), 1, "{}", world.story());
+    assert_eq!(world.active("2.0").len(), 3);
+    assert!(!world.web().instances.contains_key(&lost));
+}
+
+#[test]
+fn without_a_quorum_nothing_is_taken_away() {
+    let mut world = new_world(3);
+    let ids: Vec<InstanceId> = world.web().instances.keys().cloned().collect();
+    world.end_machine(&ids[0], MachineState::Stopped);
+    world.end_machine(&ids[1], MachineState::Stopped);
+    // Without a leader nobody joins, and nobody knows of voters.
+    world.agent(&ids[2]).quorum_fails = true;
+    world.run_for(Duration::from_secs(3_600));
+    for id in &ids {
+        assert_eq!(
+            world.web().instances[id].life,
+            Life::Up,
+            "{}",
+            world.story()
+        );
+    }
+    assert!(held(&world).is_some(), "{}", world.story());
+}
+
+#[test]
+fn a_person_s_orders_and_the_count_wait_for_the_same() {
+    let mut world = new_world(5);
+    let ids: Vec<InstanceId> = world.web().instances.keys().cloned().collect();
+    let reason = "it is odd".to_owned();
+    for id in &ids[..2] {
+        let (instance, reason) = (id.clone(), reason.clone());
+        world
+            .order(&Command::ReplaceInstance { instance, reason })
+            .unwrap();
+    }
+    let mut most = 0;
+    world.run_until(600, |world| {
+        let leaving = world
+            .web()
+            .instances
+            .values()
+            .filter(|one| one.leaving())
+            .count();
+        most = most.max(leaving);
+        ids[..2]
+            .iter()
+            .all(|id| !world.web().instances.contains_key(id))
+    });
+    assert_eq!(most, 1, "{}", world.story());
+    world
+        .order(&Command::Scale {
+            fleet: web(),
+            count: 3,
+        })
+        .unwrap();
+    let mut most = 0;
+    world.run_until(600, |world| {
+        let leaving = world
+            .web()
+            .instances
+            .values()
+            .filter(|one| one.leaving())
+            .count();
+        most = most.max(leaving);
+        world.web().instances.len() == 3
+    });
+    assert_eq!(most, 1, "{}", world.story());
+}
+
+#[test]
+fn a_fleet_that_is_deleted_needs_no_quorum() {
+    let mut world = new_world(3);
+    let first = world.web().instances.keys().next().cloned().unwrap();
+    world.agent(&first).quorum_fails = true;
+    world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
+    world.run_until(300, |world| world.fleets.is_empty());
+}
+
+#[test]
+fn an_image_without_a_quorum_command_is_refused_with_both_keys() {
+    let mut world = World::new();
+    let mut build = world.build("1.0");
+    build.quorum = false;
+    let spec = Box::new(spec(&format!("count = 3\n{TIMES}")));
+    let refused = world
+        .order(&Command::ApplyFleet { spec, build })
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("kind = \"quorum\"") && refused.contains("[quorum]"),
+        "{refused}"
+    );
+}

@@ -1,0 +1,50 @@
+//! What the kinds of fleets mean in the world: who is at work, and who votes.
+
+use std::time::Duration;
+
+use calvin_model::{InstanceId, QuorumReport, WorkloadState, fleet::FleetKind};
+use calvin_planner::{FleetState, MachineState};
+
+use super::World;
+
+impl World {
+    /// Machines that are at work: their workload runs and pulls its work.
+    pub(crate) fn at_work(&self) -> Vec<InstanceId> {
+        let machines = self.machines.iter();
+        let working = machines.filter(|(_, machine)| {
+            machine.state == MachineState::Running
+                && machine.pulls
+                && machine.agent.report.workload == WorkloadState::Running
+        });
+        working.map(|(id, _)| id.clone()).collect()
+    }
+
+    pub(super) fn exclusive_never_twice(&self) {
+        let exclusive = |fleet: &FleetState| fleet.spec.kind == FleetKind::Exclusive;
+        if self.fleets.values().any(exclusive) {
+            let at_work = self.at_work();
+            assert!(at_work.len() <= 1, "{at_work:?}\n{}", self.story());
+        }
+    }
+
+    /// What a member of the world's quorum says: every machine that was made is a member until it is
+    /// deleted, those that run vote, and the oldest leads.
+    pub(super) fn votes(&self, id: &InstanceId) -> Option<QuorumReport> {
+        let machine = self.machines.get(id)?;
+        let says = !machine.agent.quorum_fails && machine.agent.report.sequence > 0;
+        let alive = || {
+            let machines = self.machines.iter();
+            machines.filter(|(_, machine)| machine.state == MachineState::Running)
+        };
+        let members = u32::try_from(self.machines.len()).ok()?;
+        says.then(|| QuorumReport {
+            voters: u32::try_from(alive().count()).unwrap_or(u32::MAX),
+            needed: members / 2 + 1,
+            leader: alive()
+                .min_by_key(|(first, machine)| (machine.made_at, *first))
+                .is_some_and(|(first, _)| first == id),
+            caught_up: machine.made_at + self.catch_up_ms <= self.ms,
+            age: Duration::ZERO,
+        })
+    }
+}

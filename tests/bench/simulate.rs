@@ -1,0 +1,113 @@
+//! The simulator: how many seeds it runs in a second with everything going wrong, in how much
+//! memory, and how close a rollout over thousands of machines comes to what its provider can do.
+
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+
+mod report;
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use calvin_model::FleetSpec;
+use calvin_simulator::{Cloud, Fault, Question, Scenario, Tally, Turnout, campaign, forecast};
+
+use self::report::Figures;
+
+/// Seeds of each run, and runs.
+const SEEDS: u64 = 1_000;
+const RUNS: u64 = 5;
+/// The large fleet: instances, machines that its provider makes at one time, and how long each takes.
+const INSTANCES: u32 = 2_000;
+const IN_FLIGHT: u32 = 50;
+const MACHINE: Duration = Duration::from_secs(60);
+
+fn main() {
+    let mut figures = Figures::new("simulate");
+    seeds(&mut figures);
+    large_fleet(&mut figures);
+    let peak = peak_memory_mb().unwrap_or(f64::NAN);
+    figures.add("peak resident memory of all that", vec![peak], "MB", None);
+    figures.print();
+}
+
+fn seeds(figures: &mut Figures) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut took = Vec::new();
+    let mut broken = 0;
+    for run in 0..RUNS {
+        let seeds = run * SEEDS..(run + 1) * SEEDS;
+        let started = Instant::now();
+        let scenario = |seed| Scenario::drawn(6, Fault::ALL, seed);
+        let tally = campaign(seeds, threads, &scenario, &|_: &Tally| {});
+        took.push(started.elapsed().as_secs_f64() * 10.0);
+        broken += tally.broken;
+    }
+    assert_eq!(broken, 0, "seeds that break a rule");
+    let memory = peak_memory_mb().unwrap_or(f64::NAN);
+    figures.add(
+        "10,000 seeds of 6 instances, all faults",
+        took,
+        "s",
+        Some(180.0),
+    );
+    figures.add(
+        "peak resident memory of these",
+        vec![memory],
+        "MB",
+        Some(200.0),
+    );
+}
+
+/// A rolling replacement: the provider's own lower bound is that it makes as many machines at one
+/// time as it can, from the order on.
+fn large_fleet(figures: &mut Figures) {
+    let text = format!(
+        "name = \"web\"\nimage = \"web@2\"\ncount = {INSTANCES}\n\
+         [replace]\nsurge = {IN_FLIGHT}\nmin_healthy = \"5s\"\nsettle = \"5s\"\nbake = \"10s\"\n\
+         healthy_deadline = \"10m\"\nprogress_deadline = \"10m\"\n"
+    );
+    let spec = FleetSpec::parse("bench", &text).expect("a fleet file");
+    let question = Question {
+        fleets: vec![spec],
+        cloud: Cloud {
+            make: (MACHINE, MACHINE),
+            in_flight: Some(IN_FLIGHT as usize),
+        },
+        limit: Duration::from_secs(24 * 3_600),
+        seed: 1,
+    };
+    let started = Instant::now();
+    let forecast = forecast(&question, Turnout::Good).expect("there is a fleet");
+    let took = started.elapsed();
+    assert!(forecast.ended, "the rollout did not end");
+    let takes = forecast.fleets[0].takes;
+    let bound = MACHINE * INSTANCES.div_ceil(IN_FLIGHT);
+    println!(
+        "2,000 instances, 50 at one time, 60 s each: {takes:?} simulated in {took:?}, the \
+         provider alone needs {bound:?}"
+    );
+    let share = takes.as_secs_f64() / bound.as_secs_f64() * 100.0;
+    figures.add(
+        "2,000 instances: share of the bound",
+        vec![share],
+        "%",
+        None,
+    );
+    figures.add(
+        "2,000 instances: time to simulate",
+        vec![took.as_secs_f64()],
+        "s",
+        None,
+    );
+}
+
+fn peak_memory_mb() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kb: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kb / 1_024.0)
+}
