@@ -12,18 +12,19 @@ use std::{
 
 use calvin_model::{Epoch, FleetName, Mutant, RunId};
 use calvin_planner::{
-    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, InvariantId, Moment, Next,
-    Observed, PLANNER, Plan, PlanInput, invariant::check,
+    EnvironmentRules, EnvironmentState, FleetReport, FleetState, InvariantId, Moment, Observed,
+    PlanInput, invariant::check,
 };
 
 use crate::{
     act::Told,
+    batch::batch_of,
     clock::DecisionClock,
     decide::{Decide, Planner},
     entries::Manifests,
     hold::{Hold, chain},
     look::{Addresses, Look, look},
-    ports::{Batch, HistoryLine, Ports, RecoveringChange, Revision, StoreError, Stored},
+    ports::{Batch, Ports, RecoveringChange, Revision, StoreError, Stored},
     recover::Recovery,
     tell::news,
     view::{Notice, View},
@@ -267,10 +268,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             not(feature = "mutants"),
             expect(unused_mut, reason = "a mutant changes it")
         )]
-        let mut batch = self.batch(&plan, moment);
+        let mut batch = batch_of(&plan, moment, self.ports.clock().wall_ms());
         #[cfg(feature = "mutants")]
         self.misbehave(&plan, &mut batch, &ghosts, &mut notices);
-        let changed = match self.commit_plan(batch) {
+        let changed = match self.commit_plan(batch, watching_for) {
             Ok(changed) => changed,
             Err(NotCommitted(error)) => {
                 tracing::debug!(%error, "the plan is dropped");
@@ -351,48 +352,14 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         self.commit(batch).is_ok()
     }
 
-    /// What the plan changes, as one commit.
-    fn batch(&self, plan: &Plan, moment: Moment) -> Batch {
-        let wall_ms = self.ports.clock().wall_ms();
-        let line = |event: &Event| HistoryLine {
-            wall_ms,
-            who: PLANNER.to_owned(),
-            event: event.clone(),
-        };
-        let mut batch = Batch {
-            moment,
-            environment: plan.environment.as_deref().cloned(),
-            ..Batch::default()
-        };
-        for event in &plan.events {
-            tracing::info!(kind = ?event.kind, "{}", event.text);
-            batch.history.push(line(event));
-        }
-        for (name, fleet) in &plan.fleets {
-            match &fleet.next {
-                Next::Same => {}
-                Next::Change(state) => {
-                    batch
-                        .fleets
-                        .insert(name.clone(), Some(FleetState::clone(state)));
-                }
-                Next::Remove => {
-                    batch.fleets.insert(name.clone(), None);
-                }
-            }
-            for event in &fleet.events {
-                tracing::info!(fleet = %name, kind = ?event.kind, "{}", event.text);
-                batch.history.push(line(event));
-            }
-        }
-        batch
-    }
-
     /// Commits a plan's changes, or a checkpoint of the clock when one is due. Says whether the
     /// state changed.
-    fn commit_plan(&mut self, batch: Batch) -> Result<bool, NotCommitted> {
+    fn commit_plan(&mut self, batch: Batch, watching_for: Duration) -> Result<bool, NotCommitted> {
         let changed = !batch.fleets.is_empty() || batch.environment.is_some();
-        let checkpoint_due = batch.moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
+        // Who stood still may have been replaced meanwhile: its store says so, before it acts.
+        let stood_still = watching_for.is_zero() && self.passes > 0;
+        let elapsed = batch.moment.since(self.committed_moment);
+        let checkpoint_due = stood_still || elapsed >= CHECKPOINT_INTERVAL;
         if changed || !batch.history.is_empty() || checkpoint_due {
             self.commit(batch)?;
         }

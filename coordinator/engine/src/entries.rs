@@ -14,7 +14,8 @@ use calvin_model::{
     image::{CheckKind, CheckSpec, CheckWhen},
 };
 use calvin_planner::{
-    FleetState, Instance, Life, MachineState, Observed, SessionObserved, sums::list_is_short,
+    FleetState, Instance, Life, MachineState, Observed, SessionObserved, judge::FRESH_INTERVALS,
+    sums::list_is_short,
 };
 
 use crate::{
@@ -136,8 +137,8 @@ pub(crate) fn catalogue_entries(
 }
 
 /// An instance that clients may find, that was not seen in this run, and that may well serve
-/// although the provider's list, which lacks most machines, lacks it. Read from the records: the
-/// planner gives no role to what has no machine.
+/// although the provider's list lacks it. Read from the records: the planner gives no role to what has
+/// no machine.
 ///
 /// One that had the time to speak and is silent is left out as by any list: where the machines did
 /// go, those that are made in their place must be found.
@@ -147,10 +148,15 @@ pub(crate) fn left_out_by_mistake<'a>(
     observed: &Observed,
     addresses: &Addresses,
 ) -> Option<&'a InstanceId> {
-    if !lists_too_little(&fleet.spec.provider, fleets, observed) {
+    let time_to_speak = if lists_too_little(&fleet.spec.provider, fleets, observed) {
+        fleet.spec.repair.silent_after.0
+    } else if any_active_found(fleet, addresses) {
         return None;
-    }
-    let silent_after = fleet.spec.repair.silent_after.0;
+    } else {
+        // A list that lacks the last one may be right. But it is one source, and until as much time
+        // has passed as makes a silent agent count as gone, this run has no second one.
+        observed.report_interval * FRESH_INTERVALS
+    };
     let may_serve = |id: &InstanceId| {
         let Some(seen) = observed.instances.get(id) else {
             return false;
@@ -161,7 +167,7 @@ pub(crate) fn left_out_by_mistake<'a>(
         let speaks = match seen.session {
             SessionObserved::Alive(_) => true,
             SessionObserved::Never | SessionObserved::Ended(_) => {
-                observed.watching_for <= silent_after
+                observed.watching_for <= time_to_speak
             }
         };
         absent && speaks
@@ -171,6 +177,14 @@ pub(crate) fn left_out_by_mistake<'a>(
         instance.catalogue != CatalogueRole::Absent && addresses.get(id).is_none() && may_serve(id)
     });
     left_out.map(|(id, _)| id)
+}
+
+/// Whether clients will find an active instance whatever is left out.
+fn any_active_found(fleet: &FleetState, addresses: &Addresses) -> bool {
+    let mut instances = fleet.instances.iter();
+    instances.any(|(id, instance)| {
+        instance.catalogue == CatalogueRole::Active && addresses.get(id).is_some()
+    })
 }
 
 /// Whether a provider's list lacks most of the machines that were up, over all fleets. A list that

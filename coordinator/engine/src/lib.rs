@@ -2,6 +2,7 @@
 //! world only through the traits of [`ports`], reads no clock but theirs, and owns no thread.
 
 mod act;
+mod batch;
 pub mod clock;
 pub mod command;
 pub mod decide;

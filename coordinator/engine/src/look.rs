@@ -3,7 +3,11 @@
 //! The providers' lists are matched by tag: a machine of a known instance is adopted, whatever
 //! run of the coordinator asked for it; one of an unknown instance is a notice and nothing else.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use calvin_model::{FleetName, InstanceId};
 use calvin_planner::{
@@ -69,6 +73,7 @@ struct Machines<'a> {
     faults: BTreeMap<InstanceId, ProviderFault>,
     list_ages: BTreeMap<String, Duration>,
     notices: Vec<Notice>,
+    doubled: BTreeSet<InstanceId>,
 }
 
 struct Found<'a> {
@@ -127,6 +132,7 @@ pub(crate) fn look<P: Ports>(
                 probe: probes.remove(id),
                 machine,
                 fault: machines.faults.remove(id),
+                doubled: machines.doubled.contains(id),
                 revoked,
                 alarm,
             };
@@ -165,6 +171,7 @@ fn list_machines<P: Ports>(ports: &P) -> Machines<'_> {
         faults: BTreeMap::new(),
         list_ages: BTreeMap::new(),
         notices: Vec::new(),
+        doubled: BTreeSet::new(),
     };
     let mut doubled: BTreeMap<InstanceId, Vec<String>> = BTreeMap::new();
     for (name, provider) in ports.providers() {
@@ -192,6 +199,7 @@ fn list_machines<P: Ports>(ports: &P) -> Machines<'_> {
         }
     }
     for (instance, providers) in doubled {
+        machines.doubled.insert(instance.clone());
         machines.notices.push(Notice::Doubled {
             instance,
             providers,

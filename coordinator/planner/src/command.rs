@@ -11,6 +11,7 @@ mod kind;
 mod people;
 mod rollout;
 mod start;
+mod zone;
 
 use std::collections::BTreeMap;
 
@@ -305,10 +306,10 @@ pub fn command(
         | Command::Veto { .. }
         | Command::Unveto { .. }
         | Command::Pin { .. }
-        | Command::Unpin { .. }
-        | Command::LoseZone { .. }
-        | Command::FindZone { .. }
-        | Command::ResumeRepairs { .. } => people::order(desk, order),
+        | Command::Unpin { .. } => people::order(desk, order),
+        Command::LoseZone { zone, reason } => zone::lose(desk, zone, reason),
+        Command::FindZone { zone } => zone::find(desk, zone),
+        Command::ResumeRepairs { fleet, reason } => zone::resume(desk, fleet, reason),
     }
 }
 

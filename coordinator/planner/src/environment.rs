@@ -20,6 +20,14 @@ pub struct EnvironmentState {
     pub lost_zones: BTreeMap<ZoneName, Order>,
 }
 
+impl EnvironmentState {
+    /// Whether a person says that this zone is lost.
+    #[must_use]
+    pub fn has_lost(&self, zone: Option<&ZoneName>) -> bool {
+        zone.is_some_and(|zone| self.lost_zones.contains_key(zone))
+    }
+}
+
 /// Who ordered something, when and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {

@@ -8,8 +8,10 @@ mod exclusive;
 mod people;
 mod quorum;
 mod removal;
+mod repair;
 mod rollout;
 mod view;
+mod zone;
 
 use std::fmt;
 
@@ -55,6 +57,13 @@ pub enum InvariantId {
     ShortListNeedsWitnesses,
     /// What a person is to decide waits for a person.
     PolicyHolds,
+    /// While too many of a fleet fail at once, nothing of it is replaced or removed for that.
+    MeltdownHolds,
+    /// While the coordinator has reasons to distrust its own eyes, nothing is replaced or removed
+    /// for loss or ill health.
+    DistrustHolds,
+    /// In a zone that a person says is lost, nothing that is silent is removed.
+    LostZoneIsLeftAlone,
     /// No more machines are in flight, and no more are deleted within a time, than the budgets of
     /// the fleet and of the environment allow.
     BudgetsNeverExceeded,
@@ -82,7 +91,7 @@ pub enum InvariantId {
 
 impl InvariantId {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::ServingCapacityNeverBelowMinimum,
         Self::NoDeleteWithoutTwoSourcesOrOrder,
         Self::GenerationNeverGoesBack,
@@ -97,6 +106,9 @@ impl InvariantId {
         Self::SilenceAloneNeedsWitnesses,
         Self::ShortListNeedsWitnesses,
         Self::PolicyHolds,
+        Self::MeltdownHolds,
+        Self::DistrustHolds,
+        Self::LostZoneIsLeftAlone,
         Self::BudgetsNeverExceeded,
         Self::NothingMadeWithoutRoom,
         Self::FrozenStartsNothing,
@@ -152,6 +164,15 @@ impl InvariantId {
                 "a provider's list that lacks most of its machines at once, and more than one, is no word against them"
             }
             Self::PolicyHolds => "what a policy leaves to a person waits for a person",
+            Self::MeltdownHolds => {
+                "while so many of a fleet fail at once that the cause is probably elsewhere, nothing of it is replaced or removed for that"
+            }
+            Self::DistrustHolds => {
+                "while most sessions end at once, or most probes contradict the agents, nothing is replaced or removed for loss or ill health"
+            }
+            Self::LostZoneIsLeftAlone => {
+                "in a zone that a person says is lost, nothing that is silent is removed until it is found again"
+            }
             Self::BudgetsNeverExceeded => {
                 "no more machines are in flight, and no more are deleted within a time, than the budgets of the fleet and of the environment allow; an order to delete a fleet, a way back, and what is lost by two sources or never was healthy are counted and not held"
             }
@@ -230,6 +251,8 @@ pub fn check(input: &PlanInput<'_>, plan: &Plan) -> Vec<Violation> {
         capacity::check(&view, &mut found);
         removal::check(&view, &mut found);
         rollout::check(&view, &mut found);
+        repair::check(&view, &mut found);
+        zone::check(&view, &mut found);
         people::check(&view, &mut found);
         exclusive::check(&view, &mut found);
         quorum::check(&view, &mut found);

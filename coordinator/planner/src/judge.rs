@@ -43,6 +43,8 @@ pub struct Answering {
     pub returning: usize,
     /// Whether the fleet's provider lists what is there.
     pub list: ListTrust,
+    /// Whether the coordinator has reasons to distrust its own eyes.
+    pub distrust: Distrust,
 }
 
 /// Whether a provider's list is believed where it lacks a machine.
@@ -57,6 +59,29 @@ pub enum ListTrust {
         /// How many it lacks.
         lacks: usize,
         /// Of how many.
+        of: usize,
+    },
+}
+
+/// Whether the coordinator has reasons to distrust its own eyes, over all fleets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Distrust {
+    /// It has none.
+    #[default]
+    None,
+    /// Most sessions ended within seconds of each other, and have not come back: rather the
+    /// coordinator's network than the machines.
+    SessionsEnded {
+        /// How many ended together.
+        ended: usize,
+        /// Of how many that were heard in this run.
+        of: usize,
+    },
+    /// Most agents say one thing and the coordinator's own probes another.
+    ProbesDisagree {
+        /// How many disagree in the same way.
+        disagree: usize,
+        /// Of how many that are fresh from both.
         of: usize,
     },
 }
@@ -82,6 +107,8 @@ pub struct Judgement {
     /// How long it has been healthy without a break, by its agent's own clock; only when that is
     /// fresh and said of the newest role.
     pub healthy_for: Option<Duration>,
+    /// How long it has been unhealthy, by its agent's own clock; only when that is fresh.
+    pub unhealthy_for: Option<Duration>,
     /// Its agent has applied the newest wanted state.
     pub in_role: bool,
     /// Whether it counts as lost.
@@ -99,6 +126,7 @@ impl Judgement {
     pub const NOTHING: Self = Self {
         class: InstanceClass::Starting,
         healthy_for: None,
+        unhealthy_for: None,
         in_role: false,
         loss: Loss::None,
         connected: false,
@@ -216,6 +244,11 @@ pub fn judge(
     {
         judgement.healthy_for = Some(agent.report.health_for + agent.age);
     }
+    if judgement.class == InstanceClass::Unhealthy
+        && let Some(agent) = &seen.agent
+    {
+        judgement.unhealthy_for = Some(agent.report.health_for + agent.age);
+    }
     judgement
 }
 
@@ -243,9 +276,7 @@ fn loss(
         // A machine that is not there has no address to probe, so its missing probe says no less
         // than a failing one would.
         (Some(MachineState::Absent), ListTrust::Believed) => (true, true),
-        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => {
-            (Mutant::BelieveShortLists.lives(), not_reached)
-        }
+        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => (false, not_reached),
         (Some(MachineState::Stopped), _) => (true, not_reached),
         (
             Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None,

@@ -6,6 +6,7 @@
 //! input gives the same plan, so a decision can be tested, replayed and explained.
 
 pub mod command;
+mod distrust;
 pub mod environment;
 pub mod exclusive;
 mod fnv;
@@ -20,6 +21,7 @@ pub mod phase;
 pub mod plan;
 pub mod preview;
 mod quorum;
+pub mod repairs;
 pub mod report;
 mod spread;
 pub mod state;
@@ -35,11 +37,11 @@ pub use environment::{
     EnvironmentRules, EnvironmentState, Freeze, FreezeScope, Order, ProviderRules,
 };
 pub use invariant::{InvariantId, Violation, check};
-pub use judge::{Answering, Judgement, ListTrust, Loss, judge};
+pub use judge::{Answering, Distrust, Judgement, ListTrust, Loss, judge};
 pub use moment::Moment;
 pub use observed::{
-    AgentObserved, Capacity, CatalogueObserved, InstanceObserved, MachineObserved, MachineState,
-    Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
+    AgentObserved, Capacity, CatalogueObserved, FaultKind, InstanceObserved, MachineObserved,
+    MachineState, Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
 };
 pub use people::{Aim, Approval, Gates, Pause, Promotion, Standing, Whose};
 pub use phase::Phase;
@@ -47,6 +49,7 @@ pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, Pla
 pub use preview::{
     InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview, preview_in,
 };
+pub use repairs::Repairs;
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, RestsOn, Waiting};
 pub use state::{
     Build, Deletion, FleetState, Gap, Instance, Life, NextRollout, Owed, Purpose, Rollout, Wave,

@@ -60,6 +60,9 @@ pub struct InstanceObserved {
     pub machine: Option<MachineObserved>,
     /// What its provider could not do, last.
     pub fault: Option<ProviderFault>,
+    /// More than one machine carries its tag.
+    #[serde(default)]
+    pub doubled: bool,
     /// Its identity is revoked and no stream of it is open.
     pub revoked: bool,
     /// Something about its identity that a person must look at.
@@ -137,6 +140,22 @@ pub struct ProviderFault {
     pub retry_in: Duration,
     /// Trying again cannot help: the image's digest is another, for instance.
     pub permanent: bool,
+    /// What it is about.
+    #[serde(default)]
+    pub kind: FaultKind,
+}
+
+/// What a provider's fault is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Anything else: its network, its own trouble.
+    #[default]
+    Other,
+    /// There is no room for more: a quota is used up, or no address is left.
+    Quota,
+    /// The image: it is not there, or it is not the recorded one.
+    Image,
 }
 
 /// What the catalogue says of a fleet, read back from where clients read it.

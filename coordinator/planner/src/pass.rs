@@ -16,7 +16,7 @@ use crate::{
     environment::EnvironmentState,
     fnv::Fnv,
     invariant::InvariantId,
-    judge::{Answering, Judgement, ListTrust, judge},
+    judge::{Answering, Distrust, Judgement, ListTrust, judge},
     ledger::{Ledger, Shortage},
     moment::Moment,
     observed::{CatalogueObserved, InstanceObserved, Observed},
@@ -24,6 +24,7 @@ use crate::{
     quorum::Members,
     report::{Blocked, Waiting},
     state::{FleetState, Instance, Rollout},
+    step::{Guard, ImageVeto},
 };
 
 pub(crate) use moves::basis_of;
@@ -63,6 +64,12 @@ pub(crate) struct Pass<'a> {
     pub(crate) hidden: Vec<InstanceId>,
     /// Whether the provider's list is believed where it lacks a machine.
     pub(crate) list: ListTrust,
+    /// Whether the coordinator has reasons to distrust its own eyes.
+    pub(crate) distrust: Distrust,
+    /// Images that are to be vetoed.
+    pub(crate) vetoes: Vec<ImageVeto>,
+    /// Why nothing is replaced for loss or ill health now, if so.
+    pub(crate) guard: Option<Guard>,
     /// The environment as a whole.
     pub(crate) environment: &'a EnvironmentState,
     /// What all fleets share, and how much of it is left.
@@ -109,6 +116,9 @@ impl<'a> Pass<'a> {
             blocked: Vec::new(),
             hidden: Vec::new(),
             list: answering.list,
+            distrust: answering.distrust,
+            vetoes: Vec::new(),
+            guard: None,
             environment: input.environment,
             ledger: Ledger::default(),
             short: BTreeMap::new(),
@@ -230,6 +240,20 @@ impl<'a> Pass<'a> {
                 found && self.counts_as_serving(id, instance)
             })
             .count()
+    }
+
+    /// Whether a person says that an instance's zone is lost.
+    pub(crate) fn zone_lost(&self, instance: &Instance) -> bool {
+        self.input.environment.has_lost(instance.zone.as_ref())
+    }
+
+    /// How many are found as active, and how many of these are known to fail.
+    pub(crate) fn active_and_failing(&self) -> (usize, usize) {
+        let instances = self.state().instances.iter();
+        let active = instances.filter(|(_, one)| one.catalogue == CatalogueRole::Active);
+        active.fold((0, 0), |(all, failing), (id, _)| {
+            (all + 1, failing + usize::from(self.fails(id)))
+        })
     }
 
     /// Writes a line of the history.

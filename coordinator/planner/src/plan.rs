@@ -4,20 +4,22 @@ mod words;
 
 use std::{collections::BTreeMap, fmt};
 
-use calvin_model::{CatalogueRole, FleetName, InstanceId, Wanted, ZoneName};
+use calvin_model::{CatalogueRole, FleetName, InstanceId, Mutant, Wanted, ZoneName};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    environment::{EnvironmentRules, EnvironmentState, Freeze},
+    PLANNER,
+    distrust::distrust,
+    environment::{EnvironmentRules, EnvironmentState, Freeze, Order},
     invariant::check,
-    judge::{Answering, ListTrust, PROVIDER_FRESH, returns},
+    judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH, returns},
     ledger::{Counts, Ledger},
     moment::Moment,
     observed::{CatalogueObserved, MachineState, Observed, SessionObserved},
     pass::Pass,
     report::FleetReport,
     state::{Build, FleetState, Life},
-    step::plan_fleet,
+    step::{ImageVeto, plan_fleet},
     sums::list_is_short,
     turns::{turns, unready},
     wall::date,
@@ -155,6 +157,12 @@ pub enum DeleteBasis {
     Unmanaged,
     /// It never became healthy within its deadline.
     NeverHealthy,
+    /// It was unhealthy for longer than `repair_after`, and its replacement serves, or nobody
+    /// misses it.
+    Unhealthy,
+    /// A person says that its zone is lost: another is made elsewhere. It gives no right to delete:
+    /// while the zone is lost, nothing there is removed.
+    ZoneLost,
 }
 
 impl fmt::Display for DeleteBasis {
@@ -168,6 +176,8 @@ impl fmt::Display for DeleteBasis {
             Self::Lost => "lost",
             Self::Unmanaged => "unmanaged",
             Self::NeverHealthy => "never healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::ZoneLost => "its zone is lost",
         })
     }
 }
@@ -231,11 +241,27 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         pass.ledger = ledger;
         let next = plan_fleet(pass);
         ledger = std::mem::take(&mut pass.ledger);
+        veto(input, std::mem::take(&mut pass.vetoes), &mut plan);
         plan.fleets.insert(pass.fleet.clone(), next);
     }
     end_freeze(input, &mut plan);
     debug_assert_eq!(check(input, &plan), Vec::new(), "a plan keeps every rule");
     plan
+}
+
+/// Vetoes images that failed again and again, in the planner's name.
+fn veto(input: &PlanInput<'_>, vetoes: Vec<ImageVeto>, plan: &mut Plan) {
+    for ImageVeto { image, reason } in vetoes {
+        let environment = plan.environment.take();
+        let mut environment = environment.unwrap_or_else(|| Box::new(input.environment.clone()));
+        let order = Order {
+            by: PLANNER.to_owned(),
+            reason,
+            wall_ms: input.wall_ms,
+        };
+        environment.vetoes.entry(image).or_insert(order);
+        plan.environment = Some(environment);
+    }
 }
 
 /// Ends the environment's freeze at its end.
@@ -283,13 +309,14 @@ pub(crate) struct Answers<'a> {
     returning: usize,
     /// Machines that were up or are draining, by provider: how many its list lacks, of how many.
     lists: BTreeMap<&'a str, (usize, usize)>,
+    distrust: Distrust,
 }
 
 impl Answers<'_> {
     /// As it concerns a fleet with this provider.
     pub(crate) fn of(&self, provider: &str) -> Answering {
         let (lacks, of) = self.lists.get(provider).copied().unwrap_or_default();
-        let list = if list_is_short(lacks, of) {
+        let list = if list_is_short(lacks, of) && !Mutant::BelieveShortLists.lives() {
             ListTrust::Doubted { lacks, of }
         } else {
             ListTrust::Believed
@@ -299,13 +326,17 @@ impl Answers<'_> {
             alive: self.alive,
             returning: self.returning,
             list,
+            distrust: self.distrust,
         }
     }
 }
 
 /// Counts who answers.
 pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
-    let mut answers = Answers::default();
+    let mut answers = Answers {
+        distrust: distrust(input),
+        ..Answers::default()
+    };
     for fleet in input.fleets.values() {
         let (lacks, of) = answers.lists.entry(&fleet.spec.provider).or_default();
         for (id, instance) in &fleet.instances {
@@ -315,13 +346,17 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
                 Life::Draining(_) => false,
                 Life::Making | Life::Retiring(_) => continue,
             };
+            let seen = input.observed.instances.get(id);
+            let alive = seen.is_some_and(|seen| matches!(seen.session, SessionObserved::Alive(_)));
+            // What is silent in a zone that a person says is lost is no witness of anything.
+            if !alive && input.environment.has_lost(instance.zone.as_ref()) {
+                continue;
+            }
             answers.all += usize::from(up);
-            let Some(seen) = input.observed.instances.get(id) else {
+            let Some(seen) = seen else {
                 continue;
             };
-            if up && matches!(seen.session, SessionObserved::Alive(_)) {
-                answers.alive += 1;
-            }
+            answers.alive += usize::from(up && alive);
             answers.returning += usize::from(returns(seen, input.observed.watching_for));
             if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
                 *of += 1;

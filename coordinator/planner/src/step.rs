@@ -10,6 +10,7 @@ pub(crate) mod exclusive;
 mod freeze;
 mod hide;
 mod make;
+mod meltdown;
 mod orders;
 mod protect;
 mod repair;
@@ -19,11 +20,16 @@ mod scale;
 mod start;
 mod summary;
 mod tell;
+mod unhealthy;
 mod unmanaged;
+mod veto;
 mod waits;
+mod zone;
 
+pub(crate) use meltdown::Guard;
 pub use retire::RETIRE_GRACE;
 pub(crate) use start::{Start, begin};
+pub(crate) use veto::ImageVeto;
 
 pub(crate) use tell::untold;
 
@@ -37,10 +43,13 @@ pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
     freeze::step(pass);
     arrive::step(pass);
     exclusive::note(pass);
+    zone::step(pass);
     delete::step(pass);
     rollout::step(pass);
     start::step(pass);
+    meltdown::step(pass);
     unmanaged::step(pass);
+    unhealthy::step(pass);
     repair::step(pass);
     admit::step(pass);
     exclusive::step(pass);

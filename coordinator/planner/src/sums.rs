@@ -8,6 +8,12 @@ pub fn unmanaged_limit(fleet: usize) -> usize {
     (fleet / 5).max(1)
 }
 
+/// How many of a fleet may be replaced at a time because they are unhealthy: one, or 20 %.
+#[must_use]
+pub fn repair_limit(fleet: usize) -> usize {
+    (fleet / 5).max(1)
+}
+
 /// How many of a fleet's active entries may be hidden for their health: half of them, and never
 /// the last one.
 #[must_use]
@@ -20,6 +26,23 @@ pub fn hidden_limit(active: usize) -> usize {
 #[must_use]
 pub fn witnesses_needed(others: usize) -> usize {
     others / 2 + 1
+}
+
+/// Whether so many failures within a window are too many for a fleet: at least `count`, and at
+/// least `percent` of it. A fleet below `count` never melts down: what its repairs rest on then is
+/// that each is made first, and made ever more slowly while none becomes healthy.
+#[must_use]
+pub fn melts(failed: usize, fleet: usize, count: u32, percent: u8) -> bool {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let share = failed.saturating_mul(100) >= fleet.saturating_mul(usize::from(percent));
+    failed >= count && share
+}
+
+/// Whether so many of an environment's instances doing the same at once is rather the coordinator's
+/// own fault: most of them, and at least three. With one or two there is nothing to compare with.
+#[must_use]
+pub fn most_at_once(same: usize, of: usize) -> bool {
+    same >= 3 && same > of / 2
 }
 
 /// Whether a provider's list that lacks so many of its machines at once is short rather than true:
@@ -55,6 +78,22 @@ mod tests {
             assert_eq!(hidden_limit(fleet), hidden, "{fleet}");
             assert_eq!(witnesses_needed(fleet - 1), witnesses, "{fleet}");
         }
+        // fleet, the least that must fail for a meltdown by default, and for distrust
+        for (fleet, melt, together) in [
+            (1, None, None),
+            (2, None, None),
+            (3, Some(3), Some(3)),
+            (5, Some(3), Some(3)),
+            (10, Some(3), Some(6)),
+            (100, Some(30), Some(51)),
+        ] {
+            let least = |enough: &dyn Fn(usize) -> bool| (1..=fleet).find(|many| enough(*many));
+            assert_eq!(least(&|many| melts(many, fleet, 3, 30)), melt, "{fleet}");
+            assert_eq!(least(&|many| most_at_once(many, fleet)), together);
+            assert!(repair_limit(fleet) >= 1 && repair_limit(fleet) <= fleet);
+        }
+        // A count of one makes also a fleet of one melt down.
+        assert!(melts(1, 1, 1, 30));
         // machines that were up, the least that a list must lack to be doubted
         for (of, least) in [(2, 2), (3, 2), (5, 3), (10, 6), (100, 51)] {
             assert!(list_is_short(least, of), "{of}");

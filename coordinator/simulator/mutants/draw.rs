@@ -31,20 +31,26 @@ pub(crate) fn scenario(seed: u64) -> Scenario {
     // Not the numbers that the simulation of the same seed draws.
     let mut random = fastrand::Rng::with_seed(seed ^ 0x6d75_7461_6e74_7300);
     let mut scenario = Scenario::small(random.u32(INSTANCES.0..=INSTANCES.1));
-    scenario.images.push(flapping());
+    // What fails for ever would be replaced for ever, until all repairs are held for a person.
+    scenario.spec.repair.repair_after = HumanDuration::from_secs(3_600);
+    // Each image can be ordered as often as somebody likes.
+    scenario.spec.repair.image_failures = u32::MAX;
     let mut version = random.u32(GOOD..=FLAPPING);
     if random.bool() {
         scenario.spec.drain.on_timeout = OnDrainTimeout::Hold;
     }
     if version == FLAPPING {
+        scenario.images.push(flapping());
         scenario.spec.replace.min_healthy = SOAK;
     }
+    let turns_bad = random.u32(..6) == 0;
     let faults: Vec<Fault> = match random.u32(..4) {
+        // Where there is nothing to go back to, one failing check holds a rollout for a person.
+        _ if turns_bad => Vec::new(),
         0 => Vec::new(),
         1 => Fault::ALL.into_iter().filter(|_| random.bool()).collect(),
         _ => Fault::ALL.to_vec(),
     };
-    let turns_bad = random.u32(..6) == 0;
     if turns_bad {
         // The first image does: all that serve fail at once, and there is nothing to go back to.
         scenario.steps = vec![Step::Apply(tag(BAD))];
@@ -59,7 +65,12 @@ pub(crate) fn scenario(seed: u64) -> Scenario {
     };
     // A coordinator that starts in a blackout gives up on a provider that lists nothing and agents
     // that say nothing after `silent_after`: it shows clients what it knows, which is nothing.
-    let blackout_max = if faults.contains(&Fault::CoordinatorCrash) {
+    let starts = [
+        Fault::CoordinatorCrash,
+        Fault::CrashPoints,
+        Fault::OldCoordinator,
+    ];
+    let blackout_max = if starts.iter().any(|fault| faults.contains(fault)) {
         BLACKOUT_SHORT
     } else {
         BLACKOUT_LONG

@@ -175,9 +175,13 @@ fn check_phase(before: &FleetState, after: &FleetState, log: &Log) {
             .into_iter()
             .filter_map(move |cause| transition(Some(phase), cause).ok())
     };
-    // One pass may take two steps.
+    // One pass may take several steps, such as from baking to done where nothing of blue is left.
     let reached = next(old.phase).any(|phase| phase == new.phase)
         || next(old.phase)
+            .flat_map(next)
+            .any(|phase| phase == new.phase)
+        || next(old.phase)
+            .flat_map(next)
             .flat_map(next)
             .any(|phase| phase == new.phase);
     if !reached {

@@ -185,12 +185,14 @@ fn is_held(life: &Life) -> bool {
             DeleteBasis::Replaced
             | DeleteBasis::ScaledDown
             | DeleteBasis::Ordered
-            | DeleteBasis::Unmanaged,
+            | DeleteBasis::Unmanaged
+            | DeleteBasis::Unhealthy,
         ) => true,
         Life::Retiring(
             DeleteBasis::RolledBack
             | DeleteBasis::FleetDeleted
             | DeleteBasis::Lost
+            | DeleteBasis::ZoneLost
             | DeleteBasis::NeverHealthy,
         )
         | Life::Making

@@ -4,6 +4,7 @@ use calvin_model::{CatalogueRole, InstanceId, Role, fleet::OnDrainTimeout};
 
 use super::{
     InvariantId,
+    repair::long_unhealthy,
     view::{Found, View, retires},
 };
 use crate::{
@@ -40,6 +41,12 @@ fn delete_only_what_is_committed(view: &View<'_>, found: &mut Found) {
             | Action::SetRoles { .. }
             | Action::RevokeIdentity { .. } => continue,
         };
+        if view.seen(instance).is_some_and(|seen| seen.doubled) {
+            found.push((
+                InvariantId::OneMachinePerIntent,
+                format!("{instance} is deleted, and more than one machine carries its tag"),
+            ));
+        }
         let committed = view.before.instances.get(instance);
         let retiring = |found: &Instance| found.life == Life::Retiring(basis.clone());
         if !committed.is_some_and(retiring) {
@@ -68,9 +75,12 @@ fn retire_only_with_two_sources_or_order(
     }
     let right = match basis {
         DeleteBasis::Lost => loss == Loss::Silence && not_missed(view, id),
-        DeleteBasis::Unmanaged => drained && old.replace == Some(DeleteBasis::Unmanaged),
+        DeleteBasis::Unmanaged | DeleteBasis::Unhealthy => {
+            drained && old.replace.as_ref() == Some(basis)
+        }
         DeleteBasis::Ordered => drained && old.replace == Some(DeleteBasis::Ordered),
         DeleteBasis::NeverHealthy => !old.proven,
+        DeleteBasis::ZoneLost => false,
         DeleteBasis::FleetDeleted => {
             drained && view.before.deleting || view.after.is_some_and(|after| after.deleting)
         }
@@ -90,7 +100,7 @@ fn retire_only_with_two_sources_or_order(
 }
 
 /// Whether another serves in the place of an instance, or enough do without it.
-fn not_missed(view: &View<'_>, id: &InstanceId) -> bool {
+pub(super) fn not_missed(view: &View<'_>, id: &InstanceId) -> bool {
     let count = usize::try_from(view.before.spec.count).unwrap_or(usize::MAX);
     let replaced = view.before.instances.iter().any(|(new, instance)| {
         instance.purpose == Purpose::Repair(id.clone())
@@ -137,9 +147,17 @@ fn marked_only_when_known(view: &View<'_>, id: &InstanceId, new: &Instance, foun
                 format!("{id} is to be replaced and is {:?}", judgement.class),
             ));
         }
+        Some(DeleteBasis::Unhealthy) if !long_unhealthy(view, id) => {
+            found.push((
+                InvariantId::UnknownNeverKills,
+                format!("{id} is to be replaced and is {:?}", judgement.class),
+            ));
+        }
         Some(
             DeleteBasis::Lost
             | DeleteBasis::Unmanaged
+            | DeleteBasis::Unhealthy
+            | DeleteBasis::ZoneLost
             | DeleteBasis::Replaced
             | DeleteBasis::RolledBack
             | DeleteBasis::ScaledDown

@@ -6,7 +6,12 @@ use super::{
     InvariantId, removal,
     view::{Found, View},
 };
-use crate::{exclusive::other_at_work, phase::Phase, plan::Next};
+use crate::{
+    exclusive::other_at_work,
+    phase::Phase,
+    plan::{DeleteBasis, Next},
+    state::Instance,
+};
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {
     removal::blue_stays(view, found);
@@ -39,7 +44,9 @@ fn restores_blue(view: &View<'_>, found: &mut Found) {
     if was.id != is.id || was.phase == Phase::RolledBack || is.phase != Phase::RolledBack {
         return;
     }
-    let staying = |id| after.instances.get(id).filter(|found| !found.leaving());
+    // What was lost with its zone is neither restored nor removed.
+    let there = |one: &&Instance| !one.leaving() && one.replace != Some(DeleteBasis::ZoneLost);
+    let staying = |id| after.instances.get(id).filter(there);
     for id in &is.sets.blue {
         let able = staying(id)
             .filter(|blue| blue.proven && !view.fails(id) && other_at_work(after, id).is_none());
@@ -58,7 +65,10 @@ fn restores_blue(view: &View<'_>, found: &mut Found) {
 
 /// A switch that counts as done is one that clients see.
 fn read_back_is_what_it_rests_on(view: &View<'_>, found: &mut Found) {
-    let Some(after) = view.after.and_then(|after| after.running()) else {
+    let Some(state) = view.after else {
+        return;
+    };
+    let Some(after) = state.running() else {
         return;
     };
     let before = view.before.running().map(|rollout| rollout.phase);
@@ -77,11 +87,9 @@ fn read_back_is_what_it_rests_on(view: &View<'_>, found: &mut Found) {
         found.push((InvariantId::UnprovenNeverServes, text));
     }
     for id in &after.sets.green {
-        let services = view
-            .before
-            .instances
-            .get(id)
-            .is_some_and(|green| green.build.services);
+        let counts =
+            |green: &Instance| green.build.services && green.replace != Some(DeleteBasis::ZoneLost);
+        let services = state.instances.get(id).is_some_and(counts);
         let active = seen.and_then(|roles| roles.get(id)) == Some(&CatalogueRole::Active);
         if services && !active {
             let text = format!("{id} counts as active and is not read back as it");

@@ -7,7 +7,7 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId, fleet::FleetKind};
 use super::InvariantId;
 use crate::{
     exclusive::stopped,
-    judge::{Answering, Judgement, ListTrust, judge},
+    judge::{Answering, Distrust, Judgement, ListTrust, judge},
     observed::{CatalogueObserved, InstanceObserved, MachineState},
     plan::{FleetPlan, Next, PlanInput},
     state::{FleetState, Instance, Life},
@@ -29,6 +29,7 @@ pub(super) struct View<'a> {
     /// Agents that serve older names and are likely to come back.
     pub(super) returning: usize,
     list: ListTrust,
+    pub(super) distrust: Distrust,
     judged: BTreeMap<&'a InstanceId, Judgement>,
 }
 
@@ -63,6 +64,7 @@ impl<'a> View<'a> {
             catalogue: input.observed.catalogue.get(fleet),
             returning: answering.returning,
             list: answering.list,
+            distrust: answering.distrust,
             judged,
         }
     }

@@ -20,6 +20,7 @@ const WITNESSES: Answering = Answering {
     alive: 4,
     returning: 0,
     list: ListTrust::Believed,
+    distrust: Distrust::None,
 };
 const NO_WITNESSES: Answering = Answering {
     alive: 2,

@@ -178,6 +178,8 @@ impl Pass<'_> {
         };
         match instance.life {
             Life::Draining(_) | Life::Retiring(_) => return,
+            // In a lost zone it drains until that is found: nothing there is removed.
+            Life::Making if self.left_alone(id) => {}
             Life::Making => {
                 self.retire(id, basis_of(reason, instance.replace.as_ref()), why);
                 return;
@@ -229,6 +231,10 @@ impl Pass<'_> {
     pub(crate) fn retire(&mut self, id: &InstanceId, basis: DeleteBasis, why: &str) {
         let retiring = |instance: &Instance| matches!(instance.life, Life::Retiring(_));
         if self.instance(id).is_none_or(retiring) || self.keeps_hands_off(id, "stays") {
+            return;
+        }
+        if self.left_alone(id) {
+            self.hold_lost_zone(id);
             return;
         }
         let text = format!("{id} is removed ({basis}): {why}");
@@ -314,6 +320,7 @@ impl Pass<'_> {
                 | Phase::Failed,
             ) => Cause::GoBack,
         };
+        self.blame_greens();
         if let Some(rollout) = &mut self.change().rollout {
             rollout.reason = Some(why.to_owned());
         }

@@ -6,6 +6,7 @@ use calvin_model::{CatalogueRole, InstanceId, Role, image::Work};
 use super::{
     exclusive::{is_exclusive, successor},
     repair::healthy_by,
+    veto::clear,
 };
 use crate::{
     exclusive::other_at_work,
@@ -31,10 +32,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
                 && (pass.state().switched() || pass.state().set_aside(instance));
             let goes = instance.replace == Some(DeleteBasis::Ordered)
                 && instance.catalogue < CatalogueRole::Entered;
+            let elsewhere = instance.replace == Some(DeleteBasis::ZoneLost);
             !instance.leaving()
                 && !serves
                 && !kept
                 && !goes
+                && !elsewhere
                 && !idle.contains(*id)
                 && belongs(pass, instance)
         })
@@ -99,8 +102,10 @@ fn admit(pass: &mut Pass<'_>, id: &InstanceId) {
             pass.wait(what, pass.now.since(created), None);
         }
         CatalogueRole::Entered if pass.read_back(id) => {
+            let image = instance.build.image.tag.clone();
             pass.want(id, Role::Active, None);
             pass.place(id, CatalogueRole::Active);
+            clear(pass, &image);
         }
         CatalogueRole::Entered => {
             let what = format!("{id} to be read back as entered");

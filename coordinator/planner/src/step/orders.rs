@@ -18,7 +18,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut vetoed = Vec::new();
     let frozen = pass.frozen() == Some(FreezeScope::All);
     for (id, instance) in &pass.state().instances {
-        let to_make = instance.life == Life::Making && !made(pass, id);
+        // Nothing is made in a zone that is lost.
+        let to_make = instance.life == Life::Making && !made(pass, id) && !pass.zone_lost(instance);
         if to_make && pass.vetoed(&instance.build.image.tag).is_some() {
             vetoed.push(instance.build.clone());
         } else if to_make && !frozen {

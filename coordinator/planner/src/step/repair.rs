@@ -1,11 +1,16 @@
 //! Repairs: what is lost by two sources goes at once and is made again; what is only silent, gone
 //! unmanaged or ordered away is made again first, and leaves when its replacement serves.
 
+mod replace;
+mod room;
+
 use std::{collections::BTreeSet, time::Duration};
 
-use calvin_model::{CatalogueRole, DrainReason, InstanceId, fleet::FleetKind};
+use calvin_model::{InstanceId, fleet::FleetKind};
 
+use self::replace::replace_marked;
 use super::exclusive::is_exclusive;
+use super::{meltdown::note, veto::blame};
 use crate::{
     invariant::InvariantId,
     judge::{ListTrust, Loss},
@@ -14,7 +19,6 @@ use crate::{
     pass::Pass,
     phase::Phase,
     plan::{DeleteBasis, EventKind},
-    report::InstanceClass,
     state::{Build, FleetState, Instance, Life, Owed, Purpose, WaveOrder},
 };
 
@@ -70,13 +74,16 @@ fn doubt_a_short_list(pass: &mut Pass<'_>) {
 fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let suspects = select(pass, |id, instance| {
         instance.life == Life::Up
+            && !pass.left_alone(id)
             && instance.protected.is_none()
             && (pass.judged(id).loss != Loss::None || instance.replace == Some(DeleteBasis::Lost))
     });
+    let mut held = Vec::new();
     for id in suspects {
         let judgement = pass.judged(&id);
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
+            Loss::TwoSources | Loss::Silence if pass.guard.is_some() => held.push(id),
             // Another comes first: what is left of a quorum must be enough without it.
             Loss::TwoSources if pass.state().spec.kind == FleetKind::Quorum => {
                 let why = format!("{silent}, and its provider says that it is gone");
@@ -109,6 +116,18 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             Loss::None => mark(pass, &id, None, "it answers again"),
         }
     }
+    if let Some(first) = held.first() {
+        let what = format!("{} is not replaced as lost", and_others(first, held.len()));
+        pass.guarded(what);
+    }
+}
+
+/// One instance, and how many more.
+fn and_others(first: &InstanceId, all: usize) -> String {
+    match all.saturating_sub(1) {
+        0 => first.to_string(),
+        others => format!("{first}, as {others} more,"),
+    }
 }
 
 /// Wants an instance replaced, or no longer.
@@ -139,10 +158,15 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             && !instance.leaving()
             && instance.protected.is_none()
             && !idle.contains(id)
+            && !pass.left_alone(id)
             && healthy_by(pass, instance).reached(pass.now)
             && !pass.judged(id).serves()
     });
-    if late.is_empty() {
+    let Some(first) = late.first() else {
+        return;
+    };
+    let what = format!("{} is not made again", and_others(first, late.len()));
+    if pass.guarded(what) {
         return;
     }
     // However many are late together, it is one attempt that failed.
@@ -154,8 +178,22 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             continue;
         }
         pass.event(Some(&id), EventKind::InstanceFailed, format!("{id}: {why}"));
+        note(pass, &id, pass.now);
+        blame_if_none_serves(pass, &id);
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
         repair(pass, &id, why);
+    }
+}
+
+/// An image of which another instance serves meanwhile is not what keeps this one from it.
+fn blame_if_none_serves(pass: &mut Pass<'_>, id: &InstanceId) {
+    let image = pass.instance(id).map(|one| one.build.image.clone());
+    let mut instances = pass.state().instances.iter();
+    let serves = instances.any(|(other, one)| {
+        Some(&one.build.image) == image.as_ref() && pass.judged(other).healthy()
+    });
+    if !serves {
+        blame(pass, id);
     }
 }
 
@@ -220,11 +258,13 @@ fn make_instead(pass: &mut Pass<'_>, old: &InstanceId, build: Build, why: &str) 
     if pass.state().switched() || pass.running().is_none() {
         return Made::Now;
     }
-    if let Some(rollout) = &mut pass.change().rollout {
-        for blue in &mut rollout.sets.blue {
-            if blue == old {
-                *blue = made.clone();
-            }
+    let stays = pass.left_alone(old);
+    if let Some(rollout) = &mut pass.change().rollout
+        && let Some(place) = rollout.sets.blue.iter().position(|blue| blue == old)
+    {
+        rollout.sets.blue.push(made);
+        if !stays {
+            rollout.sets.blue.swap_remove(place);
         }
     }
     Made::Now
@@ -232,6 +272,12 @@ fn make_instead(pass: &mut Pass<'_>, old: &InstanceId, build: Build, why: &str) 
 
 /// Makes what could not be made when it was lost, unless the fleet has enough without it by now.
 fn make_what_is_owed(pass: &mut Pass<'_>) {
+    let owed = pass.state().owed.len();
+    if let Some(first) = pass.state().owed.keys().next().cloned()
+        && pass.guarded(format!("{} is not made again", and_others(&first, owed)))
+    {
+        return;
+    }
     for (old, owed) in pass.state().owed.clone() {
         let done = enough(pass)
             || make_instead(pass, &old, owed.build, "it could not be made before") == Made::Now;
@@ -239,61 +285,6 @@ fn make_what_is_owed(pass: &mut Pass<'_>) {
             return;
         }
         pass.change().owed.remove(&old);
-    }
-}
-
-fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
-    let marked = select(pass, |id, instance| {
-        instance.replace.is_some() && !instance.leaving() && !idle.contains(id)
-    });
-    // A rollout replaces what it finds; what it leaves is replaced after it.
-    if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
-        let since = pass.now.since(started);
-        for old in marked {
-            if lost_voter(pass, &old) {
-                replace_one(pass, &old);
-                continue;
-            }
-            pass.wait(
-                format!("{rollout} to end: then {old} is replaced"),
-                since,
-                None,
-            );
-        }
-        return;
-    }
-    for old in marked {
-        replace_one(pass, &old);
-    }
-}
-
-/// Whether a lost member keeps a rollout of its quorum from going on: the others must be healthy for
-/// that, so it is replaced meanwhile. One that the wave replaces anyway is not.
-fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    let quorum = pass.state().spec.kind == FleetKind::Quorum;
-    let lost = pass.judged(id).loss == Loss::TwoSources;
-    let blue = pass.running().map(|rollout| &rollout.sets.blue);
-    quorum && lost && !blue.is_some_and(|blue| blue.contains(id))
-}
-
-fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
-    let replacement = pass
-        .state()
-        .instances
-        .iter()
-        .find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()))
-        .map(|(id, _)| id.clone());
-    match replacement {
-        None if enough(pass) => go_without(pass, old),
-        None => repair(pass, old, "it is to be replaced"),
-        Some(new) if serves(pass, &new) => {
-            go(pass, old, &format!("{new} serves in its place"));
-        }
-        Some(new) => {
-            let since = pass.instance(&new).map_or(pass.now, |new| new.created);
-            let what = format!("{new} to serve in the place of {old}");
-            pass.wait(what, pass.now.since(since), None);
-        }
     }
 }
 
@@ -309,7 +300,8 @@ pub(super) fn enough(pass: &Pass<'_>) -> bool {
             let voter = state.spec.kind == FleetKind::Quorum;
             let staying = staying.filter(|(id, one)| {
                 let counts = !voter || one.replace.is_none();
-                !one.leaving() && !idle.contains(*id) && counts
+                let elsewhere = one.replace == Some(DeleteBasis::ZoneLost);
+                !one.leaving() && !elsewhere && !idle.contains(*id) && counts
             });
             (staying.count() + left_to_make_room(state), rollout.count)
         }
@@ -340,72 +332,4 @@ fn stands_in(pass: &Pass<'_>, id: &InstanceId) -> bool {
     };
     let first = pass.instance(first);
     first.is_some_and(|first| !first.leaving() && first.replace.is_some())
-}
-
-fn serves(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    let active = pass
-        .instance(id)
-        .is_some_and(|instance| instance.catalogue == CatalogueRole::Active);
-    active && pass.read_back(id) && pass.judged(id).healthy_in_role()
-}
-
-/// Lets an instance leave that the fleet has too many of, once as many serve as are wanted.
-fn go_without(pass: &mut Pass<'_>, old: &InstanceId) {
-    let count = usize::try_from(pass.state().spec.count).unwrap_or(usize::MAX);
-    if pass.serving() >= count {
-        go(pass, old, "the fleet has enough without it");
-        return;
-    }
-    let since = pass.instance(old).map_or(pass.now, |old| old.since);
-    let what = format!("{count} to serve: then {old} leaves");
-    pass.wait(what, pass.now.since(since), None);
-}
-
-/// Lets the replaced one leave, if what speaks against it still does, and nobody misses it.
-fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
-    let Some(basis) = pass.instance(old).and_then(|old| old.replace.clone()) else {
-        return;
-    };
-    if missed(pass, old) || !pass.may_delete(pass.draining()) {
-        return;
-    }
-    let judgement = pass.judged(old);
-    match basis {
-        DeleteBasis::Lost
-            if judgement.loss == Loss::Silence || judgement.loss == Loss::TwoSources =>
-        {
-            if !pass.must_stay(old, why) {
-                pass.retire(old, DeleteBasis::Lost, why);
-            }
-        }
-        DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
-            pass.leave(old, DrainReason::Repaired, why);
-        }
-        DeleteBasis::Ordered => pass.leave(old, DrainReason::Repaired, why),
-        DeleteBasis::Lost
-        | DeleteBasis::Unmanaged
-        | DeleteBasis::Replaced
-        | DeleteBasis::RolledBack
-        | DeleteBasis::ScaledDown
-        | DeleteBasis::FleetDeleted
-        | DeleteBasis::NeverHealthy => {}
-    }
-}
-
-/// Whether an instance serves and no more than the wanted number do.
-fn missed(pass: &mut Pass<'_>, old: &InstanceId) -> bool {
-    let state = pass.state();
-    let count = usize::try_from(state.spec.count).unwrap_or(usize::MAX);
-    let serving = pass.serving();
-    let serves = pass
-        .instance(old)
-        .is_some_and(|found| pass.counts_as_serving(old, found));
-    if serves && serving <= count {
-        pass.hold(
-            InvariantId::ServingCapacityNeverBelowMinimum,
-            format!("{old} is replaced and stays"),
-            format!("only {serving} are known to serve, {count} are wanted"),
-        );
-    }
-    serves && serving <= count
 }

@@ -6,6 +6,7 @@ use calvin_model::{CatalogueRole, InstanceId, Mutant};
 
 use super::exclusive::is_exclusive;
 use crate::{
+    invariant::InvariantId,
     judge::{FRESH_INTERVALS, ListTrust},
     observed::MachineState,
     pass::Pass,
@@ -44,6 +45,10 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
     if since == pass.now {
         return;
     }
+    if pass.left_alone(id) {
+        pass.hold_lost_zone(id);
+        return;
+    }
     let waited = pass.now.since(since);
     let grace = since.after(RETIRE_GRACE);
     if pass.role_read(id) != CatalogueRole::Absent {
@@ -71,9 +76,11 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
         pass.event(Some(id), EventKind::InstanceGone, text);
         return;
     }
+    // Which of them is the right one nobody here can tell, and a deleted one does not come back.
+    let doubled = pass.seen(id).is_some_and(|seen| seen.doubled);
     // Also where the list lacks it: a list may be short, and an order that was given once is carried
     // out whatever the list says. It comes first, so that who is revoked was ordered to be deleted.
-    if !absent || !revoked {
+    if !doubled && (!absent || !revoked) {
         let action = Action::DeleteMachine {
             instance: id.clone(),
             provider: pass.state().spec.provider.clone(),
@@ -85,12 +92,27 @@ fn retire(pass: &mut Pass<'_>, id: &InstanceId, basis: DeleteBasis) {
         let instance = id.clone();
         pass.actions.push(Action::RevokeIdentity { instance });
     }
+    if doubled {
+        let what = format!("the machine of {id} is not deleted");
+        let fact = "more than one carries its tag: delete by hand what is too many".to_owned();
+        pass.hold(InvariantId::OneMachinePerIntent, what, fact);
+        return;
+    }
+    let fault = pass.seen(id).and_then(|seen| seen.fault.as_ref());
+    let fault = fault.map_or_else(String::new, |fault| {
+        format!(
+            "; its provider could not: {} (try {}, again in {:.0} s)",
+            fault.message,
+            fault.tries,
+            fault.retry_in.as_secs_f64()
+        )
+    });
     let what = match (revoked, absent) {
         (true, _) => format!("the machine of {id} to be gone"),
         (false, true) => format!("the identity of {id} to be revoked"),
         (false, false) => format!("machine and identity of {id} to be gone"),
     };
-    pass.wait(what, waited, None);
+    pass.wait(format!("{what}{fault}"), waited, None);
 }
 
 /// Whether an instance of an exclusive fleet may be at work: then a list that is not believed never

@@ -73,6 +73,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         pass.wait(what, silent_for, None);
         return;
     }
+    if pass.guarded(format!("{oldest} is not replaced")) {
+        return;
+    }
     let others = pass.state().instances.values();
     let busy = others.filter(|other| being_replaced(other)).count();
     if busy == 0 {

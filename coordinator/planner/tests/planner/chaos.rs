@@ -6,10 +6,12 @@ mod people;
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId, fleet::FleetKind, image::Work};
-use calvin_planner::{Command, InvariantId, MachineState, Phase, PlanInput, ProviderRules, check};
+use calvin_planner::{
+    Command, InvariantId, MachineState, Phase, PlanInput, ProviderRules, Repairs, check,
+};
 use proptest::prelude::*;
 
-use crate::world::{Behaviour, World, web};
+use crate::world::{Behaviour, Room, World, web};
 
 /// What happens to the world.
 #[derive(Debug, Clone)]
@@ -36,6 +38,18 @@ enum Blow {
     Confirmed,
     RestartCoordinator,
     Press(people::Press),
+    More(More),
+}
+
+/// What repairs have to do with.
+#[derive(Debug, Clone, Copy)]
+enum More {
+    Flap(u8),
+    FailMany(u8),
+    LoseZone(u8),
+    FindZones,
+    ResumeRepairs,
+    Full,
 }
 
 fn blow() -> impl Strategy<Value = Blow> {
@@ -62,6 +76,18 @@ fn blow() -> impl Strategy<Value = Blow> {
         1 => Just(Blow::Confirmed),
         2 => Just(Blow::RestartCoordinator),
         6 => people::press().prop_map(Blow::Press),
+        7 => more().prop_map(Blow::More),
+    ]
+}
+
+fn more() -> impl Strategy<Value = More> {
+    prop_oneof![
+        2 => any::<u8>().prop_map(More::Flap),
+        1 => any::<u8>().prop_map(More::FailMany),
+        1 => (0_u8..2).prop_map(More::LoseZone),
+        1 => Just(More::FindZones),
+        1 => Just(More::ResumeRepairs),
+        1 => Just(More::Full),
     ]
 }
 
@@ -154,6 +180,7 @@ impl Shape {
 
 const FAILURES: [u8; 2] = [0, 2];
 const ON_DRAIN: [&str; 2] = ["force", "back"];
+const ZONES: [&str; 2] = ["a", "b"];
 
 fn new_world(shape: Shape) -> World {
     let (kind, shape) = shape.of_its_kind();
@@ -189,6 +216,7 @@ fn new_world(shape: Shape) -> World {
          progress_deadline = \"40s\"\nsettle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n\
          max_instance_failures = {}\nkeep_failed = \"10s\"\n[drain]\ntimeout = \"10s\"\n\
          on_timeout = \"{}\"\n[repair]\nsilent_after = \"30s\"\nunmanaged_after = \"40s\"\n\
+         repair_after = \"60s\"\nmin_serving = 0\n[repair.meltdown]\nwindow = \"120s\"\n\
          [budget]\n{}\n",
         CANARIES[shape.canary],
         FAILURES[shape.failures],
@@ -282,12 +310,43 @@ fn strike(world: &mut World, blow: &Blow) {
         Blow::Confirmed => world.unconfirmed.clear(),
         Blow::RestartCoordinator => world.started_at = world.ms,
         Blow::Press(press) => people::strike(world, *press),
+        Blow::More(more) => strike_more(world, *more),
+    }
+}
+
+fn strike_more(world: &mut World, blow: More) {
+    let (fleet, reason) = (web(), "why not".to_owned());
+    match blow {
+        More::Flap(index) => {
+            if let Some(id) = pick(world, index) {
+                world.agent(&id).flap();
+            }
+        }
+        More::FailMany(index) => {
+            for step in 0..3 {
+                strike(world, &Blow::Fail(index.wrapping_add(step)));
+            }
+        }
+        More::LoseZone(index) => {
+            let zone = ZONES[usize::from(index)].parse().unwrap();
+            drop(world.order(&Command::LoseZone { zone, reason }));
+        }
+        More::FindZones => {
+            for zone in ZONES {
+                let zone = zone.parse().unwrap();
+                drop(world.order(&Command::FindZone { zone }));
+            }
+        }
+        More::ResumeRepairs => drop(world.order(&Command::ResumeRepairs { fleet, reason })),
+        More::Full => world.room = Room::Refuses(world.machines_there()),
     }
 }
 
 fn make_well(world: &mut World) {
-    for blow in [Blow::HealPaths, Blow::Recover, Blow::Confirmed] {
-        strike(world, &blow);
+    world.room = Room::Enough;
+    let heal = [Blow::HealPaths, Blow::Recover, Blow::Confirmed];
+    for blow in heal.iter().chain([&Blow::More(More::FindZones)]) {
+        strike(world, blow);
     }
     people::relent(world);
     world.revive_unrevoked();
@@ -299,8 +358,23 @@ fn call_a_person(world: &mut World) {
     if world.phase() == Some(Phase::RollingBack) {
         world.start("2.0").unwrap();
     }
-    let rule = InvariantId::ShortListNeedsWitnesses.to_string();
-    if !world.report().blocked.iter().any(|one| one.rule == rule) {
+    // Nobody leaves an image in service that fails under traffic.
+    let serving = world.web().serving.clone();
+    if serving.is_some_and(|build| build.image.tag.version.as_str() == "4.0") {
+        drop(world.start("2.0"));
+    }
+    // What the planner vetoed in the trouble gets another chance.
+    for image in world.environment.vetoes.clone().into_keys() {
+        world.order(&Command::Unveto { image }).unwrap();
+    }
+    let held = |world: &World, rule: InvariantId| {
+        let blocked = &world.report().blocked;
+        blocked.iter().any(|one| one.rule == rule.to_string())
+    };
+    if held(world, InvariantId::MeltdownHolds) || held(world, InvariantId::DistrustHolds) {
+        strike(world, &Blow::More(More::ResumeRepairs));
+    }
+    if !held(world, InvariantId::ShortListNeedsWitnesses) {
         return;
     }
     strike(world, &Blow::RollBack);
@@ -347,6 +421,8 @@ fn is_settled(world: &World) -> bool {
         && state.next.is_none()
         && world.report().serving == state.spec.count
         && state.instances.len() == count
+        // What failed lately is still to be forgotten.
+        && state.repairs == Repairs::default()
 }
 
 proptest! {
@@ -411,6 +487,7 @@ proptest! {
         }
         people::relent(&mut world);
         world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
+        strike(&mut world, &Blow::More(More::FindZones));
         for _ in 0..300 {
             world.tick();
         }

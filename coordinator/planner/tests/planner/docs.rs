@@ -4,9 +4,10 @@
 use std::{fs, path::Path};
 
 use calvin_model::FleetSpec;
+use calvin_model::fleet::MeltdownPolicy;
 use calvin_planner::{
     FleetState, InvariantId, diagram, preview,
-    sums::{hidden_limit, majority, unmanaged_limit, witnesses_needed},
+    sums::{hidden_limit, majority, melts, unmanaged_limit, witnesses_needed},
 };
 
 use crate::world::World;
@@ -83,10 +84,17 @@ fn more_sums() -> String {
     text
 }
 
+/// How many of a fleet must fail within the window for repairs to be held, by default.
+fn meltdown(fleet: usize) -> String {
+    let policy = MeltdownPolicy::default();
+    let least = (1..=fleet).find(|failed| melts(*failed, fleet, policy.count, policy.percent));
+    least.map_or_else(|| "never".to_owned(), |least| format!("{least} of {fleet}"))
+}
+
 fn sums() -> String {
     let mut text = String::from(
-        "| fleet of | surge 1 | 25 % | 50 % | 100 % | may be unmanaged | may be hidden | witnesses | quorum |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+        "| fleet of | surge 1 | 25 % | 50 % | 100 % | may be unmanaged | may be hidden | witnesses | quorum | meltdown |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for fleet in FLEETS {
         let mut row = format!("| {fleet} |");
@@ -100,10 +108,11 @@ fn sums() -> String {
             needed => format!("{needed} of {}", size - 1),
         };
         row.push_str(&format!(
-            " {} | {} | {witnesses} | {} |\n",
+            " {} | {} | {witnesses} | {} | {} |\n",
             unmanaged_limit(size),
             hidden_limit(size),
-            majority(fleet)
+            majority(fleet),
+            meltdown(size)
         ));
         text.push_str(&row);
     }

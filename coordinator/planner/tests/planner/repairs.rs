@@ -5,18 +5,7 @@ use std::time::Duration;
 use calvin_model::{Health, InstanceId};
 use calvin_planner::{Action, Command, InstanceClass, MachineState, Phase, RETIRE_GRACE};
 
-use crate::world::{Behaviour, World};
-
-fn served(text: &str) -> World {
-    let mut world = World::new();
-    world.apply(text, "1.0");
-    world.run_to(Phase::Done);
-    world
-}
-
-fn ids(world: &World) -> Vec<InstanceId> {
-    world.web().instances.keys().cloned().collect()
-}
+use crate::world::{Behaviour, World, ids, served};
 
 fn deletes(world: &World) -> usize {
     let actions = world.actions.iter();
@@ -238,7 +227,8 @@ fn what_failed_is_hidden_again_once_no_more_than_half_fail() {
 
 #[test]
 fn those_that_waited_together_are_given_their_time_when_the_first_recovers() {
-    let mut world = served("count = 8\n[replace]\nhealthy_deadline = \"20s\"");
+    let mut world =
+        served("count = 8\n[replace]\nhealthy_deadline = \"20s\"\n[repair.meltdown]\ncount = 9");
     let before = ids(&world);
     world.behaviour.insert("1.0".to_owned(), Behaviour::Broken);
     for id in &before {

@@ -4,6 +4,7 @@
 mod faults;
 mod kinds;
 mod machine;
+mod room;
 mod several;
 mod windows;
 
@@ -17,12 +18,13 @@ use calvin_model::{
 };
 use calvin_planner::{
     Action, AgentObserved, Build, Capacity, CatalogueObserved, Command, CommandInput,
-    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, InstanceObserved, Life,
-    MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan, PlanInput, ProbeObserved,
-    ProviderFault, Refusal, SessionObserved, command, plan,
+    EnvironmentRules, EnvironmentState, Event, FaultKind, FleetReport, FleetState,
+    InstanceObserved, Life, MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan,
+    PlanInput, ProbeObserved, ProviderFault, Refusal, SessionObserved, command, plan,
 };
 
 pub(crate) use machine::{Agent, Behaviour, Machine};
+pub(crate) use room::{Room, ids, served};
 
 /// How often agents report, and how long the world steps.
 pub(crate) const STEP: Duration = Duration::from_secs(1);
@@ -57,6 +59,8 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) plan: Plan,
     pub(crate) boot_delay_ms: u64,
+    /// How many machines the provider can make.
+    pub(crate) room: Room,
     /// How many machines the provider can have; it cannot say if absent.
     pub(crate) slots: Option<u32>,
     /// Most machines that were in flight at the same time.
@@ -93,6 +97,7 @@ impl World {
             seed: 1,
             plan: Plan::default(),
             boot_delay_ms: 2_000,
+            room: Room::default(),
             slots: None,
             in_flight: 0,
             catch_up_ms: 0,
@@ -220,7 +225,10 @@ impl World {
                 tries: 1,
                 retry_in: Duration::ZERO,
                 permanent: true,
+                kind: FaultKind::Image,
             });
+        } else if self.is_full_for(id) {
+            seen.fault = self.room.fault();
         }
         let Some(machine) = self.machines.get(id) else {
             seen.machine = Some(MachineObserved {
@@ -337,7 +345,8 @@ impl World {
                 instance, build, ..
             } => {
                 let version = build.image.tag.version.to_string();
-                if self.behaves(&version) == Behaviour::CannotBeMade {
+                let cannot = self.behaves(&version) == Behaviour::CannotBeMade;
+                if cannot || self.is_full_for(instance) {
                     return;
                 }
                 self.created.insert(instance.clone());

@@ -13,7 +13,7 @@ use std::{
 
 use calvin_engine::ports::{CreateOrder, Machine as Listed};
 use calvin_model::{BootId, InstanceId};
-use calvin_planner::{DeleteBasis, Life, MachineState, ProviderFault};
+use calvin_planner::{DeleteBasis, FaultKind, Life, MachineState, ProviderFault};
 
 use super::{World, coordinator::DRIFT_PPM};
 use crate::{
@@ -143,6 +143,7 @@ impl World {
             tries: tries + 1,
             retry_in: AGAIN,
             permanent: false,
+            kind: FaultKind::Other,
         };
         self.note(format_args!("the provider fails for {instance}: {why}"));
         let fault = (fault, self.now + AGAIN);
@@ -402,15 +403,19 @@ impl World {
     /// Of what is not being removed, all but the first. What is being removed stays in the list: a
     /// record whose removal an earlier run began is forgotten by the first list without its
     /// machine, and no source is left that could say that the list was short.
+    /// One alone stays, too: it is as likely gone as left out.
     fn leave_out(&self, machines: &mut Vec<Listed>, kept: usize) {
+        let removed = |listed: &Listed| {
+            let life = self.record_life(&listed.instance);
+            matches!(life, Some(Life::Retiring(_)) | None)
+        };
+        if machines.iter().filter(|listed| !removed(listed)).count() <= 1 {
+            return;
+        }
         let mut place = 0;
         machines.retain(|listed| {
             place += 1;
-            let removed = matches!(
-                self.record_life(&listed.instance),
-                Some(Life::Retiring(_)) | None
-            );
-            removed || place <= kept
+            removed(listed) || place <= kept
         });
     }
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{InstanceId, Role};
-use calvin_planner::MachineState;
+use calvin_planner::{Life, MachineState, sums::list_is_short};
 
 use super::{World, coordinator::WRONG_MS};
 use crate::{
@@ -239,6 +239,8 @@ impl World {
                     turn: time(&mut random, TURN_MS),
                 });
             }
+            // Where most machines are gone at once a person must look: that is no matter of chance.
+            Fault::MachineDeath | Fault::UnseenDeath if self.most_would_be_gone() => {}
             Fault::MachineDeath => {
                 self.machine_dies(number);
                 if random.bool() {
@@ -330,12 +332,35 @@ impl World {
 
     /// The machine of an active instance is lost with all on it. Gives the instance.
     pub(crate) fn kill_machine(&mut self) -> Option<InstanceId> {
+        if self.most_would_be_gone() {
+            return None;
+        }
         let active = |number: &&MachineNumber| self.machine(**number).role() == Some(Role::Active);
         let number = self.by_instance.values().find(active).copied()?;
         let instance = self.machine(number).instance.clone();
         self.note(format_args!("the machine of {instance} is lost"));
         self.machine_gone(number);
         Some(instance)
+    }
+
+    /// Whether most of the machines that are to be there were gone, if one more died.
+    fn most_would_be_gone(&self) -> bool {
+        let disk = self.disk.borrow();
+        let records = disk
+            .stored
+            .fleets
+            .values()
+            .flat_map(|fleet| &fleet.instances);
+        let there = records.filter(|(_, record)| match record.life {
+            Life::Up | Life::Draining(_) => true,
+            Life::Making | Life::Retiring(_) => false,
+        });
+        let (mut gone, mut of) = (1, 0);
+        for (id, _) in there {
+            of += 1;
+            gone += usize::from(self.running(id).is_none());
+        }
+        list_is_short(gone, of)
     }
 
     /// Every agent is gone for so long.

@@ -15,7 +15,7 @@ use calvin_model::{CatalogueRole, FleetName, Health, InstanceId};
 use calvin_planner::{
     DeleteBasis, FleetReport, FleetState, InstanceClass, InvariantId, Life, MachineState, Phase,
     judge::{FRESH_INTERVALS, PROBE_FRESH},
-    sums::witnesses_needed,
+    sums::{list_is_short, witnesses_needed},
 };
 
 use super::{World, cloud::boot_id};
@@ -143,7 +143,8 @@ impl World {
     }
 
     /// A machine that runs is taken for lost only after a long silence that most others do not
-    /// share: no other source spoke against it.
+    /// share, where no other source spoke against it. A list that lacks it is one, even when it lies;
+    /// not one that lacks most.
     fn check_loss(&self, number: DeskNumber, desk: &Desk, instance: &InstanceId) {
         if self.running(instance).is_none() {
             return;
@@ -159,12 +160,20 @@ impl World {
         let silent_for = self
             .now()
             .saturating_sub(heard.copied().unwrap_or_default());
-        let others = fleets.values().flat_map(|fleet| &fleet.instances);
-        let others = others.filter(|(id, one)| *id != instance && one.life == Life::Up);
-        let (mut all, mut alive) = (0, 0);
-        for (id, _) in others {
-            all += 1;
-            alive += usize::from(desk.link.sessions.contains_key(id));
+        let listed = |id: &InstanceId| {
+            let list = desk.provider.listed.as_ref();
+            list.is_none_or(|(_, list)| list.iter().any(|listed| listed.instance == *id))
+        };
+        let (mut all, mut alive, mut lacks) = (0, 0, 0);
+        for (id, one) in fleets.values().flat_map(|fleet| &fleet.instances) {
+            lacks += usize::from(!listed(id) && (one.life == Life::Up || id == instance));
+            if id != instance && one.life == Life::Up {
+                all += 1;
+                alive += usize::from(desk.link.sessions.contains_key(id));
+            }
+        }
+        if !listed(instance) && !list_is_short(lacks, all + 1) {
+            return;
         }
         let soon = silent_for + silent_for / FASTER_BY <= silent_after;
         if soon || alive < witnesses_needed(all) {
@@ -308,11 +317,17 @@ impl World {
         self.start_agent(number);
     }
 
-    /// For so long no coordinator reaches a machine, and the provider lists none.
+    /// For so long no coordinator reaches a machine, and the provider lists none. One alone goes on
+    /// being listed: where nothing says otherwise it is as likely gone as left out.
     pub(crate) fn black_out(&mut self, time: Duration) {
         let until = self.now() + time;
-        self.note(format_args!("nothing is reached or listed for {time:?}"));
-        self.cloud.empty_until = until;
+        let own = self.own_machines().len();
+        if list_is_short(own, own) {
+            self.note(format_args!("nothing is reached or listed for {time:?}"));
+            self.cloud.empty_until = until;
+        } else {
+            self.note(format_args!("nothing is reached for {time:?}"));
+        }
         let instances: Vec<InstanceId> = self.by_instance.keys().cloned().collect();
         for instance in instances {
             self.network.cut(&instance, Cut::Both);

@@ -15,6 +15,7 @@ use std::{
 
 use calvin_engine::ports::CreateOrder;
 use calvin_model::{Digest, ImageRef};
+use calvin_planner::FaultKind;
 use calvin_proto::machine::{
     AddressLock, InitRecord, LOCKS_VARIABLE, MACHINE_VARIABLE, MachineFiles, MachineTag,
     READY_LINE, descriptors::start_with_own_limit, write_atomic,
@@ -106,9 +107,21 @@ impl CreateError {
             | Self::Start { .. }
             | Self::NotReady { .. } => Retry::Later,
         };
+        let kind = match &self {
+            Self::NoImage { .. } | Self::OtherImage { .. } => FaultKind::Image,
+            Self::NoAddress { .. } => FaultKind::Quota,
+            Self::Unchecked { .. }
+            | Self::Claim(_)
+            | Self::FirstBoot(_)
+            | Self::Provision(_)
+            | Self::Directory(_)
+            | Self::Start { .. }
+            | Self::NotReady { .. } => FaultKind::Other,
+        };
         Failure {
             message: chain(&self),
             retry,
+            kind,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! agent is still alive; then its directory goes. Its address is free with its last process.
 
 use calvin_model::InstanceId;
+use calvin_planner::FaultKind;
 use calvin_proto::machine::{InitRecord, processes::kill_all};
 use tracing::warn;
 
@@ -24,6 +25,7 @@ impl DeleteError {
         Failure {
             message: chain(&self),
             retry: Retry::Later,
+            kind: FaultKind::Other,
         }
     }
 }

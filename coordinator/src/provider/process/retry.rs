@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use calvin_planner::ProviderFault;
+use calvin_planner::{FaultKind, ProviderFault};
+
+use super::state::Failure;
 
 /// First pause; doubles. A host that is out of memory or disk needs more than a moment.
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -25,14 +27,14 @@ pub(super) struct Fault {
     tries: u32,
     at: Instant,
     pub(super) retry: Retry,
+    kind: FaultKind,
 }
 
 impl Fault {
     /// The fault after `before`.
     pub(super) fn after(
         before: Option<&Self>,
-        message: String,
-        retry: Retry,
+        failure: Failure,
         now: Instant,
         random: f64,
     ) -> Self {
@@ -41,10 +43,11 @@ impl Fault {
         let doubled = RETRY_MIN * (1 << (tries - 1).min(6));
         let pause = doubled.min(RETRY_MAX).mul_f64(0.5 + random / 2.0);
         Self {
-            message,
+            message: failure.message,
             tries,
             at: now + pause,
-            retry,
+            retry: failure.retry,
+            kind: failure.kind,
         }
     }
 
@@ -63,6 +66,7 @@ impl Fault {
             tries: self.tries,
             retry_in: self.at.saturating_duration_since(now),
             permanent: self.retry == Retry::Never,
+            kind: self.kind,
         }
     }
 }
@@ -77,7 +81,12 @@ mod tests {
         let mut fault: Option<Fault> = None;
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            let next = Fault::after(fault.as_ref(), "x".into(), Retry::Later, now, 1.0);
+            let failure = Failure {
+                message: "x".to_owned(),
+                retry: Retry::Later,
+                kind: FaultKind::Quota,
+            };
+            let next = Fault::after(fault.as_ref(), failure, now, 1.0);
             pauses.push(next.seen(now).retry_in.as_millis());
             fault = Some(next);
         }
@@ -85,6 +94,7 @@ mod tests {
             pauses,
             [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]
         );
-        assert_eq!(fault.unwrap().seen(now).tries, 9);
+        let seen = fault.unwrap().seen(now);
+        assert_eq!((seen.tries, seen.kind), (9, FaultKind::Quota));
     }
 }

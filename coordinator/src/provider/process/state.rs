@@ -13,6 +13,7 @@ use std::{
 
 use calvin_engine::ports::{CreateOrder, Machine, MachineList};
 use calvin_model::InstanceId;
+use calvin_planner::FaultKind;
 
 use self::entry::{Entry, Wish};
 pub(super) use self::entry::{Seen, Started};
@@ -59,6 +60,7 @@ impl Job {
 pub(super) struct Failure {
     pub(super) message: String,
     pub(super) retry: Retry,
+    pub(super) kind: FaultKind,
 }
 
 impl Shared {
@@ -192,8 +194,7 @@ impl Shared {
             entry.fault = still_wanted.then(|| {
                 Fault::after(
                     entry.fault.as_ref(),
-                    failure.message,
-                    failure.retry,
+                    failure,
                     Instant::now(),
                     fastrand::f64(),
                 )

@@ -4,25 +4,29 @@ use calvin_model::{InstanceId, image::Work};
 
 use crate::{
     judge::{Judgement, Loss},
+    observed::{FaultKind, ProviderFault},
     pass::Pass,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
+    step::veto::blame,
     transition::Cause,
 };
 
-/// The greens of the wave.
+/// The greens of the wave, but for those that were lost with their zone.
 pub(crate) fn green(pass: &Pass<'_>) -> Vec<InstanceId> {
-    pass.running()
-        .map(|rollout| rollout.sets.green.clone())
-        .unwrap_or_default()
+    let Some(rollout) = pass.running() else {
+        return Vec::new();
+    };
+    let greens = rollout.sets.green.iter();
+    greens.filter(|id| !pass.left_behind(id)).cloned().collect()
 }
 
-/// The blues of the wave of which a record is left.
+/// The blues of the wave of which a record is left, but for those that were lost with their zone.
 pub(crate) fn blue(pass: &Pass<'_>) -> Vec<InstanceId> {
     let Some(rollout) = pass.running() else {
         return Vec::new();
     };
-    let left = |id: &&InstanceId| pass.instance(id).is_some();
+    let left = |id: &&InstanceId| pass.instance(id).is_some() && !pass.left_behind(id);
     rollout.sets.blue.iter().filter(left).cloned().collect()
 }
 
@@ -146,6 +150,9 @@ fn failure(pass: &Pass<'_>, id: &InstanceId) -> Option<Failure> {
 fn count_failure(pass: &mut Pass<'_>, failure: &Failure) -> u32 {
     let text = format!("{} failed: {}", failure.green, failure.why);
     pass.event(Some(&failure.green), EventKind::InstanceFailed, text);
+    if failure.basis == DeleteBasis::NeverHealthy {
+        blame(pass, &failure.green);
+    }
     let Some(rollout) = &mut pass.change().rollout else {
         return u32::MAX;
     };
@@ -160,6 +167,20 @@ fn replace(pass: &mut Pass<'_>, failure: &Failure) {
         rollout.sets.green.retain(|id| *id != failure.green);
         rollout.sets.to_make = rollout.sets.to_make.saturating_add(1);
     }
+}
+
+/// What its provider could not do for a machine that is not there, and when it tries again.
+fn not_there(fault: &ProviderFault) -> String {
+    let kind = match fault.kind {
+        FaultKind::Other | FaultKind::Image => "",
+        FaultKind::Quota => "no room for it: ",
+    };
+    let known = format!("its machine is not there: {kind}{}", fault.message);
+    if fault.permanent {
+        return known;
+    }
+    let again = fault.retry_in.as_secs_f64();
+    format!("{known} (try {}, again in {again:.0} s)", fault.tries)
 }
 
 /// Why an instance is not healthy, as far as is known: one clause for people.
@@ -182,7 +203,7 @@ pub(crate) fn why_not_healthy(pass: &Pass<'_>, id: &InstanceId) -> String {
             let fault = seen.and_then(|seen| seen.fault.as_ref());
             match (alarm, fault) {
                 (Some(alarm), _) => alarm.clone(),
-                (None, Some(fault)) => format!("its machine is not there: {}", fault.message),
+                (None, Some(fault)) => not_there(fault),
                 (None, None) => "its agent has not reported yet".to_owned(),
             }
         }

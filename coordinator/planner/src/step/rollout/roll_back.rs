@@ -18,7 +18,7 @@ use crate::{
     ledger::{Claim, missing_to_go_back},
     pass::Pass,
     people::Aim,
-    plan::EventKind,
+    plan::{DeleteBasis, EventKind},
     state::{Instance, Life, NextRollout, Purpose, WaveOrder},
     step::{
         exclusive::{is_exclusive, say_waits, stop},
@@ -238,14 +238,22 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
             pass.leave(id, DrainReason::RolledBack, "one is enough");
         }
     }
-    let least = pass.state().must_serve();
+    let least = if Mutant::LetGreenGoUnreplaced.lives() {
+        0
+    } else {
+        pass.state().must_serve()
+    };
     let mut serving = pass.serving();
     let mut missed = Vec::new();
     for id in green(pass) {
-        let serves = pass
-            .instance(&id)
-            .is_some_and(|green| pass.counts_as_serving(&id, green));
-        if serves && serving <= least {
+        let Some(instance) = pass.instance(&id) else {
+            continue;
+        };
+        let serves = pass.counts_as_serving(&id, instance);
+        // One of which nothing is known may be the last that answers, such as right after a start.
+        let found = instance.catalogue == CatalogueRole::Active && !instance.leaving();
+        let unknown = found && !serves && !pass.fails(&id) && serving < least;
+        if unknown || serves && serving <= least {
             missed.push(id);
             continue;
         }
@@ -350,10 +358,10 @@ fn go_all_the_way_back(pass: &mut Pass<'_>) {
     let Some(from) = rollout.from.clone() else {
         return;
     };
-    let replaced = state
-        .instances
-        .values()
-        .any(|instance| !instance.leaving() && instance.build.image == rollout.to.image);
+    let replaced = state.instances.values().any(|instance| {
+        let there = !instance.leaving() && instance.replace != Some(DeleteBasis::ZoneLost);
+        there && instance.build.image == rollout.to.image
+    });
     if !replaced || rollout.started_by == crate::PLANNER {
         return;
     }

@@ -137,7 +137,9 @@ fn switch(pass: &mut Pass<'_>, greens: &[InstanceId], blues: &[InstanceId]) {
         pass.want(id, Role::Active, None);
         pass.place(id, CatalogueRole::Active);
     }
-    for id in blues {
+    // Also those that were lost with their zone: one that comes back must not serve the old image.
+    let all = pass.running().map(|rollout| rollout.sets.blue.clone());
+    for id in &all.unwrap_or_default() {
         // One that is not up yet, or leaves already, has no entry to change.
         if pass.instance(id).is_some_and(|blue| blue.life == Life::Up) {
             pass.place(id, CatalogueRole::Standby);

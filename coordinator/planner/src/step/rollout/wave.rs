@@ -9,11 +9,12 @@ use crate::{
     invariant::InvariantId,
     pass::Pass,
     phase::Phase,
-    plan::EventKind,
+    plan::{DeleteBasis, EventKind},
     quorum::{When, leads},
     report::InstanceClass,
     spread::{Candidate, Place, Spread, take_evenly},
     state::{Build, FleetState, Wave, WaveOrder},
+    step::veto::clear,
     transition::Cause,
     waves::{Size, Sizing, left_out, smaller},
 };
@@ -209,9 +210,11 @@ fn done(pass: &mut Pass<'_>) {
     let Some(to) = state.rollout.as_ref().map(|rollout| rollout.to.clone()) else {
         return;
     };
+    let image = to.image.tag.clone();
     if state.serving.as_ref() != Some(&to) {
         state.previous = state.serving.replace(to);
     }
+    clear(pass, &image);
 }
 
 /// Instances that stay and run another image, the ones that serve worst first.
@@ -241,11 +244,12 @@ fn worst_first(class: InstanceClass) -> u8 {
     }
 }
 
+/// Those that stay, but for those that were lost with their zone: they are no part of a wave.
 fn staying(state: &FleetState) -> impl Iterator<Item = &InstanceId> {
     state
         .instances
         .iter()
-        .filter(|(_, instance)| !instance.leaving())
+        .filter(|(_, one)| !one.leaving() && one.replace != Some(DeleteBasis::ZoneLost))
         .map(|(id, _)| id)
 }
 

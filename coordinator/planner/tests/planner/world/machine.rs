@@ -141,6 +141,7 @@ impl Agent {
     /// Begins its count anew, as after a fault that was over before the next report.
     pub(crate) fn flap(&mut self) {
         self.healthy_since += u64::try_from(self.report.health_for.as_millis()).unwrap();
+        self.report.health_for = Duration::ZERO;
         self.report.flaps += 1;
     }
 

@@ -1,0 +1,109 @@
+//! Whether the coordinator has reasons to distrust its own eyes. Many machines seldom do the same at
+//! the same moment; the one who watches them all may well be what has changed. It ends when the world
+//! agrees again. A run that has heard of nobody yet has nothing to compare, and cries nothing.
+
+use std::time::Duration;
+
+use calvin_model::{Health, Mutant};
+
+use crate::{
+    judge::{Distrust, FRESH_INTERVALS, PROBE_FRESH},
+    observed::{InstanceObserved, SessionObserved},
+    plan::PlanInput,
+    state::{FleetState, Instance, Life, Purpose},
+    sums::most_at_once,
+};
+
+/// Sessions that end within so long of each other ended at once: five report intervals of 2 s, which
+/// is how far apart the coordinator notices silences that began together.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// What the coordinator distrusts, over all fleets.
+pub(crate) fn distrust(input: &PlanInput<'_>) -> Distrust {
+    let mut ended: Vec<Duration> = Vec::new();
+    let mut heard = 0;
+    let (mut both, mut probes_only, mut agents_only) = (0, 0, 0);
+    for fleet in input.fleets.values() {
+        for (id, instance) in &fleet.instances {
+            let Some(seen) = input.observed.instances.get(id) else {
+                continue;
+            };
+            // Nothing about a zone that a person says is lost is a surprise.
+            if instance.life != Life::Up || input.environment.has_lost(instance.zone.as_ref()) {
+                continue;
+            }
+            match seen.session {
+                SessionObserved::Alive(_) => heard += 1,
+                SessionObserved::Ended(ago) => {
+                    heard += 1;
+                    ended.push(ago);
+                }
+                SessionObserved::Never => {}
+            }
+            if !instance.proven || is_green(fleet, instance) {
+                continue;
+            }
+            match opinions(input, seen) {
+                Some((true, true) | (false, false)) => both += 1,
+                Some((true, false)) => agents_only += 1,
+                Some((false, true)) => probes_only += 1,
+                None => {}
+            }
+        }
+    }
+    let together = most_together(&mut ended);
+    if most_at_once(together, heard) && !Mutant::NeedNoWitnesses.lives() {
+        return Distrust::SessionsEnded {
+            ended: together,
+            of: heard,
+        };
+    }
+    let (disagree, of) = (
+        agents_only.max(probes_only),
+        both + agents_only + probes_only,
+    );
+    if most_at_once(disagree, of) {
+        return Distrust::ProbesDisagree { disagree, of };
+    }
+    Distrust::None
+}
+
+/// Greens of a running rollout are that rollout's to judge.
+fn is_green(fleet: &FleetState, instance: &Instance) -> bool {
+    let running = fleet.running();
+    running.is_some_and(|rollout| instance.purpose == Purpose::Rollout(rollout.id.clone()))
+}
+
+/// What an agent and the coordinator's own probe say, where both are fresh and clear.
+fn opinions(input: &PlanInput<'_>, seen: &InstanceObserved) -> Option<(bool, bool)> {
+    let stale_after = input.observed.report_interval * FRESH_INTERVALS;
+    let agent = seen
+        .agent
+        .as_ref()
+        .filter(|agent| agent.age <= stale_after)?;
+    let probe = seen
+        .probe
+        .filter(|probe| probe.age <= stale_after.max(PROBE_FRESH))?;
+    match agent.report.health {
+        Health::Healthy => Some((true, probe.passing)),
+        Health::Unhealthy => Some((false, probe.passing)),
+        Health::Unknown => None,
+    }
+}
+
+/// The most sessions that ended within [`AT_ONCE`] of each other.
+fn most_together(ended: &mut [Duration]) -> usize {
+    ended.sort_unstable();
+    let mut first = 0;
+    let mut most = 0;
+    for (last, ago) in ended.iter().enumerate() {
+        while ended
+            .get(first)
+            .is_some_and(|begin| *ago > *begin + AT_ONCE)
+        {
+            first += 1;
+        }
+        most = most.max(last + 1 - first);
+    }
+    most
+}

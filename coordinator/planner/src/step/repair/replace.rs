@@ -1,0 +1,189 @@
+//! What is marked to be replaced: another is made and serves first, then it leaves, if what speaks
+//! against it still does and nobody misses it.
+
+use std::collections::BTreeSet;
+
+use calvin_model::{CatalogueRole, DrainReason, InstanceId, fleet::FleetKind};
+
+use super::{
+    and_others, enough, repair,
+    room::{go_first, goes_first, in_the_way, is_unhealthy, no_room, no_room_at_all},
+    select,
+};
+use crate::{
+    invariant::InvariantId, judge::Loss, pass::Pass, plan::DeleteBasis, report::InstanceClass,
+    state::Purpose,
+};
+
+pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
+    let marked = select(pass, |id, instance| {
+        instance.replace.is_some() && !instance.leaving() && !idle.contains(id)
+    });
+    let (lost, marked): (Vec<_>, Vec<_>) = marked.into_iter().partition(|id| {
+        let found = pass.instance(id);
+        found.is_some_and(|one| one.replace == Some(DeleteBasis::ZoneLost))
+    });
+    for old in lost {
+        make_elsewhere(pass, &old);
+    }
+    // A rollout replaces what it finds; what it leaves is replaced after it.
+    if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
+        let since = pass.now.since(started);
+        for old in marked {
+            if lost_voter(pass, &old) {
+                replace_one(pass, &old);
+                continue;
+            }
+            if in_the_way(pass, &old) && pass.may_delete(pass.draining()) {
+                let why = "the rollout has no room, and it serves nobody and is one too many";
+                pass.leave(&old, DrainReason::Repaired, why);
+                continue;
+            }
+            pass.wait(
+                format!("{rollout} to end: then {old} is replaced"),
+                since,
+                None,
+            );
+        }
+        return;
+    }
+    let mut held = Vec::new();
+    for old in marked {
+        let ordered = pass
+            .instance(&old)
+            .is_some_and(|one| one.replace == Some(DeleteBasis::Ordered));
+        if pass.guard.is_some() && !ordered {
+            held.push(old);
+            continue;
+        }
+        replace_one(pass, &old);
+    }
+    if let Some(first) = held.first() {
+        let what = format!("{} stays for now", and_others(first, held.len()));
+        pass.guarded(what);
+    }
+}
+
+/// Whether a lost member keeps a rollout of its quorum from going on: the others must be healthy for
+/// that, so it is replaced meanwhile. One that the wave replaces anyway is not.
+fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let quorum = pass.state().spec.kind == FleetKind::Quorum;
+    let lost = pass.judged(id).loss == Loss::TwoSources;
+    let blue = pass.running().map(|rollout| &rollout.sets.blue);
+    quorum && lost && !blue.is_some_and(|blue| blue.contains(id))
+}
+
+fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
+    match replacement(pass, old) {
+        None if enough(pass) => go_without(pass, old),
+        None => {
+            repair(pass, old, "it is to be replaced");
+            if replacement(pass, old).is_none() && no_room_at_all(pass) {
+                go_first(pass, old);
+            }
+        }
+        Some(new) if serves(pass, &new) => {
+            go(pass, old, &format!("{new} serves in its place"));
+        }
+        Some(new) if no_room(pass, &new) && goes_first(pass, old) => go_first(pass, old),
+        Some(new) => {
+            let since = pass.instance(&new).map_or(pass.now, |new| new.created);
+            let what = format!("{new} to serve in the place of {old}");
+            pass.wait(what, pass.now.since(since), None);
+        }
+    }
+}
+
+/// The instance that was made in the place of another, and stays.
+fn replacement(pass: &Pass<'_>, old: &InstanceId) -> Option<InstanceId> {
+    let mut instances = pass.state().instances.iter();
+    let found =
+        instances.find(|(_, made)| !made.leaving() && made.purpose == Purpose::Repair(old.clone()));
+    found.map(|(id, _)| id.clone())
+}
+
+/// Makes an instance in another zone than the one that is lost; the old one stays where it is.
+fn make_elsewhere(pass: &mut Pass<'_>, old: &InstanceId) {
+    match replacement(pass, old) {
+        None => repair(pass, old, "its zone is lost"),
+        Some(new) if serves(pass, &new) => {}
+        Some(new) => {
+            let since = pass.instance(&new).map_or(pass.now, |new| new.created);
+            let what = format!("{new} to serve in the place of {old}, whose zone is lost");
+            pass.wait(what, pass.now.since(since), None);
+        }
+    }
+}
+
+fn serves(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let active = pass
+        .instance(id)
+        .is_some_and(|instance| instance.catalogue == CatalogueRole::Active);
+    active && pass.read_back(id) && pass.judged(id).healthy_in_role()
+}
+
+/// Lets an instance leave that the fleet has too many of, once as many serve as are wanted.
+fn go_without(pass: &mut Pass<'_>, old: &InstanceId) {
+    let count = usize::try_from(pass.state().spec.count).unwrap_or(usize::MAX);
+    if pass.serving() >= count {
+        go(pass, old, "the fleet has enough without it");
+        return;
+    }
+    let since = pass.instance(old).map_or(pass.now, |old| old.since);
+    let what = format!("{count} to serve: then {old} leaves");
+    pass.wait(what, pass.now.since(since), None);
+}
+
+/// Lets the replaced one leave, if what speaks against it still does, and nobody misses it.
+fn go(pass: &mut Pass<'_>, old: &InstanceId, why: &str) {
+    let Some(basis) = pass.instance(old).and_then(|old| old.replace.clone()) else {
+        return;
+    };
+    if missed(pass, old) || !pass.may_delete(pass.draining()) {
+        return;
+    }
+    let judgement = pass.judged(old);
+    match basis {
+        DeleteBasis::Lost
+            if judgement.loss == Loss::Silence || judgement.loss == Loss::TwoSources =>
+        {
+            if !pass.must_stay(old, why) {
+                pass.retire(old, DeleteBasis::Lost, why);
+            }
+        }
+        DeleteBasis::Unmanaged if judgement.class == InstanceClass::Unmanaged => {
+            pass.leave(old, DrainReason::Repaired, why);
+        }
+        DeleteBasis::Unhealthy if is_unhealthy(pass, old) => {
+            pass.leave(old, DrainReason::Repaired, why);
+        }
+        DeleteBasis::Ordered => pass.leave(old, DrainReason::Repaired, why),
+        DeleteBasis::Lost
+        | DeleteBasis::Unmanaged
+        | DeleteBasis::Unhealthy
+        | DeleteBasis::ZoneLost
+        | DeleteBasis::Replaced
+        | DeleteBasis::RolledBack
+        | DeleteBasis::ScaledDown
+        | DeleteBasis::FleetDeleted
+        | DeleteBasis::NeverHealthy => {}
+    }
+}
+
+/// Whether an instance serves and no more than the wanted number do.
+fn missed(pass: &mut Pass<'_>, old: &InstanceId) -> bool {
+    let state = pass.state();
+    let count = usize::try_from(state.spec.count).unwrap_or(usize::MAX);
+    let serving = pass.serving();
+    let serves = pass
+        .instance(old)
+        .is_some_and(|found| pass.counts_as_serving(old, found));
+    if serves && serving <= count {
+        pass.hold(
+            InvariantId::ServingCapacityNeverBelowMinimum,
+            format!("{old} is replaced and stays"),
+            format!("only {serving} are known to serve, {count} are wanted"),
+        );
+    }
+    serves && serving <= count
+}
