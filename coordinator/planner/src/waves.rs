@@ -19,6 +19,9 @@ pub(crate) struct Sizing {
     room: u32,
     /// How many greens go first, alone, over all zones.
     canary: u32,
+    /// How many may leave in one wave: of a quorum one. What it has above its count leaves after the
+    /// rollout, one at a time too.
+    leaving: u32,
 }
 
 /// How many greens a wave makes, how many blues it replaces, and in which order.
@@ -48,17 +51,25 @@ impl Sizing {
             },
             room: may_miss.min(count - least),
             canary: spec.replace.canary.saturating_mul(zones).min(count),
+            leaving: match spec.kind {
+                FleetKind::Service | FleetKind::Exclusive => u32::MAX,
+                FleetKind::Quorum => 1,
+            },
         }
     }
 
-    /// Of a rollout, without those that are protected. One that cannot wait is one wave.
+    /// Of a rollout, without those that are protected. One that cannot wait is one wave, but for
+    /// the kinds of which one is replaced at a time whatever the hurry.
     pub(crate) fn of_rollout(state: &FleetState, rollout: &Rollout) -> Self {
         let count = rollout.count.saturating_sub(left_out(state, &rollout.to));
         let sizing = Self::of(&state.spec, count);
         match rollout.emergency {
             None => sizing,
             Some(_) => Self {
-                surge: count,
+                surge: match state.spec.kind {
+                    FleetKind::Service => count,
+                    FleetKind::Exclusive | FleetKind::Quorum => sizing.surge,
+                },
                 canary: 0,
                 ..sizing
             },
@@ -101,6 +112,7 @@ impl Sizing {
             WaveOrder::GreenFirst | WaveOrder::RoomFirst if last => old,
             WaveOrder::GreenFirst | WaveOrder::RoomFirst => old.min(greens),
         };
+        let blues = blues.min(self.leaving);
         let order = if blues == 0 {
             WaveOrder::GreenFirst
         } else {

@@ -114,8 +114,10 @@ fn protected_never_touched(view: &View<'_>, found: &mut Found) {
         }
         let new = view.after.and_then(|after| after.instances.get(id));
         let stays = new.is_some_and(|new| {
-            let loses_traffic =
-                old.catalogue == CatalogueRole::Active && new.catalogue != CatalogueRole::Active;
+            // What has stopped by itself serves nobody by its entry.
+            let loses_traffic = old.catalogue == CatalogueRole::Active
+                && new.catalogue != CatalogueRole::Active
+                && !view.has_stopped(id);
             (!new.leaving() || old.leaving()) && new.replace == old.replace && !loses_traffic
         });
         let taken = view

@@ -93,7 +93,7 @@ impl<'a> View<'a> {
 
     /// Whether the work of an instance of an exclusive fleet is known to have stopped: an entry that
     /// is left of it serves nobody.
-    fn has_stopped(&self, id: &InstanceId) -> bool {
+    pub(super) fn has_stopped(&self, id: &InstanceId) -> bool {
         let before = self.before.instances.get(id);
         let proof = before.and_then(|one| stopped(one, self.seen(id), self.judged(id)));
         proof.is_some() && self.before.spec.kind == FleetKind::Exclusive

@@ -120,10 +120,14 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
     }
 }
 
-/// Orders what may leave: another image first, then what never was healthy, then what fails.
+/// Orders what may leave: another image first, then what never was healthy, then what fails, and of
+/// an exclusive fleet last the one at work.
 fn rank(pass: &Pass<'_>, id: &InstanceId, instance: &Instance) -> u8 {
     let serving = pass.state().serving.as_ref().map(|build| &build.image);
     let current = Some(&instance.build.image) == serving;
     let works = !pass.judged(id).failing();
-    u8::from(current) << 2 | u8::from(instance.proven) << 1 | u8::from(works)
+    u8::from(current) << 3
+        | u8::from(instance.proven) << 2
+        | u8::from(works) << 1
+        | u8::from(instance.at_work)
 }

@@ -4,7 +4,7 @@
 
 use std::{cmp::Reverse, time::Duration};
 
-use calvin_model::{InstanceId, fleet::FleetKind};
+use calvin_model::{InstanceId, Role, fleet::FleetKind};
 
 use super::{repair::mark, rollout::why_not_healthy};
 use crate::{
@@ -70,7 +70,8 @@ fn ill(pass: &Pass<'_>) -> Vec<(Duration, InstanceId)> {
     let instances = pass.state().instances.iter();
     let mut ill: Vec<(Duration, InstanceId)> = instances
         .filter(|(id, one)| {
-            one.life == Life::Up && one.proven && one.replace.is_none() && !idle.contains(*id)
+            let marked = one.replace.is_some() || one.protected.is_some();
+            one.life == Life::Up && one.proven && !marked && !idle.contains(*id)
         })
         .filter_map(|(id, _)| Some((pass.judged(id).unhealthy_for?, id.clone())))
         .collect();
@@ -96,13 +97,19 @@ fn is_marked(instance: &Instance) -> bool {
     instance.replace == Some(DeleteBasis::Unhealthy)
 }
 
+/// Whether the one of an exclusive fleet has stopped its work for the one that replaces it: as a
+/// standby it is healthy again, and that says nothing of its work.
+fn has_given_way(pass: &Pass<'_>, instance: &Instance) -> bool {
+    pass.state().spec.kind == FleetKind::Exclusive && instance.wanted.role != Role::Active
+}
+
 /// One that is healthy again for as long as a new one has to be needs no replacement. One that
 /// only flaps does not get there, and one of which nothing is known is waited for.
 fn take_back(pass: &mut Pass<'_>) {
     let enough = pass.state().spec.replace.min_healthy.0;
     let instances = pass.state().instances.iter();
     let marked: Vec<InstanceId> = instances
-        .filter(|(_, one)| is_marked(one) && !one.leaving())
+        .filter(|(_, one)| is_marked(one) && !one.leaving() && !has_given_way(pass, one))
         .map(|(id, _)| id.clone())
         .collect();
     for id in marked {

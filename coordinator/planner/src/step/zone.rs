@@ -31,7 +31,12 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         let marked = instance.replace == Some(DeleteBasis::ZoneLost);
         if marked && !(pass.zone_lost(instance) && does_not_serve(pass, id)) {
             back.push((id.clone(), pass.zone_lost(instance)));
-        } else if !marked && pass.zone_lost(instance) && gone_there(pass, id, instance) {
+        } else if !marked
+            && instance.protected.is_none()
+            && pass.zone_lost(instance)
+            && gone_there(pass, id, instance)
+            && !waits_for_a_person(pass, id)
+        {
             gone.push(id.clone());
         }
     }
@@ -47,6 +52,13 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         lose(pass, &id);
     }
     without_greens(pass);
+}
+
+/// Whether it is a green of a rollout that is paused before its switch: nothing is made in its place
+/// until that goes on.
+fn waits_for_a_person(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let paused = pass.running().filter(|rollout| rollout.paused.is_some());
+    paused.is_some_and(|rollout| rollout.sets.green.contains(id)) && !pass.state().switched()
 }
 
 fn does_not_serve(pass: &Pass<'_>, id: &InstanceId) -> bool {

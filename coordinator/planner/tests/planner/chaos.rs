@@ -442,7 +442,13 @@ proptest! {
         // Members that are gone, or all of which fail, may be more than a quorum does without: then
         // it stays as it is, by design.
         let fewer = |blow: &Blow| {
-            matches!(blow, Blow::KillMachine(_) | Blow::StopMachine(_) | Blow::Start(4))
+            matches!(
+                blow,
+                Blow::KillMachine(_)
+                    | Blow::StopMachine(_)
+                    | Blow::Start(4)
+                    | Blow::Press(people::Press::Emergency(4))
+            )
         };
         let kind = shape.of_its_kind().0;
         if kind == FleetKind::Quorum && blows.iter().any(fewer) {
