@@ -27,3 +27,9 @@ pub mod status;
 #[cfg(test)]
 mod testing;
 pub mod workload;
+
+// Another package of the same build may ask for the feature: then nothing that is shipped is built.
+const _: () = assert!(
+    !calvin_model::Mutant::BUILT_IN,
+    "mutants are for tests: build without the feature"
+);

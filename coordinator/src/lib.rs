@@ -35,3 +35,9 @@ pub mod runtime;
 pub mod store;
 
 pub mod demo;
+
+// Another package of the same build may ask for the feature: then nothing that is shipped is built.
+const _: () = assert!(
+    !calvin_model::Mutant::BUILT_IN,
+    "mutants are for tests: build without the feature"
+);

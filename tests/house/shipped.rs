@@ -41,7 +41,32 @@ fn test_only_features_are_not_in_shipped_binaries() {
 }
 
 /// Words that only the code of a test-only feature holds.
-const TEST_ONLY_WORDS: [&str; 2] = ["CALVIN_CRASH_AT", "CALVIN_CRASH_LOG"];
+const TEST_ONLY_WORDS: [&str; 3] = [
+    "CALVIN_CRASH_AT",
+    "CALVIN_CRASH_LOG",
+    "a switch is taken for seen without a look",
+];
+
+#[test]
+fn the_words_of_the_test_only_code_are_still_in_it() {
+    let sources = [
+        "coordinator/src/runtime/crash_points.rs",
+        "proto/model/src/mutant.rs",
+    ];
+    let texts = sources.map(|path| fs::read_to_string(root().join(path)).expect("it is there"));
+    for word in TEST_ONLY_WORDS {
+        assert!(texts.iter().any(|text| text.contains(word)), "{word}");
+    }
+}
+
+/// Whoever asks for the feature in the same build: what is shipped does not compile with it.
+#[test]
+fn nothing_that_is_shipped_can_be_built_with_mutants() {
+    for source in ["coordinator/src/lib.rs", "agent/src/lib.rs"] {
+        let text = fs::read_to_string(root().join(source)).expect("it is there");
+        assert!(text.contains("!calvin_model::Mutant::BUILT_IN"), "{source}");
+    }
+}
 
 #[test]
 fn the_shipped_binaries_hold_no_word_of_the_test_only_code() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use calvin_model::Health;
+use calvin_model::{Health, Mutant};
 
 /// Health with its history in this boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,9 @@ impl HealthTrack {
             Health::Unknown => {}
         }
         self.value = value;
-        self.since = now;
+        if !Mutant::KeepSoakOverFlaps.lives() {
+            self.since = now;
+        }
     }
 
     /// From now on other checks count: what comes is judged for itself.

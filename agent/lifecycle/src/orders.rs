@@ -1,6 +1,6 @@
 //! What a coordinator says, and whether it counts.
 
-use calvin_model::{Epoch, Role, Wanted};
+use calvin_model::{Epoch, Mutant, Role, Wanted};
 
 use crate::{
     lifecycle::{Lifecycle, Session},
@@ -65,6 +65,9 @@ impl Lifecycle {
         let Some(seen) = self.newest_record().wanted else {
             return Ok(Told::New);
         };
+        if generation < seen.generation && Mutant::TakeOlderGeneration.lives() {
+            return Ok(Told::New);
+        }
         if generation < seen.generation {
             return Err(Refusal::OlderGeneration {
                 given: generation,

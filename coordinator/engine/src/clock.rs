@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use calvin_model::Mutant;
 use calvin_planner::Moment;
 
 /// Most that one pass may add. Passes come every 250 ms; eight times that is a busy machine,
@@ -26,9 +27,14 @@ pub(crate) struct DecisionClock {
 impl DecisionClock {
     /// Goes on from a stored moment.
     pub(crate) fn resume(moment: Moment, now: Duration) -> Self {
+        let stood_still_since = if Mutant::RunClockWhileAway.lives() {
+            Duration::from_millis(moment.ms)
+        } else {
+            now
+        };
         Self {
             moment,
-            counted: now,
+            counted: stood_still_since,
             looked: now,
             watching_since: now,
         }
@@ -42,7 +48,7 @@ impl DecisionClock {
     /// Counts the time since the last call, to whole milliseconds; the rest is counted next time.
     pub(crate) fn advance(&mut self, now: Duration) -> Moment {
         let elapsed = now.saturating_sub(self.counted);
-        if elapsed > ELAPSED_MAX {
+        if elapsed > ELAPSED_MAX && !Mutant::RunClockWhileAway.lives() {
             self.moment = self.moment.after(ELAPSED_MAX);
             self.counted = now;
         } else {

@@ -2,13 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use calvin_planner::{Event, FleetState, Moment, Next, PLANNER, Plan};
-
 use crate::{
     decide::Decide,
     engine::{Engine, NotCommitted},
     hold::chain,
-    ports::{Batch, HistoryLine, Ports, RecoveringChange, StoreError, Stored},
+    ports::{Batch, Ports, RecoveringChange, StoreError, Stored},
     recover::Recovery,
 };
 
@@ -17,51 +15,18 @@ use crate::{
 pub(crate) const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 
 impl<P: Ports, D: Decide> Engine<P, D> {
-    /// Commits what the plan changes, or a checkpoint of the clock when one is due. Says whether
-    /// the state changed.
+    /// Commits a plan's changes, or a checkpoint of the clock when one is due. Says whether the
+    /// state changed.
     pub(crate) fn commit_plan(
         &mut self,
-        plan: &Plan,
-        moment: Moment,
+        batch: Batch,
         watching_for: Duration,
     ) -> Result<bool, NotCommitted> {
-        let wall_ms = self.ports.clock().wall_ms();
-        let line = |event: &Event| HistoryLine {
-            wall_ms,
-            who: PLANNER.to_owned(),
-            event: event.clone(),
-        };
-        let mut batch = Batch {
-            moment,
-            environment: plan.environment.as_deref().cloned(),
-            ..Batch::default()
-        };
-        for event in &plan.events {
-            tracing::info!(kind = ?event.kind, "{}", event.text);
-            batch.history.push(line(event));
-        }
-        for (name, fleet) in &plan.fleets {
-            match &fleet.next {
-                Next::Same => {}
-                Next::Change(state) => {
-                    batch
-                        .fleets
-                        .insert(name.clone(), Some(FleetState::clone(state)));
-                }
-                Next::Remove => {
-                    batch.fleets.insert(name.clone(), None);
-                }
-            }
-            for event in &fleet.events {
-                tracing::info!(fleet = %name, kind = ?event.kind, "{}", event.text);
-                batch.history.push(line(event));
-            }
-        }
         let changed = !batch.fleets.is_empty() || batch.environment.is_some();
         // Who stood still may have been replaced meanwhile: its store says so, before it acts.
         let stood_still = watching_for.is_zero() && self.passes > 0;
-        let checkpoint_due =
-            stood_still || moment.since(self.committed_moment) >= CHECKPOINT_INTERVAL;
+        let elapsed = batch.moment.since(self.committed_moment);
+        let checkpoint_due = stood_still || elapsed >= CHECKPOINT_INTERVAL;
         if changed || !batch.history.is_empty() || checkpoint_due {
             self.commit(batch)?;
         }
@@ -101,7 +66,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         (stored.epoch.as_ref() != Some(&self.epoch)).then(|| taken_over(&stored))
     }
 
-    fn apply(&mut self, batch: Batch) {
+    pub(crate) fn apply(&mut self, batch: Batch) {
         match batch.recovering {
             Some(RecoveringChange::Begins(recovering)) => {
                 let recovery = Recovery::new(recovering);

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use calvin_model::{Epoch, FleetName, RunId};
+use calvin_model::{Epoch, FleetName, Mutant, RunId};
 use calvin_planner::{
     EnvironmentRules, EnvironmentState, FleetReport, FleetState, InvariantId, Moment, Observed,
     PlanInput, invariant::check,
@@ -18,6 +18,7 @@ use calvin_planner::{
 
 use crate::{
     act::Told,
+    batch::batch_of,
     clock::DecisionClock,
     commit::taken_over,
     decide::{Decide, Planner},
@@ -125,7 +126,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     /// As `start`.
     pub fn start_with(mut ports: P, decide: D, run: RunId, seed: u64) -> Result<Self, StartError> {
         let stored = ports.store().load().map_err(StartError::Load)?;
-        let number = stored.epoch.map_or(0, |epoch| epoch.number) + 1;
+        let grows = u64::from(!Mutant::KeepEpoch.lives());
+        let number = stored.epoch.map_or(0, |epoch| epoch.number) + grows;
         let epoch = Epoch { number, run };
         let batch = Batch {
             moment: stored.moment,
@@ -259,7 +261,14 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             *by_rule.entry(violation.invariant).or_default() += 1;
         }
         notices.extend(broken.into_iter().map(Notice::Breach));
-        let changed = match self.commit_plan(&plan, moment, watching_for) {
+        #[cfg_attr(
+            not(feature = "mutants"),
+            expect(unused_mut, reason = "a mutant changes it")
+        )]
+        let mut batch = batch_of(&plan, moment, self.ports.clock().wall_ms());
+        #[cfg(feature = "mutants")]
+        self.misbehave(&plan, &mut batch, &ghosts, &mut notices);
+        let changed = match self.commit_plan(batch, watching_for) {
             Ok(changed) => changed,
             Err(NotCommitted(error)) => {
                 tracing::debug!(%error, "the plan is dropped");

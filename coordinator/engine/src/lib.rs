@@ -2,6 +2,7 @@
 //! world only through the traits of [`ports`], reads no clock but theirs, and owns no thread.
 
 mod act;
+mod batch;
 pub mod clock;
 pub mod command;
 mod commit;
@@ -10,6 +11,8 @@ pub mod engine;
 mod entries;
 pub mod hold;
 mod look;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod permit;
 pub mod ports;
 pub mod recover;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use calvin_model::Health;
+use calvin_model::{Health, Mutant};
 
 use crate::{
     judge::{Distrust, FRESH_INTERVALS, PROBE_FRESH},
@@ -52,7 +52,7 @@ pub(crate) fn distrust(input: &PlanInput<'_>) -> Distrust {
         }
     }
     let together = most_together(&mut ended);
-    if most_at_once(together, heard) {
+    if most_at_once(together, heard) && !Mutant::NeedNoWitnesses.lives() {
         return Distrust::SessionsEnded {
             ended: together,
             of: heard,

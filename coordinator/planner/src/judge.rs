@@ -9,7 +9,7 @@ mod tests;
 
 use std::time::Duration;
 
-use calvin_model::Health;
+use calvin_model::{Health, Mutant};
 
 use crate::{
     observed::{InstanceObserved, MachineState, Observed, SessionObserved},
@@ -227,11 +227,13 @@ pub fn judge(
     }
     judgement.class = match (&seen.agent, loss) {
         (_, Loss::TwoSources) => InstanceClass::Lost,
-        (Some(agent), _) if agent.age <= stale_after => match agent.report.health {
-            Health::Healthy => InstanceClass::Healthy,
-            Health::Unhealthy => InstanceClass::Unhealthy,
-            Health::Unknown => InstanceClass::Unknown,
-        },
+        (Some(agent), _) if agent.age <= stale_after || Mutant::CountUnknownAsHealthy.lives() => {
+            match agent.report.health {
+                Health::Healthy => InstanceClass::Healthy,
+                Health::Unhealthy => InstanceClass::Unhealthy,
+                Health::Unknown => InstanceClass::Unknown,
+            }
+        }
         (_, _) if up && gone && probe == Some(true) => InstanceClass::Unmanaged,
         (None, _) if !up => InstanceClass::Starting,
         (_, _) => InstanceClass::Unknown,
@@ -279,7 +281,7 @@ fn loss(
         (
             Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None,
             _,
-        ) => (false, not_reached),
+        ) => (Mutant::CountOneSourceTwice.lives(), not_reached),
     };
     if !path_down {
         return Loss::None;
@@ -291,7 +293,8 @@ fn loss(
         return Loss::None;
     }
     // The instance itself is one of `all` and none of `alive`.
-    if answering.alive >= witnesses_needed(answering.all.saturating_sub(1)) {
+    let witnessed = answering.alive >= witnesses_needed(answering.all.saturating_sub(1));
+    if witnessed || Mutant::NeedNoWitnesses.lives() {
         Loss::Silence
     } else {
         Loss::SilenceWithoutWitnesses

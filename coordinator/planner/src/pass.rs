@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use calvin_model::{CatalogueRole, FleetName, InstanceId};
+use calvin_model::{CatalogueRole, FleetName, InstanceId, Mutant};
 
 use crate::{
     environment::EnvironmentState,
@@ -190,7 +190,7 @@ impl<'a> Pass<'a> {
         let Some(instance) = self.instance(id) else {
             return true;
         };
-        if !instance.build.services {
+        if !instance.build.services || Mutant::SkipReadback.lives() {
             return true;
         }
         let visible = match instance.catalogue {

@@ -16,6 +16,12 @@ pub enum Rule {
     Planner(InvariantId),
     /// The decision clock never goes back.
     ClockNeverGoesBack,
+    /// The decision clock counts no time in which nobody could decide.
+    ClockStandsStillWhileAway,
+    /// The epoch grows with each start of a coordinator.
+    EpochNeverGoesBack,
+    /// An instance is called healthy only when its agent has freshly said so.
+    HealthyOnlyWhenSaid,
     /// A phase changes only as the transition table says.
     PhaseByTheTable,
     /// A record leaves only from `Retiring`.
@@ -42,6 +48,9 @@ impl fmt::Display for Rule {
         match self {
             Self::Planner(invariant) => invariant.fmt(f),
             Self::ClockNeverGoesBack
+            | Self::ClockStandsStillWhileAway
+            | Self::EpochNeverGoesBack
+            | Self::HealthyOnlyWhenSaid
             | Self::PhaseByTheTable
             | Self::RecordLeavesOnlyRetired
             | Self::LastEntryThatAnswersStays

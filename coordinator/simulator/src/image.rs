@@ -28,6 +28,11 @@ pub enum Behaviour {
     Good,
     /// Its checks never pass.
     NeverHealthy,
+    /// It answers and does not answer by turns, for ever; each takes half of this.
+    Flapping {
+        /// A turn of both.
+        turn: Duration,
+    },
     /// Its checks begin to fail when it has been active for so long.
     BadOnceActive {
         /// How long.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use calvin_lifecycle::{AgentRecord, Input, Lifecycle, Spec};
-use calvin_model::{BootId, InstanceId, NamesSnapshot, Role, WorkloadState};
+use calvin_model::{BootId, Generation, InstanceId, NamesSnapshot, Role, WorkloadState};
 use calvin_planner::MachineState;
 
 use crate::{
@@ -26,6 +26,14 @@ pub(crate) struct Flapping {
     pub(crate) until: Duration,
     /// It does not answer in the first half of each turn.
     pub(crate) turn: Duration,
+}
+
+impl Flapping {
+    fn is_silent(self, now: Duration) -> bool {
+        let into = now.saturating_sub(self.from).as_millis();
+        let turn = self.turn.as_millis().max(2);
+        now < self.until && into % turn < turn / 2
+    }
 }
 
 /// One machine.
@@ -62,6 +70,8 @@ pub(crate) struct Machine {
     pub(crate) workload_orders: u64,
     /// When it became active for the first time.
     active_since: Option<Duration>,
+    /// The newest generation that its agent has taken.
+    pub(crate) generation: Generation,
     /// It is kept down until then, whatever starts agents.
     pub(crate) away_until: Duration,
     /// Its agent stands still until then.
@@ -111,6 +121,7 @@ impl Machine {
             workload: WorkloadState::NotWanted,
             workload_orders: 0,
             active_since: None,
+            generation: Generation::default(),
             away_until: Duration::ZERO,
             hung_until: Duration::ZERO,
             unheard: Vec::new(),
@@ -162,16 +173,18 @@ impl Machine {
         if !self.is_up() || self.workload != WorkloadState::Running {
             return false;
         }
-        if let Some(flapping) = self.flapping
-            && now < flapping.until
-        {
-            let into = now.saturating_sub(flapping.from).as_millis();
-            let turn = flapping.turn.as_millis().max(2);
-            if into % turn < turn / 2 {
-                return false;
-            }
+        let silent = self.flapping.is_some_and(|it| it.is_silent(now));
+        !silent && !self.is_bad(now)
+    }
+
+    /// Whether its workload can never stay healthy for long.
+    pub(crate) fn is_unfit(&self) -> bool {
+        match self.behaviour {
+            Behaviour::NeverHealthy | Behaviour::Flapping { .. } => true,
+            Behaviour::Good
+            | Behaviour::BadOnceActive { .. }
+            | Behaviour::LeaksOnceActive { .. } => false,
         }
-        !self.is_bad(now)
     }
 
     /// Whether its image makes it fail now, as it would on every machine.
@@ -180,6 +193,14 @@ impl Machine {
         match self.behaviour {
             Behaviour::Good => false,
             Behaviour::NeverHealthy => true,
+            Behaviour::Flapping { turn } => {
+                let flapping = Flapping {
+                    from: Duration::ZERO,
+                    until: Duration::MAX,
+                    turn,
+                };
+                flapping.is_silent(now)
+            }
             Behaviour::BadOnceActive { after } => active_for(after),
             Behaviour::LeaksOnceActive { after } => now < self.leaks_until && active_for(after),
         }

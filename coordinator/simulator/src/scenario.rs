@@ -8,8 +8,8 @@ use std::{
 use calvin_model::{
     FleetName, FleetSpec, HumanDuration,
     fleet::{
-        Amount, BudgetPolicy, DrainPolicy, FleetKind, OnDrainTimeout, OnSettleTimeout,
-        RepairPolicy, ReplacePolicy,
+        Amount, BudgetPolicy, DrainPolicy, FleetKind, MeltdownPolicy, OnDrainTimeout,
+        OnSettleTimeout, RepairPolicy, ReplacePolicy,
     },
     image::{ImageTag, Work},
 };
@@ -111,6 +111,10 @@ pub enum Step {
     KillMachine,
     /// Every agent dies and stays away for so long; the workloads go on.
     AgentsAway(Duration),
+    /// There is a machine with our tag that no coordinator ever asked for.
+    Stray,
+    /// For so long no coordinator reaches a machine, and the provider lists none.
+    Blackout(Duration),
     /// Nothing happens for so long.
     Wait(Duration),
 }
@@ -250,6 +254,10 @@ fn spec(count: u32) -> FleetSpec {
         repair: RepairPolicy {
             silent_after: HumanDuration::from_secs(60),
             unmanaged_after: HumanDuration::from_secs(120),
+            meltdown: MeltdownPolicy {
+                window: HumanDuration::from_secs(60),
+                ..MeltdownPolicy::default()
+            },
             ..RepairPolicy::default()
         },
         kind: FleetKind::Service,

@@ -21,6 +21,8 @@ impl fmt::Display for Step {
             Self::Delete => f.write_str("delete"),
             Self::KillMachine => f.write_str("kill-machine"),
             Self::AgentsAway(time) => write!(f, "agents-away:{}", HumanDuration(*time)),
+            Self::Stray => f.write_str("stray"),
+            Self::Blackout(time) => write!(f, "blackout:{}", HumanDuration(*time)),
             Self::Wait(time) => write!(f, "wait:{}", HumanDuration(*time)),
         }
     }
@@ -29,7 +31,7 @@ impl fmt::Display for Step {
 /// A text that is no step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no step {text:?}; there are apply:IMAGE, rollout:IMAGE, rollback-in:PHASE, scale:COUNT, undo, delete, kill-machine, agents-away:DURATION, wait:DURATION"
+    "there is no step {text:?}; there are apply:IMAGE, rollout:IMAGE, rollback-in:PHASE, scale:COUNT, undo, delete, kill-machine, agents-away:DURATION, stray, blackout:DURATION, wait:DURATION"
 )]
 pub struct UnknownStep {
     /// What was given.
@@ -66,6 +68,8 @@ fn parse(text: &str) -> Option<Step> {
         "delete" if value.is_none() => Step::Delete,
         "kill-machine" if value.is_none() => Step::KillMachine,
         "agents-away" => Step::AgentsAway(time()?.0),
+        "stray" if value.is_none() => Step::Stray,
+        "blackout" => Step::Blackout(time()?.0),
         "wait" => Step::Wait(time()?.0),
         _ => return None,
     })

@@ -222,6 +222,7 @@ impl<D: Decide + Clone> Runner<'_, D> {
         }
         let run = &mut self.runs[place];
         self.world.take_requests(run.number);
+        self.world.judge(run.number, outcome);
         check_pass(run, outcome, &self.world);
         if outcome == PassOutcome::Stopped {
             return Life::Ended;
@@ -325,6 +326,9 @@ fn check_pass<D: Decide>(run: &mut Run<D>, outcome: PassOutcome, world: &World) 
             | Notice::NoManifest { .. }
             | Notice::NotPublished(_) => {}
         }
+    }
+    if let PassOutcome::Decided { .. } = outcome {
+        world.check_said(run.number, &view.reports);
     }
     let epoch = run.engine.epoch();
     let replaced = world.disk.borrow().stored.epoch.as_ref() != Some(epoch);

@@ -100,6 +100,11 @@ impl Disk {
         }
         self.stored.moment = batch.moment;
         if let Some(epoch) = &batch.epoch {
+            let before = self.stored.epoch.as_ref().map_or(0, |epoch| epoch.number);
+            if epoch.number <= before {
+                let text = format!("{} after {before}", epoch.number);
+                log.broken(Rule::EpochNeverGoesBack, text);
+            }
             log.line(format_args!("epoch {}", epoch.number));
             self.stored.epoch = Some(epoch.clone());
         }

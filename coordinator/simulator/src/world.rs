@@ -10,6 +10,7 @@ mod fate;
 mod machines;
 mod sampling;
 mod sessions;
+mod truth;
 
 use std::{
     cell::RefCell,
@@ -23,7 +24,7 @@ use calvin_model::{InstanceId, NamesSnapshot};
 
 pub(crate) use self::sampling::Sampler;
 pub use self::sampling::{FleetSample, Sample};
-use self::{cloud::CloudState, fate::Fate};
+use self::{cloud::CloudState, fate::Fate, truth::Truth};
 use crate::{
     check::Rule,
     desk::{Desk, DeskNumber},
@@ -71,6 +72,8 @@ pub(crate) struct World {
     names_stale_until: Duration,
     /// What an operator presses next, each with its own chance.
     pub(crate) presses: Vec<fastrand::Rng>,
+    /// What is kept to judge the coordinators by.
+    truth: Truth,
     /// Most machines at one time.
     machines_max: usize,
     pub(crate) pace: Pace,
@@ -107,6 +110,7 @@ impl World {
             another: false,
             names_stale_until: Duration::ZERO,
             presses: Vec::new(),
+            truth: Truth::new(&scenario.faults),
             machines_max: machines_max(scenario),
             pace: scenario.pace,
             sampler: Sampler::new(scenario),
@@ -258,6 +262,8 @@ fn machines_max(scenario: &Scenario) -> usize {
             | Step::Delete
             | Step::KillMachine
             | Step::AgentsAway(_)
+            | Step::Stray
+            | Step::Blackout(_)
             | Step::Wait(_) => count,
         });
         counts.max().unwrap_or(count).max(count).max(pressed)

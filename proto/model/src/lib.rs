@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod health;
 pub mod id;
 pub mod image;
+pub mod mutant;
 pub mod name;
 pub mod operator;
 pub mod provision;
@@ -26,6 +27,7 @@ pub use fleet::FleetSpec;
 pub use health::{Health, Source};
 pub use id::{BootId, Digest, InstanceId, RolloutId};
 pub use image::{ImageManifest, ImageRef};
+pub use mutant::Mutant;
 pub use name::{
     EnvironmentName, FleetName, ImageName, ImageVersion, LimitName, NameError, OperatorName,
     ServiceName, ZoneName,

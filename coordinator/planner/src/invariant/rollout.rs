@@ -76,6 +76,16 @@ fn read_back_is_what_it_rests_on(view: &View<'_>, found: &mut Found) {
         return;
     }
     let seen = view.catalogue.map(|catalogue| &catalogue.roles);
+    // What an agent that lives has not taken yet, its machine's clients do not see.
+    let behind = view.catalogue.map_or(0, |seen| seen.unconfirmed.len()) + view.returning;
+    let is_found = |id| {
+        let instance = view.before.instances.get(id);
+        instance.is_some_and(|instance| instance.build.services)
+    };
+    if behind > 0 && after.sets.green.iter().any(is_found) {
+        let text = format!("the switch counts as seen, {behind} agents serve older names");
+        found.push((InvariantId::UnprovenNeverServes, text));
+    }
     for id in &after.sets.green {
         let counts =
             |green: &Instance| green.build.services && green.replace != Some(DeleteBasis::ZoneLost);

@@ -26,6 +26,8 @@ pub(super) struct View<'a> {
     pub(super) after: Option<&'a FleetState>,
     pub(super) plan: &'a FleetPlan,
     pub(super) catalogue: Option<&'a CatalogueObserved>,
+    /// Agents that serve older names and are likely to come back.
+    pub(super) returning: usize,
     list: ListTrust,
     pub(super) distrust: Distrust,
     judged: BTreeMap<&'a InstanceId, Judgement>,
@@ -60,6 +62,7 @@ impl<'a> View<'a> {
             after,
             plan,
             catalogue: input.observed.catalogue.get(fleet),
+            returning: answering.returning,
             list: answering.list,
             distrust: answering.distrust,
             judged,

@@ -2,7 +2,8 @@
 //! does nothing where there is nothing to change, so that a plan that changes nothing says so.
 
 use calvin_model::{
-    CatalogueRole, DrainOrder, DrainReason, Generation, InstanceId, Role, Wanted, fleet::FleetKind,
+    CatalogueRole, DrainOrder, DrainReason, Generation, InstanceId, Mutant, Role, Wanted,
+    fleet::FleetKind,
 };
 
 use super::Pass;
@@ -116,7 +117,11 @@ impl Pass<'_> {
         if let Some(instance) = self.change().instances.get_mut(id) {
             instance.at_work |= works;
             instance.wanted = Wanted {
-                generation: wanted.generation.next(),
+                generation: if Mutant::KeepGeneration.lives() {
+                    wanted.generation
+                } else {
+                    wanted.generation.next()
+                },
                 role,
                 drain,
             };

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use calvin_model::{DrainReason, InstanceId, Role, fleet::OnDrainTimeout};
+use calvin_model::{DrainReason, InstanceId, Mutant, Role, fleet::OnDrainTimeout};
 
 use crate::{
     invariant::InvariantId,
@@ -49,9 +49,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Drained::Waits => continue,
             Drained::Done => "it has finished what it had".to_owned(),
             Drained::TimedOut(left) => match pass.state().spec.drain.on_timeout {
-                OnDrainTimeout::Hold => continue,
+                OnDrainTimeout::Hold if !Mutant::ForceDrainOnHold.lives() => continue,
                 // There is nothing to go back to for a single instance.
-                OnDrainTimeout::Force | OnDrainTimeout::Back => {
+                OnDrainTimeout::Force | OnDrainTimeout::Back | OnDrainTimeout::Hold => {
                     format!("its time to drain is up: {left}")
                 }
             },

@@ -1,15 +1,16 @@
 //! Hides from clients what is freshly unhealthy or lost, until it is known to serve again. Never
-//! what nothing is known of, and never most of a fleet: when more than half fail at once, the
-//! catalogue keeps them all.
+//! what nothing is known of, and never most of a fleet: when more than half fail at once, or when
+//! nothing is known of all the others, the catalogue keeps them all.
 
 use std::collections::BTreeSet;
 
-use calvin_model::{CatalogueRole, InstanceId};
+use calvin_model::{CatalogueRole, InstanceId, Mutant};
 
 use crate::{invariant::InvariantId, pass::Pass, sums::hidden_limit};
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut active = 0;
+    let mut serving = 0_usize;
     let mut failing_active: Vec<InstanceId> = Vec::new();
     let mut failing_others: Vec<InstanceId> = Vec::new();
     let mut failed: BTreeSet<InstanceId> = BTreeSet::new();
@@ -22,6 +23,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             CatalogueRole::Absent => {}
             CatalogueRole::Active => {
                 active += 1;
+                serving += usize::from(pass.judged(id).serves());
                 if failing {
                     failing_active.push(id.clone());
                 }
@@ -37,8 +39,13 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         pass.change().failed = failed;
     }
     let limit = hidden_limit(active);
-    if failing_active.len() > limit {
+    if failing_active.len() > limit && !Mutant::HideMost.lives() {
         let what = format!("failing instances stay visible: more than {limit} of {active}");
+        let fact = format!("{} of {active} active instances fail", failing_active.len());
+        pass.hold(InvariantId::HealthNeverHidesMost, what, fact);
+        failing_active.clear();
+    } else if serving == 0 && !failing_active.is_empty() {
+        let what = "failing instances stay visible: no other is known to serve".to_owned();
         let fact = format!("{} of {active} active instances fail", failing_active.len());
         pass.hold(InvariantId::HealthNeverHidesMost, what, fact);
         failing_active.clear();

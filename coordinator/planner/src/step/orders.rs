@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use calvin_model::{CatalogueRole, Generation, InstanceId};
+use calvin_model::{CatalogueRole, Generation, InstanceId, Mutant};
 
 use crate::{
     environment::FreezeScope,
@@ -61,7 +61,8 @@ fn made(pass: &Pass<'_>, id: &InstanceId) -> bool {
         ) => true,
         Some(MachineState::Absent) | None => false,
     };
-    there || seen.fault.as_ref().is_some_and(|fault| fault.permanent)
+    let known = there && !Mutant::AdoptNothing.lives();
+    known || seen.fault.as_ref().is_some_and(|fault| fault.permanent)
 }
 
 /// Whether an agent listens and has not applied the newest wanted state.

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
-use calvin_model::{CatalogueRole, DrainReason, InstanceId, ZoneName};
+use calvin_model::{CatalogueRole, DrainReason, InstanceId, Mutant, ZoneName};
 
 use crate::{
     invariant::InvariantId,
@@ -35,7 +35,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.holds_all("the count is not kept") {
         return;
     }
-    let kept = pass.state().kept();
+    let overlooked = usize::from(Mutant::MakeMoreThanWanted.lives());
+    let kept = pass.state().kept().saturating_sub(overlooked);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     if kept < count {
         grow(pass, &serving, kept, count);

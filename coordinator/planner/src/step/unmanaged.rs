@@ -2,7 +2,7 @@
 //! After `unmanaged_after` each is replaced, one at a time, and never while many are unmanaged:
 //! then something kills agents, and new ones would die as well.
 
-use calvin_model::InstanceId;
+use calvin_model::{InstanceId, Mutant};
 
 use super::{
     exclusive::is_exclusive,
@@ -58,7 +58,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         pass.hold(InvariantId::ExclusiveNeverTwice, what, fact);
         return;
     }
-    if unmanaged.len() > limit {
+    if unmanaged.len() > limit && !Mutant::ReplaceManyUnmanaged.lives() {
         let what = format!("unmanaged instances are not replaced: more than {limit}");
         pass.hold(InvariantId::UnmanagedOneAtATime, what, fact);
         return;

@@ -226,6 +226,25 @@ fn what_failed_is_hidden_again_once_no_more_than_half_fail() {
 }
 
 #[test]
+fn what_fails_stays_visible_while_nothing_is_known_of_the_others() {
+    let mut world = served("count = 2");
+    let both = ids(&world);
+    world.cut_path(&both[0]);
+    world.machines.get_mut(&both[0]).unwrap().workload_answers = false;
+    world.run_for(Duration::from_secs(10));
+    world.agent(&both[1]).forced = Some(Health::Unhealthy);
+    for _ in 0..10 {
+        world.tick();
+        assert!(world.hidden.is_empty(), "{}", world.story());
+    }
+    let machine = world.machines.get_mut(&both[0]).unwrap();
+    machine.path_cut_at = None;
+    machine.workload_answers = true;
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.hidden.iter().collect::<Vec<_>>(), [&both[1]]);
+}
+
+#[test]
 fn those_that_waited_together_are_given_their_time_when_the_first_recovers() {
     let mut world =
         served("count = 8\n[replace]\nhealthy_deadline = \"20s\"\n[repair.meltdown]\ncount = 9");

@@ -1,9 +1,12 @@
 //! What ends a bake and a drain, and what a rollout that goes back does with both sets.
 
 use calvin_model::Health;
-use calvin_planner::{InvariantId, Phase};
+use calvin_planner::{Command, InvariantId, Phase};
 
-use crate::gates::{greens, held_by, seconds, served};
+use crate::{
+    gates::{greens, held_by, seconds, served},
+    world::web,
+};
 
 #[test]
 fn a_green_of_which_nothing_is_known_keeps_blue() {
@@ -241,4 +244,43 @@ fn a_green_that_flaps_unseen_again_and_again_does_not_bake_for_ever() {
     );
     world.run_to(Phase::RolledBack);
     assert_eq!(world.active("1.0").len(), 2);
+}
+
+/// Right after a coordinator starts, nothing is known of anybody.
+#[test]
+fn a_green_of_which_nothing_is_known_goes_on_serving_while_no_blue_is_known_to() {
+    let mut world = served("count = 2");
+    let blue = world.active("1.0");
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let green = greens(&world);
+    for id in &blue {
+        world.agent(id).forced = Some(Health::Unhealthy);
+    }
+    world.run_for(seconds(2));
+    let order = Command::Rollback {
+        fleet: web(),
+        reason: "slow".to_owned(),
+    };
+    world.order(&order).unwrap();
+    world.run_for(seconds(2));
+    for id in &green {
+        world.cut_path(id);
+        world.machines.get_mut(id).unwrap().workload_answers = false;
+    }
+    world.started_at = world.ms;
+    for _ in 0..40 {
+        world.tick();
+        assert_eq!(world.active("2.0"), green, "{}", world.story());
+    }
+    for id in &blue {
+        world.agent(id).forced = None;
+    }
+    for id in &green {
+        let machine = world.machines.get_mut(id).unwrap();
+        machine.path_cut_at = None;
+        machine.workload_answers = true;
+    }
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.active("1.0"), blue);
 }

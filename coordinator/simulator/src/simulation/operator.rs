@@ -204,6 +204,12 @@ impl<'a> Operator<'a> {
                 // Back, connected and reported.
                 self.not_before = now + *away + QUIET;
             }
+            Step::Stray => world.add_stray(),
+            Step::Blackout(time) => {
+                world.black_out(*time);
+                // Back, listed, connected and reported.
+                self.not_before = now + *time + QUIET;
+            }
             Step::Wait(time) => self.not_before = now + *time,
             Step::Apply(_)
             | Step::Rollout(_)
@@ -261,7 +267,12 @@ fn order(
             count: *count,
         }),
         Step::Delete => (!fleet?.deleting).then_some(Command::DeleteFleet { fleet: name }),
-        Step::RollBackIn(_) | Step::KillMachine | Step::AgentsAway(_) | Step::Wait(_) => None,
+        Step::RollBackIn(_)
+        | Step::KillMachine
+        | Step::AgentsAway(_)
+        | Step::Stray
+        | Step::Blackout(_)
+        | Step::Wait(_) => None,
     }
 }
 

@@ -64,7 +64,8 @@ pub(super) fn check(world: &World) {
         .flat_map(|fleet| fleet.instances.keys())
         .collect();
     records.sort();
-    let machines: Vec<&InstanceId> = world.by_instance.keys().collect();
+    world.check_identities(&records);
+    let machines = world.own_machines();
     let kept: Vec<InstanceId> = disk.stored.fleets.values().flat_map(kept_greens).collect();
     // What is kept to be looked at may well be dead.
     let missing = records

@@ -32,6 +32,7 @@ impl World {
         }
         if snapshot.version > self.served.version {
             self.served = snapshot;
+            self.check_who_entered();
         }
         let sessions: Vec<Session> = match self.desks.get(&number) {
             Some(desk) => desk.link.sessions.values().copied().collect(),

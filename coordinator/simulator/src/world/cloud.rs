@@ -53,6 +53,8 @@ pub(super) struct CloudState {
     pub(super) hung_until: Duration,
     /// Its lists lack most machines until then.
     pub(super) short_until: Duration,
+    /// Its lists lack every machine until then.
+    pub(super) empty_until: Duration,
     /// What it was asked while it did nothing.
     asked: Vec<(DeskNumber, Request)>,
     /// Machines that are being made now, and those that wait for their turn.
@@ -77,6 +79,7 @@ impl CloudState {
             bound,
             hung_until: Duration::ZERO,
             short_until: Duration::ZERO,
+            empty_until: Duration::ZERO,
             asked: Vec::new(),
             making: 0,
             waiting: VecDeque::new(),
@@ -365,8 +368,11 @@ impl World {
                 machines.clone_from(listed);
             }
         }
-        if now < self.cloud.short_until {
-            self.leave_out_most(&mut machines);
+        if now < self.cloud.empty_until {
+            self.leave_out(&mut machines, 0);
+        } else if now < self.cloud.short_until {
+            let kept = machines.len() / 4;
+            self.leave_out(&mut machines, kept);
         }
         // What it was asked meanwhile is done at that moment, and listed after it.
         let hung = now <= self.cloud.hung_until && self.cloud.hung_until > Duration::ZERO;
@@ -394,19 +400,22 @@ impl World {
         }
     }
 
-    /// Of what is not being removed, three of four. What is being removed stays in the list: a
+    /// Of what is not being removed, all but the first. What is being removed stays in the list: a
     /// record whose removal an earlier run began is forgotten by the first list without its
     /// machine, and no source is left that could say that the list was short.
-    fn leave_out_most(&self, machines: &mut Vec<Listed>) {
-        let kept = machines.len() / 4;
+    /// One alone stays, too: it is as likely gone as left out.
+    fn leave_out(&self, machines: &mut Vec<Listed>, kept: usize) {
+        let removed = |listed: &Listed| {
+            let life = self.record_life(&listed.instance);
+            matches!(life, Some(Life::Retiring(_)) | None)
+        };
+        if machines.iter().filter(|listed| !removed(listed)).count() <= 1 {
+            return;
+        }
         let mut place = 0;
         machines.retain(|listed| {
             place += 1;
-            let removed = matches!(
-                self.record_life(&listed.instance),
-                Some(Life::Retiring(_)) | None
-            );
-            removed || place <= kept
+            removed(listed) || place <= kept
         });
     }
 
@@ -426,7 +435,7 @@ impl World {
 
 /// # Panics
 /// Never: hexadecimal digits are a boot id.
-fn boot_id(serial: u64) -> BootId {
+pub(super) fn boot_id(serial: u64) -> BootId {
     match format!("{serial:016x}").parse() {
         Ok(boot) => boot,
         Err(error) => unreachable!("the simulator's own boot id: {error}"),

@@ -60,6 +60,7 @@ impl World {
         desk.epoch = Some(epoch.clone());
         desk.catalogue.speak(epoch.number);
         self.desks.insert(number, desk);
+        self.begin_to_judge();
     }
 
     /// A coordinator's process is gone: all that was only in its memory is lost. What it had
@@ -73,6 +74,7 @@ impl World {
         let Some(desk) = self.desks.remove(&number) else {
             return;
         };
+        self.end_to_judge(&desk);
         for session in desk.link.sessions.into_values() {
             let at = self.soon(1, 20);
             let event = Event::AgentLost(session.machine, session.number);

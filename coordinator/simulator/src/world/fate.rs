@@ -377,7 +377,7 @@ impl World {
 
     /// Every coordinator that runs loses the sessions of an instance, and so does its agent: both
     /// ends find out by themselves that nothing comes any more.
-    fn lose_sessions(&mut self, instance: &InstanceId) {
+    pub(super) fn lose_sessions(&mut self, instance: &InstanceId) {
         let numbers: Vec<DeskNumber> = self.desks.keys().copied().collect();
         for number in numbers {
             self.lose_session(number, instance);

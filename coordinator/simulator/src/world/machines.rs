@@ -55,6 +55,9 @@ impl World {
             machine.boot.clone(),
             clock,
         ));
+        // What it had not written yet when it ended it never took.
+        let taken = machine.agent.as_ref().map(Lifecycle::seen);
+        machine.generation = taken.map(|(_, seen)| seen).unwrap_or_default();
         let (enrolled, workload) = (machine.enrolled, machine.workload);
         let names = machine.names.as_ref().map(|names| names.version);
         self.feed(number, Input::Workload(workload));
@@ -127,7 +130,10 @@ impl World {
     /// Whether a machine is dead that is yet to be replaced.
     pub(crate) fn is_any_dead(&self) -> bool {
         let mut there = self.by_instance.values();
-        there.any(|number| self.machine(*number).dead)
+        there.any(|number| {
+            let machine = self.machine(*number);
+            machine.dead && !self.truth.strays.contains(&machine.instance)
+        })
     }
 
     pub(super) fn death_noticed(&mut self, number: MachineNumber) {
@@ -153,6 +159,7 @@ impl World {
         }
         let outputs = agent.handle(clock, input);
         machine.note_role(now);
+        self.check_generation(number);
         for output in outputs {
             self.obey(number, run, output);
         }

@@ -171,6 +171,7 @@ impl World {
         };
         match FromAgent::try_from(*message) {
             Ok(FromAgent::Report(report)) => {
+                self.truth.heard.insert((number, instance.clone()), now);
                 let names = report.names;
                 let stored = desk.catalogue.stored.entry(instance.clone()).or_default();
                 *stored = names.max(*stored);

@@ -1,7 +1,7 @@
 //! Draining: blue finishes what it has. All of it leaves together, so that until then the way back
 //! is a switch.
 
-use calvin_model::{DrainReason, InstanceId, fleet::OnDrainTimeout};
+use calvin_model::{DrainReason, InstanceId, Mutant, fleet::OnDrainTimeout};
 
 use super::greens::blue;
 use crate::{
@@ -23,7 +23,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Drained::Waits => all = false,
             Drained::TimedOut(why) => match pass.state().spec.drain.on_timeout {
                 OnDrainTimeout::Force => {}
-                OnDrainTimeout::Hold => all = false,
+                OnDrainTimeout::Hold => all &= Mutant::ForceDrainOnHold.lives(),
                 OnDrainTimeout::Back if blue_could_serve(pass) => {
                     pass.go_back(&format!("{id} is not drained in time: {why}"));
                     return;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use calvin_model::{CatalogueRole, DrainReason, InstanceId, Role, image::Work};
+use calvin_model::{CatalogueRole, DrainReason, InstanceId, Mutant, Role, image::Work};
 
 use super::{
     greens::{blue, green, why_not_healthy},
@@ -36,7 +36,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         .into_iter()
         .filter(|id| able(pass, id))
         .partition(|id| ready(pass, id));
-    if waits(pass, &ready, &pending) {
+    if waits(pass, &ready, &pending) && !Mutant::LetGreenGoUnreplaced.lives() {
         return;
     }
     switch_back(pass, &ready);
@@ -240,14 +240,27 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
         let text = format!("traffic is switched back: {switched} of blue are active again");
         pass.event(None, EventKind::Switch, text);
     }
-    let least = pass.state().must_serve();
+    if Mutant::RestorePartOfBlue.lives() {
+        for id in blue(pass).iter().skip(1) {
+            pass.leave(id, DrainReason::RolledBack, "one is enough");
+        }
+    }
+    let least = if Mutant::LetGreenGoUnreplaced.lives() {
+        0
+    } else {
+        pass.state().must_serve()
+    };
     let mut serving = pass.serving();
     let mut missed = Vec::new();
     for id in green(pass) {
-        let serves = pass
-            .instance(&id)
-            .is_some_and(|green| pass.counts_as_serving(&id, green));
-        if serves && serving <= least {
+        let Some(instance) = pass.instance(&id) else {
+            continue;
+        };
+        let serves = pass.counts_as_serving(&id, instance);
+        // One of which nothing is known may be the last that answers, such as right after a start.
+        let found = instance.catalogue == CatalogueRole::Active && !instance.leaving();
+        let unknown = found && !serves && !pass.fails(&id) && serving < least;
+        if unknown || serves && serving <= least {
             missed.push(id);
             continue;
         }

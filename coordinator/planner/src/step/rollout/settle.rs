@@ -1,7 +1,7 @@
 //! Settling: names are cached and connections live on, so blue goes on serving until the names'
 //! time is up and its connections are few, or until `settle_max`.
 
-use calvin_model::{Role, fleet::OnSettleTimeout};
+use calvin_model::{DrainReason, Mutant, Role, fleet::OnSettleTimeout};
 
 use super::greens::{blue, broken};
 use crate::{invariant::InvariantId, pass::Pass, transition::Cause};
@@ -71,6 +71,9 @@ fn stand_by(pass: &mut Pass<'_>, why: &str) {
     for id in blue(pass) {
         if pass.instance(&id).is_some_and(|blue| !blue.leaving()) {
             pass.want(&id, Role::Standby, None);
+        }
+        if Mutant::LetBlueGoBeforeBake.lives() {
+            pass.leave(&id, DrainReason::Replaced, why);
         }
     }
     pass.go(Cause::Settled, why);
