@@ -71,11 +71,11 @@ const FLEETS: [(&str, &[&str]); 24] = [
     ("+[replace]\nbake = \"5 minutes\"", &["is not a duration"]),
     (
         "+[replace]\nsurge = 0",
-        &["surge 0 is not a number above 0"],
+        &["surge 0 and unavailable 0 are both none of 2"],
     ),
     (
         "+[replace]\nsurge = \"150%\"",
-        &["surge", "\"1%\" to \"100%\""],
+        &["surge", "\"0%\" to \"100%\""],
     ),
     (
         "+[replace]\nmin_healthy = \"10m\"",
