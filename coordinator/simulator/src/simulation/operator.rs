@@ -148,6 +148,14 @@ impl<'a> Operator<'a> {
             return Progress::Finished;
         };
         self.quiet_since = None;
+        // Who wants an image that failed before wants it all the same.
+        if let Step::Rollout(image) = &step
+            && view.environment.vetoes.contains_key(image)
+        {
+            let image = image.clone();
+            console.give(&Command::Unveto { image });
+            return Progress::GoesOn;
+        }
         if self.take(&mut console, &step, &view) == Taken::Yes {
             self.taken(now);
             self.rollouts = None;
