@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use calvin_model::FleetName;
+use calvin_planner::Command;
 use calvin_proto::{
     limits,
     transport::{HandshakeRefused, incoming, server_builder, services::operator_server},
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
+    desk::Desk,
     engine::{EngineEnd, Running},
     error::ServeError,
     health,
@@ -120,6 +123,10 @@ impl Coordinator {
         shutdown: impl Future<Output = ()>,
         at_end: AtEnd,
     ) -> Result<(), ServeError> {
+        match at_end {
+            AtEnd::MachinesGoOn => {}
+            AtEnd::MachinesEnd => make_again(&self.engine.desk).await,
+        }
         let mut engine_ended = None;
         let end = tokio::select! {
             () = shutdown => {
@@ -153,6 +160,21 @@ impl Coordinator {
         }
         tracing::info!(data = %self.directory.path().display(), "ended");
         end
+    }
+}
+
+/// Lets fleets be made again whose machines ended with the last run: it ended them itself, so that
+/// all of them are lost at once says nothing about anything else.
+async fn make_again(desk: &Desk) {
+    let fleets: Vec<FleetName> = desk.view().fleets.keys().cloned().collect();
+    for fleet in fleets {
+        let order = Command::ResumeRepairs {
+            fleet,
+            reason: "the last run ended its machines with it".to_owned(),
+        };
+        if let Err(error) = desk.order(order, "serve").await {
+            tracing::warn!(%error, "what the last run ended may wait for calvin repair resume");
+        }
     }
 }
 
