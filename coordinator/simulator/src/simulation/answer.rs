@@ -32,6 +32,11 @@ impl Held {
         };
         due.into_keys().map(resume).collect()
     }
+
+    /// Whether a guard holds anything that nobody answered for yet.
+    pub(super) fn is_any(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
 
 fn is_held(view: &View, fleet: &FleetName) -> bool {

@@ -113,6 +113,7 @@ impl<'a> Operator<'a> {
         }
         for order in self.held.look(&view, now) {
             console.give(&order);
+            self.quiet_since = None;
         }
         if let Some(Step::RollBackIn(phase)) = self.scenario.steps.get(self.next) {
             if self.roll_back_in(*phase, &view, &mut console) == Taken::Yes {
@@ -141,7 +142,8 @@ impl<'a> Operator<'a> {
         let Some(step) = self.scenario.steps.get(self.next).cloned() else {
             let faulty = !self.scenario.faults.is_empty();
             let aftermath = now < console.world.faults_until() + AFTERMATH;
-            if faulty && (aftermath || console.world.is_any_dead()) {
+            let to_come = faulty && (aftermath || console.world.is_any_dead());
+            if to_come || self.held.is_any() {
                 return Progress::GoesOn;
             }
             self.finished = true;
