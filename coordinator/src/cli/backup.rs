@@ -10,9 +10,15 @@ use std::{
 use calvin_proto::wire::CreateBackupRequest;
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, tz::TimeZone};
+use tokio::time::timeout;
 
 use super::{
-    caller::refusal, exit::Exit, failure::Failure, render, setting::Setting, view::BackupView,
+    caller::{CALL_LIMIT, refusal},
+    exit::Exit,
+    failure::Failure,
+    render,
+    setting::Setting,
+    view::BackupView,
 };
 use crate::{
     runtime::wall_ms_now,
@@ -95,9 +101,16 @@ async fn online(setting: &Setting, to: &Making) -> Result<(), Failure> {
         )
         .await?;
     let mut file = &to.file;
-    while let Some(chunk) = stream
-        .message()
+    // Of each part: a backup may be large, and a disk that hangs sends none.
+    let limit = setting.timeout().unwrap_or(CALL_LIMIT);
+    let late = |_| {
+        Failure::new(Exit::Timeout, tried.clone())
+            .reason(format!("nothing more came for {limit:?}"))
+            .next("look at its disk: calvin doctor")
+    };
+    while let Some(chunk) = timeout(limit, stream.message())
         .await
+        .map_err(late)?
         .map_err(|status| refusal(&tried, &status))?
     {
         file.write_all(&chunk.data)

@@ -22,7 +22,7 @@ const FLEETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("fleets");
 const GONE: TableDefinition<'_, &str, u64> = TableDefinition::new("gone_fleets");
 /// What there is one of.
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
-const HEAD: &str = "head";
+pub(super) const HEAD: &str = "head";
 const HEAD_RECORD: &str = "the head record of the store";
 const ENVIRONMENT: &str = "environment";
 const ENVIRONMENT_RECORD: &str = "the record of the environment";
@@ -144,7 +144,7 @@ impl Store for FleetStore {
     }
 }
 
-/// The epoch in a head record, which is the only record of its table.
+/// The epoch in a head record.
 pub(super) fn epoch_of(bytes: &[u8]) -> Result<Option<Epoch>, RecordError> {
     let head: Head = record::decode(HEAD_RECORD, bytes)?;
     Ok(head.epoch)

@@ -7,7 +7,7 @@ use calvin_planner::FleetState;
 use super::{
     super::{
         about,
-        fleets::epoch_of,
+        fleets::{HEAD, epoch_of},
         history::{BEGINNING, chained},
         record,
     },
@@ -141,7 +141,9 @@ impl Check {
         let what = format!("the record {key} of {table}");
         match table {
             "about" => about::check(key, value)?,
-            "state" => self.summary.epoch = epoch_of(value)?.map(|epoch| epoch.number),
+            "state" if key == HEAD => {
+                self.summary.epoch = epoch_of(value)?.map(|epoch| epoch.number);
+            }
             "fleets" => {
                 let state: FleetState = record::decode(&what, value)?;
                 self.summary.fleets.push(BackedUpFleet {

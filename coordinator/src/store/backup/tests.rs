@@ -4,7 +4,9 @@ use std::{fs, io::Cursor, os::unix::fs::PermissionsExt as _, path::Path, sync::A
 
 use calvin_engine::ports::{Batch, HistoryLine, Store as _, Stored};
 use calvin_model::{Epoch, FleetSpec};
-use calvin_planner::{Event, EventKind, FleetState, Moment};
+use calvin_planner::{
+    EnvironmentState, Event, EventKind, FleetState, Freeze, FreezeScope, Moment, Order,
+};
 use calvin_proto::transport::peer::hexadecimal;
 use ring::digest::{SHA256, digest};
 
@@ -17,6 +19,21 @@ fn spec() -> FleetSpec {
         "name = \"web\"\nimage = \"web@1.0\"\ncount = 2\n",
     )
     .unwrap()
+}
+
+fn frozen() -> EnvironmentState {
+    EnvironmentState {
+        freeze: Some(Freeze {
+            scope: FreezeScope::New,
+            until_wall_ms: None,
+            order: Order {
+                by: "ann".to_owned(),
+                reason: "friday".to_owned(),
+                wall_ms: 5,
+            },
+        }),
+        ..EnvironmentState::default()
+    }
 }
 
 /// Makes a store with a fleet, an epoch and history.
@@ -40,6 +57,7 @@ fn filled(data: &Path) -> Stored {
             run: "aa".parse().unwrap(),
         }),
         fleets: [("web".parse().unwrap(), Some(FleetState::new(spec())))].into(),
+        environment: Some(frozen()),
         history: vec![line("first"), line("a \"second\" line\n")],
         ..Batch::default()
     };

@@ -28,11 +28,11 @@ pub fn write(database: &Database, ca: &Path, out: &mut impl Write) -> Result<(),
         out,
         digest: Context::new(&SHA256),
     };
-    // The files first: a CA that comes later is not needed by what is in the store now.
-    let files = ca_files(ca)?;
+    // The store first: every CA that its records rest on is there by then.
     let read = database
         .begin_read()
         .map_err(|error| BackupError::Store(error.into()))?;
+    let files = ca_files(ca)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     output.line(&Header {
         calvin_backup: BACKUP_FORMAT,
