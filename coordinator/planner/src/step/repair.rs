@@ -169,9 +169,7 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     if pass.guarded(what) {
         return;
     }
-    // However many are late together, it is one attempt that failed.
-    let state = pass.change();
-    state.given_up_in_a_row = state.given_up_in_a_row.saturating_add(1);
+    let mut given_up = false;
     for id in late {
         let why = "not healthy within healthy_deadline";
         if pass.must_stay(&id, why) {
@@ -182,6 +180,12 @@ fn give_up_never_healthy(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         blame_if_none_serves(pass, &id);
         pass.retire(&id, DeleteBasis::NeverHealthy, why);
         repair(pass, &id, why);
+        given_up = true;
+    }
+    // However many are late together, it is one attempt that failed.
+    if given_up {
+        let state = pass.change();
+        state.given_up_in_a_row = state.given_up_in_a_row.saturating_add(1);
     }
 }
 

@@ -74,9 +74,9 @@ pub(crate) fn begin(state: &mut FleetState, start: Start<'_>) -> Option<RolloutI
 }
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
-    give_up_going_back(pass);
+    let gives_way = gives_way(pass);
     let state = pass.state();
-    if state.deleting || state.running().is_some() {
+    if state.deleting || (state.running().is_some() && !gives_way) {
         return;
     }
     let Some(next) = state.next.clone() else {
@@ -84,6 +84,11 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     };
     if held(pass, &next) {
         return;
+    }
+    // Only where the other begins in the same pass: in between, nobody would be meant to serve.
+    if gives_way {
+        let why = "blue cannot serve, and another image is wanted";
+        pass.go(Cause::GivenUp, why);
     }
     let (fleet, now) = (pass.fleet, pass.now);
     let state = pass.change();
@@ -105,9 +110,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     }
 }
 
-/// A rollback that would take away all that serves is held. Where a person wants another image
-/// meanwhile, that one replaces what is there, green and blue.
-fn give_up_going_back(pass: &mut Pass<'_>) {
+/// Whether a rollback that would take away all that serves is held. Where a person wants another
+/// image meanwhile, that one replaces what is there, green and blue.
+fn gives_way(pass: &Pass<'_>) -> bool {
     let held = pass
         .blocked
         .iter()
@@ -115,12 +120,7 @@ fn give_up_going_back(pass: &mut Pass<'_>) {
     let going_back = pass
         .running()
         .is_some_and(|rollout| rollout.phase == Phase::RollingBack);
-    if held && going_back && pass.state().next.is_some() {
-        pass.go(
-            Cause::GivenUp,
-            "blue cannot serve, and another image is wanted",
-        );
-    }
+    held && going_back
 }
 
 /// Whether a rollout that waits does not start now. Says why; one to a vetoed image is dropped.

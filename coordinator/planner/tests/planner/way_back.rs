@@ -200,6 +200,28 @@ fn a_way_back_to_a_broken_image_is_held_until_a_person_chooses_another() {
 }
 
 #[test]
+fn a_way_back_that_is_held_gives_way_only_to_an_image_that_may_start_now() {
+    // The world begins at midnight.
+    let mut world = served("count = 2\n[replace]\nwindows = [\"fri 00:00-00:03 UTC\"]");
+    for id in &world.active("1.0") {
+        world.agent(id).forced = Some(Health::Unhealthy);
+    }
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let back = Command::Rollback {
+        fleet: web(),
+        reason: "by mistake".to_owned(),
+    };
+    world.order(&back).unwrap();
+    world.run_for(seconds(180));
+    world.start("3.0").unwrap();
+    world.run_for(seconds(120));
+    assert_eq!(world.phase(), Some(Phase::RollingBack), "{}", world.story());
+    assert_eq!(world.active("2.0").len(), 2);
+    assert!(held_by(&world, InvariantId::ClosedWindowStartsNothing));
+}
+
+#[test]
 fn a_blue_that_was_lost_is_not_made_again_where_another_image_is_wanted() {
     let mut world = served("count = 2\n[replace]\nbake = \"100s\"");
     let blue = world.active("1.0");

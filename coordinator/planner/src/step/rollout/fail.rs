@@ -19,6 +19,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     }
     let until = since.after(pass.state().spec.replace.keep_failed.0);
     if until.reached(pass.now) {
+        if pass.holds_all("failed greens are not removed") {
+            return;
+        }
         for id in &left {
             pass.leave(id, DrainReason::RolledBack, "keep_failed is up");
         }

@@ -24,6 +24,14 @@ pub(crate) fn soaked(pass: &mut Pass<'_>, why: &str) {
         return;
     }
     restart_progress(pass);
+    // Who is asked at the next gate has a time of their own.
+    if pass
+        .running()
+        .is_some_and(|rollout| rollout.asked.is_some())
+        && let Some(rollout) = &mut pass.change().rollout
+    {
+        rollout.asked = None;
+    }
     pass.go(Cause::Soaked, why);
 }
 
