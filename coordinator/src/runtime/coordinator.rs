@@ -123,10 +123,6 @@ impl Coordinator {
         shutdown: impl Future<Output = ()>,
         at_end: AtEnd,
     ) -> Result<(), ServeError> {
-        match at_end {
-            AtEnd::MachinesGoOn => {}
-            AtEnd::MachinesEnd => make_again(&self.engine.desk).await,
-        }
         let mut engine_ended = None;
         let end = tokio::select! {
             () = shutdown => {
@@ -139,6 +135,10 @@ impl Coordinator {
             }
             Some(ended) = self.tasks.join_next() => Err(why_task(ended)),
         };
+        match at_end {
+            AtEnd::MachinesEnd if end.is_ok() => make_again(&self.engine.desk).await,
+            AtEnd::MachinesEnd | AtEnd::MachinesGoOn => {}
+        }
         self.stopping.cancel();
         self.engine.stop();
         let ended = async {
@@ -163,18 +163,25 @@ impl Coordinator {
     }
 }
 
-/// Lets fleets be made again whose machines ended with the last run: it ended them itself, so that
-/// all of them are lost at once says nothing about anything else.
+/// Lets the next run make fleets again whose machines this one ends: that all of them are lost at
+/// once says nothing about anything else. The decision clock stands still in between.
 async fn make_again(desk: &Desk) {
     let fleets: Vec<FleetName> = desk.view().fleets.keys().cloned().collect();
-    for fleet in fleets {
-        let order = Command::ResumeRepairs {
-            fleet,
-            reason: "the last run ended its machines with it".to_owned(),
-        };
-        if let Err(error) = desk.order(order, "serve").await {
-            tracing::warn!(%error, "what the last run ended may wait for calvin repair resume");
+    let said = async {
+        for fleet in fleets {
+            let order = Command::ResumeRepairs {
+                fleet,
+                reason: "their coordinator ends its machines with it".to_owned(),
+            };
+            if let Err(error) = desk.order(order, "serve").await {
+                tracing::warn!(%error, "at the next start this may be needed: calvin repair resume FLEET");
+            }
         }
+    };
+    if timeout(END_TIMEOUT, said).await.is_err() {
+        tracing::warn!(
+            "the store hangs; at the next start this may be needed: calvin repair resume FLEET"
+        );
     }
 }
 
