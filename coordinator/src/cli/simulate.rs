@@ -6,11 +6,12 @@ mod seeds;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use calvin_model::HumanDuration;
+use calvin_model::{FleetSpec, HumanDuration};
 use calvin_simulator::{Cloud, Fault, Step};
 use clap::Args;
 
 use super::{exit::Exit, failure::Failure, setting::Setting};
+use crate::api::operator::PROCESS;
 
 /// Arguments of `calvin simulate`.
 #[derive(Debug, Args)]
@@ -40,9 +41,10 @@ pub(crate) struct SimulateArguments {
     /// Print what happens, line by line.
     #[arg(long)]
     trace: bool,
-    /// Fleet files: how long their provider takes to make a machine.
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
-    machine_takes: HumanDuration,
+    /// Fleet files: how long their provider takes to make a machine; 30s unless given, or 300ms where
+    /// all are of the provider `process`.
+    #[arg(long, value_name = "DURATION")]
+    machine_takes: Option<HumanDuration>,
     /// Fleet files: how many machines their provider makes at one time; any number unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     in_flight: Option<u32>,
@@ -90,8 +92,20 @@ impl SimulateArguments {
         self.hours.map(|hours| Duration::from_secs(hours * 3_600))
     }
 
-    fn cloud(&self) -> Cloud {
-        let takes = self.machine_takes.0.max(Duration::from_millis(1));
+    /// How long the provider of these fleets takes to make a machine.
+    fn machine_takes(&self, fleets: &[FleetSpec]) -> HumanDuration {
+        let processes = fleets.iter().all(|fleet| fleet.provider == PROCESS);
+        let usual = if processes {
+            HumanDuration::from_millis(300)
+        } else {
+            HumanDuration::from_secs(30)
+        };
+        let takes = self.machine_takes.unwrap_or(usual);
+        takes.max(HumanDuration::from_millis(1))
+    }
+
+    fn cloud(&self, fleets: &[FleetSpec]) -> Cloud {
+        let takes = self.machine_takes(fleets).0;
         Cloud {
             make: (takes, takes),
             in_flight: self.in_flight.and_then(|many| usize::try_from(many).ok()),

@@ -32,6 +32,20 @@ pub(super) fn read(arguments: &SimulateArguments) -> Result<Vec<FleetSpec>, Fail
         }
         fleets.push(fleet);
     }
+    let takes = arguments.machine_takes(&fleets);
+    let late = fleets
+        .iter()
+        .find(|fleet| fleet.replace.healthy_deadline <= takes);
+    if let Some(fleet) = late {
+        let reason = format!(
+            "healthy_deadline {} of fleet {} is not above the {takes} that a machine takes: none would ever be healthy in time",
+            fleet.replace.healthy_deadline, fleet.name
+        );
+        let next = "say how long a machine takes there: --machine-takes 5s";
+        return Err(Failure::new(Exit::Usage, "could not simulate".to_owned())
+            .reason(reason)
+            .next(next));
+    }
     Ok(fleets)
 }
 
@@ -49,7 +63,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let question = Question {
         fleets: fleets.to_vec(),
-        cloud: arguments.cloud(),
+        cloud: arguments.cloud(fleets),
         limit: arguments.hours().unwrap_or(LIMIT),
         seed: arguments.seed.unwrap_or(1),
     };
@@ -68,7 +82,7 @@ pub(super) fn run(
         turnouts.push(ForecastView::new(&forecast));
     }
     let view = ForecastsView {
-        machine_takes_ms: millis(arguments.machine_takes.0),
+        machine_takes_ms: millis(arguments.machine_takes(fleets).0),
         in_flight: arguments.in_flight,
         limit_ms: millis(question.limit),
         images: fleets.iter().map(|fleet| fleet.image.to_string()).collect(),

@@ -93,7 +93,7 @@ fn of_files(
         scenario.more = more.to_vec();
     }
     scenario.images.truncate(2);
-    scenario.cloud = arguments.cloud();
+    scenario.cloud = arguments.cloud(fleets);
     scenario.pace = pace;
     scenario.faults_for = time;
     // A day for whatever the files' own policies wait for.
