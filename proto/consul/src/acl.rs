@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     client::{Client, Token},
-    error::Error,
+    error::{Error, Reason},
     names::{InvalidName, Problem, check_id, check_node, check_service, check_text, check_uuid},
     query::go_duration,
     request::Request,
@@ -45,7 +45,7 @@ pub struct NodeIdentity {
 pub struct ServiceIdentity {
     /// The service.
     pub service_name: String,
-    /// In which datacenters; everywhere where it is empty.
+    /// In which datacenters; everywhere, or that of a local token, where it is empty.
     #[serde(default, deserialize_with = "crate::catalog::or_default")]
     pub datacenters: Vec<String>,
 }
@@ -168,7 +168,7 @@ impl TokenRequest {
     /// Whether all of it can be sent.
     ///
     /// # Errors
-    /// The first name or duration that cannot; also where the token could do nothing at all.
+    /// The first name or duration that cannot.
     pub fn check(&self) -> Result<(), InvalidName> {
         if let Some(accessor) = &self.accessor {
             check_uuid("accessor", accessor)?;
@@ -183,6 +183,13 @@ impl TokenRequest {
         }
         for identity in &self.service_identities {
             check_service(&identity.service_name)?;
+            if self.local && !identity.datacenters.is_empty() {
+                return Err(InvalidName {
+                    kind: "service identity",
+                    text: identity.service_name.clone(),
+                    problem: Problem::Rule("must not name datacenters: the token is local"),
+                });
+            }
         }
         if let Some(expires) = self.expires
             && !(EXPIRATION_MIN..=EXPIRATION_MAX).contains(&expires)
@@ -221,12 +228,10 @@ impl Client {
         let answer = self.call(request).await?;
         let secret: Secret = answer.exactly()?;
         let info = answer.exactly()?;
-        let secret = secret.secret.parse().map_err(|error| {
-            Error::new(
-                answer.tried.clone(),
-                crate::error::Reason::Answer(Box::new(error)),
-            )
-        })?;
+        let secret = secret
+            .secret
+            .parse()
+            .map_err(|error| Error::new(answer.tried.clone(), Reason::Answer(Box::new(error))))?;
         Ok(NewToken { info, secret })
     }
 
@@ -242,9 +247,14 @@ impl Client {
         let request = Request::get(tried, "/v1/acl/token")
             .segment(accessor)
             .flag("consistent");
-        match self.ask(request).await?.found()? {
-            None => Ok(None),
-            Some(answer) => answer.exactly().map(Some),
+        match self.ask(request).await?.found() {
+            Ok(None) => Ok(None),
+            Ok(Some(answer)) => answer.exactly().map(Some),
+            // Consul says the same of a token that is asked after and of one that asks: is it ours?
+            Err(error) if matches!(error.reason, Reason::UnknownToken) => {
+                self.token_self().await.map(|_| None)
+            }
+            Err(error) => Err(error),
         }
     }
 

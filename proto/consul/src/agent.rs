@@ -138,7 +138,7 @@ impl Client {
             check_id("service id", id).map_err(|error| Error::new(&tried, error))?;
         }
         let request =
-            Request::put(tried, "/v1/agent/check/register").json(&check.wire(service_id))?;
+            Request::put(tried, "/v1/agent/check/register").json(&check.wire_alone(service_id))?;
         self.call(request).await.map(drop)
     }
 

@@ -125,7 +125,7 @@ pub(crate) fn read<T>(answer: &Answer, value: T) -> Read<T> {
     Read {
         value,
         index: answer.index.unwrap_or(0),
-        known_leader: answer.known_leader.unwrap_or(true),
+        known_leader: answer.known_leader.unwrap_or(false),
         last_contact: answer.last_contact.unwrap_or_default(),
     }
 }

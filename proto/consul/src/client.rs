@@ -6,6 +6,7 @@
 
 use std::{
     convert::Infallible,
+    error::Error as StdError,
     fmt,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
@@ -310,7 +311,13 @@ impl Client {
         self.shared.timeout
     }
 
-    fn unreachable(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Reason {
+    fn unreachable(&self, source: Box<dyn StdError + Send + Sync>) -> Reason {
+        if answered_unasked(&*source) {
+            let text = "too many connections from this address (limits.http_max_conns_per_client)";
+            return Reason::RateLimited {
+                text: text.to_owned(),
+            };
+        }
         Reason::Unreachable {
             address: self.shared.address.to_string(),
             source,
@@ -332,6 +339,20 @@ impl Client {
             other => Reason::Answer(Box::new(other)),
         }
     }
+}
+
+/// Whether the other side answered before it was asked: over TLS, Consul says so that there are too
+/// many connections from one address (`connlimit` in `agent/agent.go`), and hyper takes no such answer.
+fn answered_unasked(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let hyper = error.downcast_ref::<hyper::Error>();
+        if hyper.is_some_and(|error| error.to_string().contains("unexpected message")) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ pub enum Reason {
         /// What Consul said.
         text: String,
     },
-    /// Consul failed (another 5xx).
+    /// Consul failed (another 5xx). Consul says 500 also to what it will never do, such as a token
+    /// with an accessor that is taken: read the text.
     #[error("consul failed with status {status}: {text}")]
     Failed {
         /// The status.
@@ -118,6 +119,16 @@ impl Error {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self.reason, Reason::NotFound { .. })
+    }
+
+    /// The ACL rule that the token lacks, where Consul named one.
+    #[must_use]
+    pub fn missing_rule(&self) -> Option<&MissingRule> {
+        if let Reason::Denied { rule, .. } = &self.reason {
+            rule.as_deref()
+        } else {
+            None
+        }
     }
 
     /// Whether the token is at fault: it may not, or is not known.
@@ -145,8 +156,9 @@ impl Error {
             Reason::NoLeader { .. }
             | Reason::RateLimited { .. }
             | Reason::TimedOut { .. }
-            | Reason::Unreachable { .. }
-            | Reason::Failed { .. } => true,
+            | Reason::Unreachable { .. } => true,
+            // What stands before Consul says these; of a 500 nobody knows.
+            Reason::Failed { status, .. } => (502..=504).contains(&status),
             Reason::Invalid(_)
             | Reason::NotFound { .. }
             | Reason::Denied { .. }

@@ -119,7 +119,13 @@ impl ServiceHealth {
 
 fn request(service: &str) -> Request {
     let tried = format!("read the health of service {service}");
-    Request::get(tried, "/v1/health/service").segment(service)
+    // The parameter changes nothing for services that are no proxies, but it keeps Consul from
+    // answering queries that wait out of its streaming view (`ServiceNodes` in
+    // `agent/rpcclient/health`): that one takes no account of the consistency that was asked for, and
+    // knows nothing of a leader.
+    Request::get(tried, "/v1/health/service")
+        .segment(service)
+        .flag("merge-central-config")
 }
 
 fn decode(answer: Answer) -> Result<Vec<ServiceHealth>, Error> {

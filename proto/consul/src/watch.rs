@@ -40,6 +40,10 @@ pub struct Seen<T> {
 }
 
 /// One value of Consul's, watched.
+///
+/// A query that waits says nothing while it waits, also when the leader is lost meanwhile: who decides
+/// on what he saw asks for [`Client::leader`], or reads what he decides on with
+/// [`Consistency::Consistent`].
 #[derive(Debug)]
 pub struct Watch<T> {
     client: Client,
@@ -129,7 +133,7 @@ impl<T> Watch<T> {
         }
         let answer = self.client.ask(request).await?;
         let index = answer.index;
-        let known_leader = answer.known_leader.unwrap_or(true);
+        let known_leader = answer.known_leader.unwrap_or(false);
         let last_contact = answer.last_contact.unwrap_or_default();
         let value = (self.decode)(answer)?;
         Ok((value, index, known_leader, last_contact))

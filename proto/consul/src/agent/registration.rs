@@ -167,7 +167,7 @@ impl ServiceRegistration {
             tagged_addresses: &self.tagged_addresses,
             weights: self.weights,
             enable_tag_override: self.enable_tag_override,
-            checks: self.checks.iter().map(|check| check.wire(None)).collect(),
+            checks: self.checks.iter().map(|check| check.wire()).collect(),
         }
     }
 }
@@ -228,12 +228,20 @@ impl CheckRegistration {
         Ok(())
     }
 
-    pub(crate) fn wire<'a>(&'a self, service_id: Option<&'a str>) -> CheckWire<'a> {
-        let mut wire = CheckWire {
-            check_id: &self.id,
-            // A check registered alone has its id under another name.
-            id: service_id.is_some().then_some(self.id.as_str()),
+    /// As it is registered alone: there its id has another name, and the other one is refused.
+    pub(crate) fn wire_alone<'a>(&'a self, service_id: Option<&'a str>) -> CheckWire<'a> {
+        CheckWire {
+            check_id: None,
+            id: Some(&self.id),
             service_id,
+            ..self.wire()
+        }
+    }
+
+    /// As it is registered with its service.
+    fn wire(&self) -> CheckWire<'_> {
+        let mut wire = CheckWire {
+            check_id: Some(&self.id),
             name: &self.name,
             notes: &self.notes,
             status: self.status,
@@ -323,8 +331,8 @@ struct ServiceWire<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct CheckWire<'a> {
-    #[serde(rename = "CheckID")]
-    check_id: &'a str,
+    #[serde(rename = "CheckID", skip_serializing_if = "Option::is_none")]
+    check_id: Option<&'a str>,
     #[serde(rename = "ID", skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(rename = "ServiceID", skip_serializing_if = "Option::is_none")]
@@ -355,7 +363,7 @@ pub(crate) struct CheckWire<'a> {
 impl CheckWire<'_> {
     fn empty() -> Self {
         CheckWire {
-            check_id: "",
+            check_id: None,
             id: None,
             service_id: None,
             name: "",

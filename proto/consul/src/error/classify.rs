@@ -5,19 +5,25 @@ use super::{MissingRule, Reason};
 /// Characters of Consul's text that are kept; its longest own texts are some 200.
 const TEXT_CHARACTERS: usize = 500;
 
-/// What Consul says when there is nobody who could decide or answer. "failed to get conn" is a
-/// Consul client whose servers are gone but not yet forgotten; the last two are servers on their
-/// way out of or into leadership.
-const NO_LEADER: [&str; 9] = [
+/// What Consul says when there is nobody who could decide or answer. The rpc errors are those of a
+/// Consul client whose servers are gone or silent but not yet forgotten; the last ones are of servers
+/// on their way out of or into leadership.
+const NO_LEADER: [&str; 15] = [
     "No cluster leader",
     "No known Consul servers",
     "Raft leader not found in server lookup mapping",
     "Not ready to serve consistent reads",
     "Remote DC has no server currently reachable",
-    "rpc error getting client: failed to get conn",
+    "rpc error getting client",
     "rpc error making call: EOF",
+    "rpc error making call: stream closed",
+    "rpc error making call: session shutdown",
+    "rpc error making call: i/o deadline reached",
+    "connection reset by peer",
+    "broken pipe",
     "leadership lost while committing log",
     "node is not the leader",
+    "timed out enqueuing operation",
 ];
 
 /// What Consul says when a limit is reached: of a client's RPCs, of a server's requests, of
@@ -109,6 +115,7 @@ mod tests {
                 "Raft leader not found in server lookup mapping",
                 "no leader",
             ),
+            (500, "rpc error making call: stream closed", "no leader"),
             (
                 429,
                 "rate limit exceeded, try again later or against a different server",
