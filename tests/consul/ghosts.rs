@@ -27,10 +27,11 @@ async fn has_service(consul: &Client, node: &str, id: &str) -> bool {
 #[tokio::test]
 async fn a_dead_machine_leaves_the_catalogue_and_no_other_does() {
     let mut datacenter = Datacenter::start(1, json!({})).await;
-    for node in ["calvin-ghost", "calvin-lives"] {
+    for node in [NODE, "calvin-ghost"] {
         datacenter.add_agent(node).await;
     }
     let consul = coordinator(&datacenter, "ghost").await;
+    let lives = agent(&datacenter, &consul, "ghost", &["ghost"]).await;
     for process in &datacenter.agents {
         let client = datacenter.client(process, Some(MANAGEMENT));
         client.register(&service("ghost", vec![])).await.unwrap();
@@ -47,7 +48,6 @@ async fn a_dead_machine_leaves_the_catalogue_and_no_other_does() {
     })
     .await;
     // While it lives, a machine can be taken out of service on purpose, all of it.
-    let lives = datacenter.client(&datacenter.agents[1], Some(MANAGEMENT));
     lives
         .node_maintenance(Maintenance::On { reason: "test" })
         .await
@@ -66,7 +66,7 @@ async fn a_dead_machine_leaves_the_catalogue_and_no_other_does() {
     .await;
     lives.node_maintenance(Maintenance::Off).await.unwrap();
 
-    datacenter.agents[0].kill();
+    datacenter.agents[1].kill();
     until("gossip", async || {
         let found = both().await;
         let dead = found
@@ -85,14 +85,14 @@ async fn a_dead_machine_leaves_the_catalogue_and_no_other_does() {
             .await
             .unwrap();
         assert!(!has_service(&consul, "calvin-ghost", "ghost-1").await);
-        assert!(has_service(&consul, "calvin-lives", "ghost-1").await);
+        assert!(has_service(&consul, NODE, "ghost-1").await);
     }
     for _ in 0..2 {
         consul.deregister_ghost_node("calvin-ghost").await.unwrap();
         let nodes = consul.nodes(Consistency::Consistent).await.unwrap().value;
         let mut names: Vec<_> = nodes.into_iter().map(|node| node.name).collect();
         names.sort();
-        assert_eq!(names, ["calvin-lives", "server-0"]);
+        assert_eq!(names, [NODE, "server-0"]);
     }
     let gone = consul
         .node_services("calvin-ghost", Consistency::Consistent)

@@ -34,10 +34,7 @@ async fn a_value_is_bytes_of_any_kind() {
         .kv_put(&large, vec![7; VALUE_MAX + 1])
         .await
         .unwrap_err();
-    assert!(
-        matches!(error.reason, Reason::Refused { status: 413, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error.reason, Reason::TooLarge { .. }), "{error:?}");
     let none = key("calvin/kv-bytes/none");
     assert_eq!(
         consul

@@ -139,10 +139,7 @@ async fn more_than_fit_go_in_parts_that_each_check_the_lock() {
     }];
     let ops = sets(&prefix, 150);
     let error = consul.transaction(&ops).await.unwrap_err();
-    assert!(
-        matches!(error.reason, Reason::Refused { status: 413, .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error.reason, Reason::TooLarge { .. }), "{error:?}");
     assert_eq!(count(&consul, &prefix).await, 0);
 
     let parts = consul.transactions(&guards, &ops).await.unwrap();

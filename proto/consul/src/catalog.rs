@@ -219,7 +219,8 @@ impl Client {
     }
 
     /// Takes a node with all its services out of the catalogue. If its Consul agent still lives, it
-    /// puts it back. Needs `node:write` on it. What is not there is taken for done.
+    /// puts it back; gossip that remembers it as failed does not (`HandleFailedMember` of Consul's
+    /// servers). Needs `node:write` on it. What is not there is taken for done.
     ///
     /// # Errors
     /// Where the name is none, or Consul does not do it.

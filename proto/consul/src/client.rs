@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Uri};
-use http_body_util::{BodyExt as _, Full, Limited, combinators::BoxBody};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::BoxBody};
 use hyper_util::{
     client::legacy::connect::HttpConnector,
     rt::{TokioExecutor, TokioTimer},
@@ -277,7 +277,10 @@ impl Client {
             let response = response.map_err(|error| self.unreachable(Box::new(error)))?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_MAX).collect().await;
-            let body = body.map_err(|error| self.unreachable(error))?;
+            let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
+                Ok(too_long) => Reason::Answer(too_long),
+                Err(error) => self.unreachable(error),
+            })?;
             Ok::<_, Reason>((head, body.to_bytes()))
         };
         match timeout(limit, talk).await {

@@ -32,6 +32,12 @@ pub enum Reason {
     /// Refused by this crate: nothing was sent.
     #[error(transparent)]
     Invalid(#[from] InvalidName),
+    /// More than fits: nothing was sent.
+    #[error("{text}")]
+    TooLarge {
+        /// How much, and how much fits.
+        text: String,
+    },
     /// What it names is not there (404).
     #[error("consul knows nothing of that name: {text}")]
     NotFound {
@@ -137,6 +143,7 @@ impl Error {
         match self.reason {
             Reason::Denied { .. } | Reason::Filtered { .. } | Reason::UnknownToken => true,
             Reason::Invalid(_)
+            | Reason::TooLarge { .. }
             | Reason::NotFound { .. }
             | Reason::NoLeader { .. }
             | Reason::RateLimited { .. }
@@ -160,6 +167,7 @@ impl Error {
             // What stands before Consul says these; of a 500 nobody knows.
             Reason::Failed { status, .. } => (502..=504).contains(&status),
             Reason::Invalid(_)
+            | Reason::TooLarge { .. }
             | Reason::NotFound { .. }
             | Reason::Denied { .. }
             | Reason::Filtered { .. }

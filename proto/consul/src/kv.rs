@@ -240,7 +240,7 @@ impl Client {
         let tried = format!("{verb} key {key}");
         if value.len() > VALUE_MAX {
             let text = format!("a value of {} bytes, at most {VALUE_MAX} fit", value.len());
-            return Err(Error::new(tried, Reason::Refused { status: 413, text }));
+            return Err(Error::new(tried, Reason::TooLarge { text }));
         }
         // A key needs no encoding, and no datacenter is given: both are where the given client errs.
         let mut request = CreateOrUpdateKeyRequest {

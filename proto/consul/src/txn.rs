@@ -297,7 +297,7 @@ impl Client {
         }
         if ops.len() > OPS_MAX {
             let text = format!("at most {OPS_MAX} operations are done at once");
-            return Err(Error::new(tried, Reason::Refused { status: 413, text }));
+            return Err(Error::new(tried, Reason::TooLarge { text }));
         }
         let wire: Vec<_> = ops.iter().map(wire::of).collect();
         let mut request = Request::put(tried, "/v1/txn");
@@ -320,7 +320,7 @@ impl Client {
         let guard_size = guards.iter().map(wire::size).sum();
         let ranges = split(&sizes, guards.len(), guard_size).map_err(|error| {
             let text = error.to_string();
-            Error::new(tried(), Reason::Refused { status: 413, text })
+            Error::new(tried(), Reason::TooLarge { text })
         })?;
         let mut parts = Parts {
             done: Vec::new(),

@@ -81,6 +81,7 @@ mod tests {
     fn name(reason: &Reason) -> &'static str {
         match reason {
             Reason::Invalid(_) => "invalid",
+            Reason::TooLarge { .. } => "too large",
             Reason::NotFound { .. } => "not found",
             Reason::Denied { .. } => "denied",
             Reason::Filtered { .. } => "filtered",
