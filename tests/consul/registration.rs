@@ -8,6 +8,7 @@ use calvin_consul::{
     catalog::{TaggedAddress, Weights},
     health::{CheckStatus, ServiceHealth, ServiceStatus},
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{agent, coordinator, shared, shared::NODE, until};
 
@@ -157,30 +158,59 @@ async fn a_service_is_registered_with_all_that_consul_has_for_it() {
     );
 }
 
+/// Answers 200 to a `HEAD` with the probe's header, and 500 to everything else, for as long as the
+/// test runs.
+async fn answer_probes(listener: TcpListener) {
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let mut head = vec![0; 4096];
+        let length = stream.read(&mut head).await.unwrap_or(0);
+        let head = String::from_utf8_lossy(&head[..length]).to_lowercase();
+        let right = head.starts_with("head /health http/1.1") && head.contains("x-probe: calvin");
+        let status = if right { "200 OK" } else { "500 Wrong" };
+        let text = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let _ = stream.write_all(text.as_bytes()).await;
+    }
+}
+
 #[tokio::test]
 async fn consul_runs_http_and_tcp_checks_by_itself() {
     let datacenter = shared();
     let coordinator = coordinator(datacenter, "reg-run").await;
     let agent = agent(datacenter, &coordinator, "reg-run", &["reg-run"]).await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let check = CheckRegistration {
-        kind: CheckKind::Tcp {
-            address: listener.local_addr().unwrap(),
-            interval: SECOND,
-            timeout: SECOND,
-        },
+    let address = listener.local_addr().unwrap();
+    let probes = tokio::spawn(answer_probes(listener));
+    let check = |id: &str, kind| CheckRegistration {
+        kind,
         failures_before_critical: 2,
-        ..ttl("reg-run-tcp", CheckStatus::Critical)
+        ..ttl(id, CheckStatus::Critical)
     };
-    agent
-        .register(&service("reg-run", vec![check]))
-        .await
-        .unwrap();
+    let (interval, timeout) = (SECOND, SECOND * 5);
+    let http = CheckKind::Http {
+        url: format!("http://{address}/health"),
+        method: "HEAD".into(),
+        headers: BTreeMap::from([("X-Probe".into(), vec!["calvin".into()])]),
+        interval,
+        timeout,
+    };
+    let tcp = CheckKind::Tcp {
+        address,
+        interval,
+        timeout,
+    };
+    let checks = vec![check("reg-run-http", http), check("reg-run-tcp", tcp)];
+    agent.register(&service("reg-run", checks)).await.unwrap();
     let passing = |one: &ServiceHealth| one.status() == ServiceStatus::Passing;
     seen(&coordinator, "reg-run", passing).await;
-    drop(listener);
-    let critical = |one: &ServiceHealth| one.status() == ServiceStatus::Critical;
-    seen(&coordinator, "reg-run", critical).await;
+    probes.abort();
+    let both = |one: &ServiceHealth| {
+        let critical = one.checks.iter();
+        let critical = critical.filter(|check| check.status == CheckStatus::Critical);
+        critical.count() == 2
+    };
+    seen(&coordinator, "reg-run", both).await;
 }
 
 #[tokio::test]
