@@ -268,7 +268,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let mut batch = batch_of(&plan, moment, self.ports.clock().wall_ms());
         #[cfg(feature = "mutants")]
         self.misbehave(&plan, &mut batch, &ghosts, &mut notices);
-        let changed = match self.commit_plan(batch, watching_for) {
+        let changed = match self.commit_plan(batch) {
             Ok(changed) => changed,
             Err(NotCommitted(error)) => {
                 tracing::debug!(%error, "the plan is dropped");

@@ -150,11 +150,10 @@ pub(crate) fn left_out_by_mistake<'a>(
 ) -> Option<&'a InstanceId> {
     let time_to_speak = if lists_too_little(&fleet.spec.provider, fleets, observed) {
         fleet.spec.repair.silent_after.0
-    } else if any_active_found(fleet, addresses) {
-        return None;
     } else {
-        // A list that lacks the last one may be right. But it is one source, and until as much time
-        // has passed as makes a silent agent count as gone, this run has no second one.
+        // A list that lacks one may be right. But it is one source, and until as much time has passed
+        // as makes a silent agent count as gone, this run has no second one. Of what clients still
+        // find, it may be all that answers.
         observed.report_interval * FRESH_INTERVALS
     };
     let may_serve = |id: &InstanceId| {
@@ -177,14 +176,6 @@ pub(crate) fn left_out_by_mistake<'a>(
         instance.catalogue != CatalogueRole::Absent && addresses.get(id).is_none() && may_serve(id)
     });
     left_out.map(|(id, _)| id)
-}
-
-/// Whether clients will find an active instance whatever is left out.
-fn any_active_found(fleet: &FleetState, addresses: &Addresses) -> bool {
-    let mut instances = fleet.instances.iter();
-    instances.any(|(id, instance)| {
-        instance.catalogue == CatalogueRole::Active && addresses.get(id).is_some()
-    })
 }
 
 /// Whether a provider's list lacks most of the machines that were up, over all fleets. A list that

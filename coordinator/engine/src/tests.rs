@@ -166,6 +166,18 @@ fn a_commit_that_became_durable_although_it_failed_is_found_and_gone_on_from() {
 }
 
 #[test]
+fn who_stood_still_before_its_first_pass_asks_its_store_before_it_acts() {
+    let mut world = Fake::new(fleets(&[Life::Making]));
+    let same = plan_of(Next::Same, vec![create(0)]);
+    let mut engine = start(&mut world, Script::of([same]));
+    engine.ports_mut().stored.revision = Revision(9);
+    engine.ports_mut().forward(16_000);
+    assert_eq!(engine.pass(), PassOutcome::Stopped);
+    let calls = engine.ports_mut().take_calls();
+    assert!(calls.is_empty(), "{calls:?}");
+}
+
+#[test]
 fn another_writer_ends_this_run_for_good() {
     let mut world = Fake::new(fleets(&[]));
     let plan = plan_of(change(&[Life::Making]), vec![create(0)]);

@@ -100,7 +100,7 @@ impl<'a> Pass<'a> {
         let mut judged = BTreeMap::new();
         for (id, instance) in &before.instances {
             let seen = input.observed.instances.get(id);
-            let judgement = judge(instance, silent_after, seen, input.observed, answering);
+            let judgement = judge(instance, silent_after, seen, input.observed, answering, input.now);
             judged.insert(id, judgement);
         }
         let seed = Fnv::new().number(input.seed).text(fleet.as_str()).finish();

@@ -47,7 +47,7 @@ impl<'a> View<'a> {
             let seen = input.observed.instances.get(id);
             judged.insert(
                 id,
-                judge(instance, silent_after, seen, input.observed, answering),
+                judge(instance, silent_after, seen, input.observed, answering, input.now),
             );
         }
         let after = match &plan.next {

@@ -6,7 +6,7 @@ use calvin_model::{CatalogueRole, Generation, InstanceId, Mutant};
 
 use crate::{
     environment::FreezeScope,
-    judge::ListTrust,
+    judge::{ListTrust, PROVIDER_FRESH},
     observed::{MachineState, SessionObserved},
     pass::Pass,
     plan::Action,
@@ -94,9 +94,10 @@ fn roles(pass: &Pass<'_>) -> Option<Action> {
         }
         let machine = pass.seen(id).and_then(|seen| seen.machine);
         let address = machine.and_then(|machine| machine.address);
-        // A list that is not believed takes no role away: who carries this out may know the address
-        // from an earlier one, or waits for a later one.
-        let believed = matches!(pass.list, ListTrust::Believed);
+        // A list that is not believed, or old, takes no role away: who carries this out may know the
+        // address from an earlier one, or waits for a later one.
+        let fresh = machine.is_none_or(|machine| machine.age <= PROVIDER_FRESH);
+        let believed = matches!(pass.list, ListTrust::Believed) && fresh;
         if address.is_none() && believed && pass.role_read(id) == CatalogueRole::Absent {
             if !listed {
                 return None;

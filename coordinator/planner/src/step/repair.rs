@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{InstanceId, fleet::FleetKind};
 
+pub(super) use self::room::no_room;
 use self::replace::replace_marked;
 use super::exclusive::is_exclusive;
 use super::{meltdown::note, veto::blame};
