@@ -7,6 +7,7 @@ use std::time::Duration;
 use calvin_model::{Health, Mutant};
 
 use crate::{
+    by_id::with_seen,
     judge::{Distrust, FRESH_INTERVALS, PROBE_FRESH},
     observed::{InstanceObserved, SessionObserved},
     plan::PlanInput,
@@ -24,8 +25,8 @@ pub(crate) fn distrust(input: &PlanInput<'_>) -> Distrust {
     let mut heard = 0;
     let (mut both, mut probes_only, mut agents_only) = (0, 0, 0);
     for fleet in input.fleets.values() {
-        for (id, instance) in &fleet.instances {
-            let Some(seen) = input.observed.instances.get(id) else {
+        for (_, instance, seen) in with_seen(fleet, input.observed) {
+            let Some(seen) = seen else {
                 continue;
             };
             // Nothing about a zone that a person says is lost is a surprise.
@@ -70,8 +71,11 @@ pub(crate) fn distrust(input: &PlanInput<'_>) -> Distrust {
 
 /// Greens of a running rollout are that rollout's to judge.
 fn is_green(fleet: &FleetState, instance: &Instance) -> bool {
-    let running = fleet.running();
-    running.is_some_and(|rollout| instance.purpose == Purpose::Rollout(rollout.id.clone()))
+    let of = match &instance.purpose {
+        Purpose::Rollout(of) => of,
+        Purpose::Repair(_) | Purpose::Scale => return false,
+    };
+    fleet.running().is_some_and(|rollout| rollout.id == *of)
 }
 
 /// What an agent and the coordinator's own probe say, where both are fresh and clear.

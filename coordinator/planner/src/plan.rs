@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     PLANNER,
+    by_id::with_seen,
     distrust::distrust,
     environment::{EnvironmentRules, EnvironmentState, Freeze, Order},
     invariant::check,
@@ -339,14 +340,13 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
     };
     for fleet in input.fleets.values() {
         let (lacks, of) = answers.lists.entry(&fleet.spec.provider).or_default();
-        for (id, instance) in &fleet.instances {
+        for (_, instance, seen) in with_seen(fleet, input.observed) {
             let up = match instance.life {
                 Life::Up => true,
                 // Its machine is there as long as that of one that stays.
                 Life::Draining(_) => false,
                 Life::Making | Life::Retiring(_) => continue,
             };
-            let seen = input.observed.instances.get(id);
             let alive = seen.is_some_and(|seen| matches!(seen.session, SessionObserved::Alive(_)));
             // What is silent in a zone that a person says is lost is no witness of anything.
             if !alive && input.environment.has_lost(instance.zone.as_ref()) {
