@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     PLANNER,
     by_id::with_seen,
-    distrust::distrust,
+    distrust::Doubts,
     environment::{EnvironmentRules, EnvironmentState, Freeze, Order},
     invariant::check,
     judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH, returns},
@@ -364,13 +364,14 @@ impl Lacking {
 
 /// Counts who answers.
 pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
-    let mut answers = Answers {
-        distrust: distrust(input),
-        ..Answers::default()
-    };
+    let mut answers = Answers::default();
+    let mut doubts = Doubts::default();
     for fleet in input.fleets.values() {
         let list = answers.lists.entry(&fleet.spec.provider).or_default();
         for (_, instance, seen) in with_seen(fleet, input.observed) {
+            if let Some(seen) = seen {
+                doubts.count(input, fleet, instance, seen);
+            }
             let up = match instance.life {
                 Life::Up => true,
                 // Its machine is there as long as that of one that stays.
@@ -400,6 +401,7 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
             }
         }
     }
+    answers.distrust = doubts.distrust();
     answers
 }
 
