@@ -32,7 +32,7 @@ const QUORUMS: u32 = 5;
 const MEMBERS: u32 = 5;
 /// Where machines are made.
 const ZONES: [&str; 3] = ["a", "b", "c"];
-/// Whose `exclusive` and `quorum` fleets are named so that their kind is seen.
+/// What the names of quorums begin with: the order for a machine names its fleet, not the kind.
 const QUORUM_PREFIX: &str = "votes-";
 
 /// The fleets of an environment of this many instances: exclusive ones, quorums, and services with
@@ -63,16 +63,16 @@ pub(crate) fn mixed(fleets: u32, instances: u32) -> Vec<FleetSpec> {
                     2 => "surge = \"50%\"\n",
                     _ => "surge = \"100%\"\n",
                 });
-                if index % 3 == 0 {
+                if index.is_multiple_of(3) {
                     let _ = writeln!(head, "zones = {ZONES:?}");
                 }
-                if index % 5 == 0 {
+                if index.is_multiple_of(5) {
                     tail.push_str("[budget]\nin_flight = 20\ndeletions = 40\nwindow = \"1m\"\n");
                 }
-                if index % 2 == 0 {
+                if index.is_multiple_of(2) {
                     tail.push_str("[uses]\nlicences = 2\n");
                 }
-                write!(name, "service-{index}").and(write!(head, "count = {count}\n"))
+                write!(name, "service-{index}").and(writeln!(head, "count = {count}"))
             };
             let text =
                 format!("name = \"{name}\"\nimage = \"web@1.0\"\n{head}[replace]\n{replace}{tail}");
