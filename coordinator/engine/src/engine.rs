@@ -251,7 +251,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             fleets: &self.fleets,
             observed: &self.observed,
         };
-        let plan = self.decide.plan(&input);
+        let mut plan = self.decide.plan(&input);
         // Counted and shown, in production too. What must not happen in any case is refused again
         // before it is carried out.
         let broken = check(&input, &plan);
@@ -265,7 +265,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             not(feature = "mutants"),
             expect(unused_mut, reason = "a mutant changes it")
         )]
-        let mut batch = batch_of(&plan, moment, self.ports.clock().wall_ms());
+        let mut batch = batch_of(&mut plan, moment, self.ports.clock().wall_ms());
         #[cfg(feature = "mutants")]
         self.misbehave(&plan, &mut batch, &ghosts, &mut notices);
         let changed = match self.commit_plan(batch) {

@@ -219,7 +219,14 @@ pub fn judge(
             speaks && machine.age <= PROVIDER_FRESH
         });
         let machine = machine.map(|machine| machine.state);
-        loss(instance, machine, probe, silent_for, silent_after, answering)
+        loss(
+            instance,
+            machine,
+            probe,
+            silent_for,
+            silent_after,
+            answering,
+        )
     } else {
         Loss::None
     };

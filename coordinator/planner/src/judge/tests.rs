@@ -275,7 +275,9 @@ fn a_list_from_before_the_record_does_not_say_that_its_machine_is_gone() {
         ..Observed::default()
     };
     let one = Instance {
-        created: Moment { ms: NOW.ms - 20_000 },
+        created: Moment {
+            ms: NOW.ms - 20_000,
+        },
         ..instance(true)
     };
     for (age, loss) in [(21, Loss::None), (20, Loss::None), (19, Loss::TwoSources)] {

@@ -1,7 +1,5 @@
 //! Says what is to be carried out for what was decided, as long as it is not seen to be done.
 
-use std::collections::BTreeMap;
-
 use calvin_model::{CatalogueRole, Generation, InstanceId, Mutant};
 
 use crate::{
@@ -83,7 +81,7 @@ fn to_be_told(pass: &Pass<'_>, id: &InstanceId, instance: &Instance) -> bool {
 /// The catalogue's roles, if it shows others. An entry needs an address: after a start they are
 /// unknown until the provider has listed its machines, and until then nothing is changed.
 fn roles(pass: &Pass<'_>) -> Option<Action> {
-    let mut roles: BTreeMap<InstanceId, CatalogueRole> = BTreeMap::new();
+    let mut roles: Vec<(&InstanceId, CatalogueRole)> = Vec::new();
     let listed = pass
         .observed
         .provider_lists
@@ -104,13 +102,18 @@ fn roles(pass: &Pass<'_>) -> Option<Action> {
             }
             continue;
         }
-        roles.insert(id.clone(), instance.catalogue);
+        roles.push((id, instance.catalogue));
     }
     // A catalogue that does not know the fleet yet is told so even of a fleet without entries: what
     // it published before this run may have some.
     let known = pass.observed.catalogue.contains_key(pass.fleet);
-    (!known || roles != pass.catalogue.roles).then(|| Action::SetRoles {
+    let shown = pass.catalogue.roles.iter().map(|(id, role)| (id, *role));
+    let same = roles.iter().copied().eq(shown);
+    (!known || !same).then(|| Action::SetRoles {
         fleet: pass.fleet.clone(),
-        roles,
+        roles: roles
+            .into_iter()
+            .map(|(id, role)| (id.clone(), role))
+            .collect(),
     })
 }

@@ -130,7 +130,11 @@ impl World {
     /// Whether a machine is dead that is yet to be replaced, or gone.
     pub(crate) fn is_any_dead(&self) -> bool {
         let disk = self.disk.borrow();
-        let mut records = disk.stored.fleets.values().flat_map(|fleet| &fleet.instances);
+        let mut records = disk
+            .stored
+            .fleets
+            .values()
+            .flat_map(|fleet| &fleet.instances);
         let up = |one: &Instance| one.life == Life::Up && one.protected.is_none();
         if records.any(|(id, one)| up(one) && !self.by_instance.contains_key(id)) {
             return true;
