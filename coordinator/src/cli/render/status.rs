@@ -4,7 +4,7 @@
 use calvin_planner::phase::Phase;
 
 use super::{
-    instance, orders,
+    instance, kind, orders,
     phase::{self, Standing},
     time::span,
     wait,
@@ -159,6 +159,7 @@ fn fleet_lines(fleet: &FleetView, now_ms: u64, canvas: Canvas) -> String {
             text.push_str(&canvas.labelled(wait::LABEL, "  why", Tone::Dim, &sentence));
         }
         text.push_str(&orders::of_rollout(rollout, canvas));
+        text.push_str(&kind::gap_line(rollout, canvas));
     }
     text.push_str(&orders::of_fleet(fleet, now_ms, canvas));
     text.push_str(&wait::lines(canvas, &fleet.waiting, &fleet.blocked));
@@ -178,7 +179,12 @@ pub(crate) fn summary(fleet: &FleetView) -> String {
             .clone()
             .unwrap_or_else(|| "no image yet".to_owned()),
     };
-    let mut text = format!("{image}, {} of {} serving", fleet.serving, fleet.wanted);
+    let mut text = format!(
+        "{image}{}, {} of {} serving",
+        kind::note(fleet),
+        fleet.serving,
+        fleet.wanted
+    );
     if fleet.deleting {
         text.push_str(", being deleted");
     }
