@@ -107,7 +107,12 @@ fn troubles(fleet: &FleetView, canvas: Canvas) -> String {
     {
         let mut sentence = format!("{}.", instance::trouble(one));
         if let Some(waits) = &one.waits {
-            sentence.push_str(&format!(" It waits for {}.", wait::sentence(waits)));
+            let joint = if waits.what.starts_with("to ") {
+                ""
+            } else {
+                "for "
+            };
+            sentence.push_str(&format!(" It waits {joint}{}.", wait::sentence(waits)));
         }
         if let Some(rests) = one.rests_on.as_ref().and_then(wait::rests_on) {
             sentence.push_str(&format!(" That rests on {rests}."));

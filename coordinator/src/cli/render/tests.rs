@@ -219,6 +219,21 @@ fn a_plan_without_work_says_why() {
 }
 
 #[test]
+fn a_coordinator_that_began_just_now_says_that_it_has_not_heard_of_everything() {
+    let mut view = samples::status(vec![samples::broken()]);
+    view.up_ms = 200;
+    let text = status::status(&view, CANVAS);
+    assert!(text.contains("has not heard of everything yet"), "{text}");
+    view.up_ms = 11_000;
+    let text = status::status(&view, CANVAS);
+    assert!(!text.contains("has not heard"), "{text}");
+    let mut well = samples::status(vec![samples::well()]);
+    well.up_ms = 200;
+    let text = status::status(&well, CANVAS);
+    assert!(!text.contains("has not heard"), "{text}");
+}
+
+#[test]
 fn explain_tells_what_it_waits_for_and_which_rule_holds_it() {
     let text = explain::explain(
         &samples::fleet(),
