@@ -213,7 +213,9 @@ fn waves(state: &FleetState, build: &Build, around: &Surroundings<'_>) -> Vec<Wa
 fn peak_extra(state: &FleetState, build: &Build, waves: &[WavePreview]) -> u32 {
     let (new, old) = new_and_old(state, build);
     let count = state.spec.count;
-    let mut there = new.saturating_add(old).saturating_add(left_out(state, build));
+    let mut there = new
+        .saturating_add(old)
+        .saturating_add(left_out(state, build));
     let mut peak = 0;
     for wave in waves {
         if wave.order == WaveOrder::RoomFirst {

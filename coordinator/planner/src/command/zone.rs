@@ -13,11 +13,7 @@ pub(super) fn lose(
     reason: &str,
 ) -> Result<CommandOutcome, Refusal> {
     let what = format!("could not take zone {zone} for lost");
-    desk.reason(
-        &what,
-        reason,
-        "the next person has to know how it is known",
-    )?;
+    desk.reason(&what, reason, "the next person has to know how it is known")?;
     let known = known(desk);
     if !known.contains(zone) {
         return Err(Refusal::NotNow {

@@ -249,3 +249,6 @@ fn named(ids: &[&InstanceId]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;
