@@ -15,10 +15,13 @@ use crate::{
     judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH, returns},
     ledger::{Counts, Ledger},
     moment::Moment,
-    observed::{CatalogueObserved, MachineState, Observed, SessionObserved},
+    observed::{
+        CatalogueObserved, InstanceObserved, MachineObserved, MachineState, Observed,
+        SessionObserved,
+    },
     pass::Pass,
     report::FleetReport,
-    state::{Build, FleetState, Life},
+    state::{Build, FleetState, Instance, Life},
     step::{ImageVeto, plan_fleet},
     sums::list_is_short,
     turns::{turns, unready},
@@ -309,27 +312,54 @@ pub(crate) struct Answers<'a> {
     all: usize,
     alive: usize,
     returning: usize,
-    /// Machines that were up or are draining, by provider: how many its list lacks, of how many.
-    lists: BTreeMap<&'a str, (usize, usize)>,
+    /// By provider: what its list lacks.
+    lists: BTreeMap<&'a str, Lacking>,
     distrust: Distrust,
 }
 
 impl Answers<'_> {
     /// As it concerns a fleet with this provider.
     pub(crate) fn of(&self, provider: &str) -> Answering {
-        let (lacks, of) = self.lists.get(provider).copied().unwrap_or_default();
-        let list = if list_is_short(lacks, of) && !Mutant::BelieveShortLists.lives() {
-            ListTrust::Doubted { lacks, of }
-        } else {
-            ListTrust::Believed
-        };
+        let list = self.lists.get(provider).copied().unwrap_or_default();
         Answering {
             all: self.all,
             alive: self.alive,
             returning: self.returning,
-            list,
+            list: list.trust(),
             distrust: self.distrust,
         }
+    }
+}
+
+/// What a provider's list lacks of the machines that it is to have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lacking {
+    /// Of those that were up or are draining: how many, of how many.
+    up: (usize, usize),
+    /// Of these and those that it was asked to make: a machine is listed from then on.
+    all: (usize, usize),
+}
+
+impl Lacking {
+    fn count(&mut self, up: bool, machine: MachineObserved) {
+        let absent = usize::from(machine.state == MachineState::Absent);
+        self.all.0 += absent;
+        self.all.1 += 1;
+        if up {
+            self.up.0 += absent;
+            self.up.1 += 1;
+        }
+    }
+
+    /// Where it lacks most of either: one that is up is no witness that the others are gone, nor
+    /// is one that is being made.
+    fn trust(self) -> ListTrust {
+        let mut counts = [self.up, self.all].into_iter();
+        let short = counts.find(|(lacks, of)| list_is_short(*lacks, *of));
+        short.filter(|_| !Mutant::BelieveShortLists.lives()).map_or(
+            ListTrust::Believed,
+            |(lacks, of)| ListTrust::Doubted { lacks, of },
+        )
     }
 }
 
@@ -339,32 +369,55 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
         distrust: distrust(input),
         ..Answers::default()
     };
+    let watching_for = input.observed.watching_for;
     for fleet in input.fleets.values() {
-        let (lacks, of) = answers.lists.entry(&fleet.spec.provider).or_default();
+        let list = answers.lists.entry(&fleet.spec.provider).or_default();
         for (id, instance) in &fleet.instances {
-            let up = match instance.life {
-                Life::Up => true,
-                // Its machine is there as long as that of one that stays.
-                Life::Draining(_) => false,
-                Life::Making | Life::Retiring(_) => continue,
-            };
             let seen = input.observed.instances.get(id);
             let alive = seen.is_some_and(|seen| matches!(seen.session, SessionObserved::Alive(_)));
             // What is silent in a zone that a person says is lost is no witness of anything.
             if !alive && input.environment.has_lost(instance.zone.as_ref()) {
                 continue;
             }
+            let up = instance.life == Life::Up;
             answers.all += usize::from(up);
             let Some(seen) = seen else {
                 continue;
             };
             answers.alive += usize::from(up && alive);
-            answers.returning += usize::from(returns(seen, input.observed.watching_for));
-            if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
-                *of += 1;
-                *lacks += usize::from(machine.state == MachineState::Absent);
+            answers.returning += usize::from(there(instance) && returns(seen, watching_for));
+            let machine = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH);
+            if let Some(machine) = machine.filter(|machine| must_list(input, instance, seen, *machine)) {
+                list.count(instance.life != Life::Making, machine);
             }
         }
     }
     answers
+}
+
+/// Whether an instance is up, or as one that is until it has drained.
+fn there(instance: &Instance) -> bool {
+    match instance.life {
+        Life::Up | Life::Draining(_) => true,
+        Life::Making | Life::Retiring(_) => false,
+    }
+}
+
+/// Whether a provider's list must have a machine, if it is whole. One that is being made: when its
+/// agent was heard, or the list is younger than the request and the provider did not refuse. One
+/// that is being removed: when the list is older than that.
+fn must_list(
+    input: &PlanInput<'_>,
+    instance: &Instance,
+    seen: &InstanceObserved,
+    machine: MachineObserved,
+) -> bool {
+    match instance.life {
+        Life::Up | Life::Draining(_) => true,
+        Life::Making => {
+            let younger = machine.age < input.now.since(instance.created);
+            seen.session != SessionObserved::Never || (seen.fault.is_none() && younger)
+        }
+        Life::Retiring(_) => machine.age > input.now.since(instance.since),
+    }
 }
