@@ -13,13 +13,14 @@ mod plan_id;
 use std::{collections::BTreeMap, time::Duration};
 
 use calvin_model::{
-    FleetName, ImageRef, InstanceId, ZoneName,
+    FleetName, HumanDuration, ImageRef, InstanceId, ZoneName,
     fleet::{BudgetPolicy, FleetKind, Gate},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     environment::EnvironmentState,
+    pass::window_closed,
     phase::Phase,
     plan::{PlanInput, look},
     spread::{Place, Spread},
@@ -117,6 +118,16 @@ pub fn preview_in(
     let mut remarks = Vec::new();
     if let Some(what) = ledger.waits_for(state) {
         remarks.push(format!("it begins after {what}"));
+    }
+    if window_closed(input, fleet, state) {
+        let seen = input.observed.windows.get(fleet);
+        remarks.push(match seen.and_then(|seen| seen.changes_in) {
+            Some(opens) => format!(
+                "its windows are closed: it begins when the next opens, in {}",
+                HumanDuration::from_secs(opens.as_secs())
+            ),
+            None => "its windows are closed: it begins when the next opens".to_owned(),
+        });
     }
     let (new, old) = new_and_old(state, build);
     let sizing = Sizing::of(&state.spec, replaceable(state, build));

@@ -64,6 +64,12 @@ fn gates_count_with_their_whole_time_and_windows_have_no_longest_duration() {
     let mut windows = served(TEXT);
     windows.apply(&text("windows = [\"fri 01:00-01:10 UTC\"]"), "1.0");
     assert_eq!(longest(&windows), None);
+    let closed = |plan: RolloutPreview| {
+        let mut remarks = plan.remarks.into_iter();
+        remarks.any(|one| one.contains("windows are closed") && one.contains(", in "))
+    };
+    assert!(closed(beside_others(&windows)));
+    assert!(!closed(beside_others(&asks)));
 }
 
 #[test]
