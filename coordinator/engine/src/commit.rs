@@ -29,7 +29,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     }
 
     /// Commits, and only then makes it the state of this run. A failure holds the engine.
-    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), NotCommitted> {
+    pub(crate) fn commit(&mut self, mut batch: Batch) -> Result<(), NotCommitted> {
+        batch.wall_ms = self.ports.clock().wall_ms();
         match self.ports.store().commit(self.revision, &batch) {
             Ok(revision) => {
                 self.revision = revision;

@@ -1,5 +1,6 @@
 //! What the engine does with a plan, in a world in which everything can be put in order by hand.
 
+mod away;
 mod fake;
 mod names;
 mod recovering;

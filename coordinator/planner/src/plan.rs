@@ -225,6 +225,8 @@ pub enum EventKind {
     Hold,
     /// An instance's life, role or place in the catalogue changed.
     Role,
+    /// Nothing was decided for a while: no coordinator ran, or its store could not be written.
+    Away,
 }
 
 /// What a catalogue says of a fleet that it does not know.
