@@ -30,6 +30,8 @@ mod order;
 mod recover;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod refused;
 mod render;
 mod repair;
 mod restore;

@@ -55,6 +55,7 @@ use records::Records;
 use server::ServerCertificate;
 use token::TokenKey;
 
+pub(crate) use crate::runtime::wall_ms;
 use crate::store::Database;
 
 /// Where the time comes from.
@@ -269,12 +270,4 @@ impl Identity {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Milliseconds since 1970 UTC; zero before.
-pub(crate) fn wall_ms(at: SystemTime) -> u64 {
-    at.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        })
 }

@@ -19,7 +19,7 @@ mod tests;
 mod threads;
 
 pub use clock::SystemClock;
-pub(crate) use clock::{local, wall_ms_now};
+pub(crate) use clock::{local, rfc3339, wall_ms, wall_ms_now};
 pub use desk::{Desk, OrderError, Poke};
 pub use engine::{EngineEnd, EngineThread};
 pub use error::ServeError;

@@ -124,6 +124,8 @@ async fn never_two_of_an_exclusive_fleet_are_at_work_while_its_image_is_replaced
         .lines()
         .find(|line| line.contains("nobody was active for"));
     println!("{}", gap.unwrap_or_else(|| panic!("{told}")));
+    let measured = ended.gap.expect("it is measured");
+    assert!(measured.over && measured.length_ms > 0, "{measured:?}");
 }
 
 #[tokio::test]

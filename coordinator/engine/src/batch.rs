@@ -1,38 +1,36 @@
 //! What a plan changes, as one commit.
 
-use calvin_planner::{Event, FleetState, Moment, Next, PLANNER, Plan};
+use calvin_planner::{Event, Moment, Next, PLANNER, Plan};
 
 use crate::ports::{Batch, HistoryLine};
 
-/// What the plan changes, as one commit.
-pub(crate) fn batch_of(plan: &Plan, moment: Moment, wall_ms: u64) -> Batch {
-    let line = |event: &Event| HistoryLine {
+/// Takes what the plan changes out of it, as one commit: what it does, and what it says, is left.
+pub(crate) fn batch_of(plan: &mut Plan, moment: Moment, wall_ms: u64) -> Batch {
+    let line = |event: Event| HistoryLine {
         wall_ms,
         who: PLANNER.to_owned(),
-        event: event.clone(),
+        event,
     };
     let mut batch = Batch {
         moment,
-        environment: plan.environment.as_deref().cloned(),
+        environment: plan.environment.take().map(|changed| *changed),
         ..Batch::default()
     };
-    for event in &plan.events {
+    for event in plan.events.drain(..) {
         tracing::info!(kind = ?event.kind, "{}", event.text);
         batch.history.push(line(event));
     }
-    for (name, fleet) in &plan.fleets {
-        match &fleet.next {
+    for (name, fleet) in &mut plan.fleets {
+        match std::mem::take(&mut fleet.next) {
             Next::Same => {}
             Next::Change(state) => {
-                batch
-                    .fleets
-                    .insert(name.clone(), Some(FleetState::clone(state)));
+                batch.fleets.insert(name.clone(), Some(*state));
             }
             Next::Remove => {
                 batch.fleets.insert(name.clone(), None);
             }
         }
-        for event in &fleet.events {
+        for event in fleet.events.drain(..) {
             tracing::info!(fleet = %name, kind = ?event.kind, "{}", event.text);
             batch.history.push(line(event));
         }

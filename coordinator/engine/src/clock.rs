@@ -22,6 +22,8 @@ pub(crate) struct DecisionClock {
     looked: Duration,
     /// Since when there was no gap between two looks.
     watching_since: Duration,
+    /// Whether there was one before the last look.
+    stood_still: bool,
 }
 
 impl DecisionClock {
@@ -37,7 +39,14 @@ impl DecisionClock {
             counted: stood_still_since,
             looked: now,
             watching_since: now,
+            stood_still: false,
         }
+    }
+
+    /// Whether nobody looked for long before the last look: the process stood still, and what it
+    /// knows may have been changed by another one.
+    pub(crate) fn stood_still(&self) -> bool {
+        self.stood_still
     }
 
     /// The moment that decisions are taken at.
@@ -68,7 +77,8 @@ impl DecisionClock {
     /// Notes a look, and says for how long there has been one without a gap. After a gap every
     /// silence is younger than the gap's end: nobody listened before.
     pub(crate) fn look(&mut self, now: Duration) -> Duration {
-        if now.saturating_sub(self.looked) > ELAPSED_MAX {
+        self.stood_still = now.saturating_sub(self.looked) > ELAPSED_MAX;
+        if self.stood_still {
             self.watching_since = now;
         }
         self.looked = now;
@@ -112,7 +122,9 @@ mod tests {
     fn no_silence_is_older_than_the_last_gap_between_two_looks() {
         let mut clock = DecisionClock::resume(Moment::default(), ms(0));
         assert_eq!(clock.look(ms(1_000)), ms(1_000));
+        assert!(!clock.stood_still());
         assert_eq!(clock.look(ms(9_000)), ms(0));
+        assert!(clock.stood_still());
         assert_eq!(clock.look(ms(9_250)), ms(250));
     }
 }

@@ -17,16 +17,11 @@ pub(crate) const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 impl<P: Ports, D: Decide> Engine<P, D> {
     /// Commits a plan's changes, or a checkpoint of the clock when one is due. Says whether the
     /// state changed.
-    pub(crate) fn commit_plan(
-        &mut self,
-        batch: Batch,
-        watching_for: Duration,
-    ) -> Result<bool, NotCommitted> {
+    pub(crate) fn commit_plan(&mut self, batch: Batch) -> Result<bool, NotCommitted> {
         let changed = !batch.fleets.is_empty() || batch.environment.is_some();
         // Who stood still may have been replaced meanwhile: its store says so, before it acts.
-        let stood_still = watching_for.is_zero() && self.passes > 0;
         let elapsed = batch.moment.since(self.committed_moment);
-        let checkpoint_due = stood_still || elapsed >= CHECKPOINT_INTERVAL;
+        let checkpoint_due = self.clock.stood_still() || elapsed >= CHECKPOINT_INTERVAL;
         if changed || !batch.history.is_empty() || checkpoint_due {
             self.commit(batch)?;
         }
@@ -34,7 +29,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     }
 
     /// Commits, and only then makes it the state of this run. A failure holds the engine.
-    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), NotCommitted> {
+    pub(crate) fn commit(&mut self, mut batch: Batch) -> Result<(), NotCommitted> {
+        batch.wall_ms = self.ports.clock().wall_ms();
         match self.ports.store().commit(self.revision, &batch) {
             Ok(revision) => {
                 self.revision = revision;

@@ -18,6 +18,7 @@ use calvin_planner::{
 
 use crate::{
     act::Told,
+    away,
     batch::batch_of,
     clock::DecisionClock,
     commit::taken_over,
@@ -127,11 +128,14 @@ impl<P: Ports, D: Decide> Engine<P, D> {
     pub fn start_with(mut ports: P, decide: D, run: RunId, seed: u64) -> Result<Self, StartError> {
         let stored = ports.store().load().map_err(StartError::Load)?;
         let grows = u64::from(!Mutant::KeepEpoch.lives());
-        let number = stored.epoch.map_or(0, |epoch| epoch.number) + grows;
+        let number = stored.epoch.as_ref().map_or(0, |epoch| epoch.number) + grows;
         let epoch = Epoch { number, run };
+        let wall_ms = ports.clock().wall_ms();
         let batch = Batch {
             moment: stored.moment,
+            wall_ms,
             epoch: Some(epoch.clone()),
+            history: away::back(&stored, number, wall_ms).into_iter().collect(),
             ..Batch::default()
         };
         let revision = ports
@@ -140,7 +144,6 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             .map_err(|source| StartError::Epoch { number, source })?;
         tracing::info!(%epoch, moment = %stored.moment, fleets = stored.fleets.len(), "started");
         let now = ports.clock().monotonic();
-        let wall_ms = ports.clock().wall_ms();
         let fleets = Arc::new(stored.fleets);
         let gone = Arc::new(stored.gone);
         let environment = Arc::new(stored.environment);
@@ -251,7 +254,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             fleets: &self.fleets,
             observed: &self.observed,
         };
-        let plan = self.decide.plan(&input);
+        let mut plan = self.decide.plan(&input);
         // Counted and shown, in production too. What must not happen in any case is refused again
         // before it is carried out.
         let broken = check(&input, &plan);
@@ -265,10 +268,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             not(feature = "mutants"),
             expect(unused_mut, reason = "a mutant changes it")
         )]
-        let mut batch = batch_of(&plan, moment, self.ports.clock().wall_ms());
+        let mut batch = batch_of(&mut plan, moment, self.ports.clock().wall_ms());
         #[cfg(feature = "mutants")]
         self.misbehave(&plan, &mut batch, &ghosts, &mut notices);
-        let changed = match self.commit_plan(batch, watching_for) {
+        let changed = match self.commit_plan(batch) {
             Ok(changed) => changed,
             Err(NotCommitted(error)) => {
                 tracing::debug!(%error, "the plan is dropped");
@@ -341,8 +344,13 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         self.gone = Arc::new(stored.gone);
         self.environment = Arc::new(stored.environment);
         self.fleets_version += 1;
+        let held = self.hold.shown();
         let batch = Batch {
             moment: self.clock.moment(),
+            history: held
+                .and_then(|held| away::held(held, wall_ms))
+                .into_iter()
+                .collect(),
             ..Batch::default()
         };
         self.clock.stand_still(now);

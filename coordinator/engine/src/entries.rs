@@ -148,13 +148,20 @@ pub(crate) fn left_out_by_mistake<'a>(
     observed: &Observed,
     addresses: &Addresses,
 ) -> Option<&'a InstanceId> {
+    let has_no_entry = |id: &InstanceId, instance: &Instance| {
+        instance.catalogue != CatalogueRole::Absent && addresses.get(id).is_none()
+    };
+    // What follows goes through all fleets, and most have nobody to ask it for.
+    let mut instances = fleet.instances.iter();
+    if !instances.any(|(id, instance)| has_no_entry(id, instance)) {
+        return None;
+    }
     let time_to_speak = if lists_too_little(&fleet.spec.provider, fleets, observed) {
         fleet.spec.repair.silent_after.0
-    } else if any_active_found(fleet, addresses) {
-        return None;
     } else {
-        // A list that lacks the last one may be right. But it is one source, and until as much time
-        // has passed as makes a silent agent count as gone, this run has no second one.
+        // A list that lacks one may be right. But it is one source, and until as much time has passed
+        // as makes a silent agent count as gone, this run has no second one. Of what clients still
+        // find, it may be all that answers.
         observed.report_interval * FRESH_INTERVALS
     };
     let may_serve = |id: &InstanceId| {
@@ -173,18 +180,8 @@ pub(crate) fn left_out_by_mistake<'a>(
         absent && speaks
     };
     let mut instances = fleet.instances.iter();
-    let left_out = instances.find(|(id, instance)| {
-        instance.catalogue != CatalogueRole::Absent && addresses.get(id).is_none() && may_serve(id)
-    });
+    let left_out = instances.find(|(id, instance)| has_no_entry(id, instance) && may_serve(id));
     left_out.map(|(id, _)| id)
-}
-
-/// Whether clients will find an active instance whatever is left out.
-fn any_active_found(fleet: &FleetState, addresses: &Addresses) -> bool {
-    let mut instances = fleet.instances.iter();
-    instances.any(|(id, instance)| {
-        instance.catalogue == CatalogueRole::Active && addresses.get(id).is_some()
-    })
 }
 
 /// Whether a provider's list lacks most of the machines that were up, over all fleets. A list that
@@ -278,20 +275,19 @@ fn target(manifest: &ImageManifest, address: SocketAddr) -> ProbeTarget {
 
 /// Who may enrol and hold a session: every instance that has a record.
 pub(crate) fn admitted(fleets: &BTreeMap<FleetName, FleetState>) -> BTreeMap<InstanceId, Admitted> {
-    let mut admitted = BTreeMap::new();
-    for (name, fleet) in fleets {
-        for (id, instance) in &fleet.instances {
-            admitted.insert(
-                id.clone(),
-                Admitted {
-                    fleet: name.clone(),
-                    image: instance.build.image.clone(),
-                    wanted: instance.wanted,
-                },
-            );
-        }
-    }
-    admitted
+    let records = fleets.iter().flat_map(|(name, fleet)| {
+        let instances = fleet.instances.iter();
+        instances.map(move |(id, instance)| (name, id, instance))
+    });
+    let admitted = records.map(|(name, id, instance)| {
+        let admitted = Admitted {
+            fleet: name.clone(),
+            image: instance.build.image.clone(),
+            wanted: instance.wanted,
+        };
+        (id.clone(), admitted)
+    });
+    admitted.collect()
 }
 
 #[cfg(test)]

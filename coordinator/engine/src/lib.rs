@@ -2,6 +2,7 @@
 //! world only through the traits of [`ports`], reads no clock but theirs, and owns no thread.
 
 mod act;
+mod away;
 mod batch;
 pub mod clock;
 pub mod command;
@@ -23,7 +24,7 @@ mod windows;
 pub use command::CommandError;
 pub use decide::{Decide, Planner};
 pub use engine::{Engine, PassOutcome, StartError};
-pub use hold::Held;
+pub use hold::{Held, chain};
 pub use ports::{PortSet, Ports};
 pub use recover::{Approval, RecoveryRefusal, RecoveryView, WhatBlocks};
 pub use view::{Notice, View};

@@ -4,7 +4,9 @@
 //! run of the coordinator asked for it; one of an unknown instance is a notice and nothing else.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
+    iter::Peekable,
     net::IpAddr,
     time::Duration,
 };
@@ -15,7 +17,7 @@ use calvin_planner::{
 };
 
 use crate::{
-    ports::{AgentSeen, Machine, Ports},
+    ports::{AgentSeen, Ports},
     view::Notice,
     windows::Windows,
 };
@@ -46,30 +48,60 @@ impl Addresses {
         self.known.get(instance).copied()
     }
 
-    fn see(&mut self, instance: &InstanceId, address: IpAddr) {
-        if self.known.get(instance) != Some(&address) {
-            self.known.insert(instance.clone(), address);
-            self.version += 1;
-        }
+    /// Where machines are now, in the order of their instances.
+    fn see<'a>(&mut self, seen: impl Iterator<Item = (&'a InstanceId, IpAddr)>) {
+        let mut known = InOrder::of(&self.known);
+        let is_new = |(id, address): &(&'a InstanceId, IpAddr)| known.take(id) != Some(address);
+        let new: Vec<(InstanceId, IpAddr)> = seen
+            .filter(is_new)
+            .map(|(id, address)| (id.clone(), address))
+            .collect();
+        self.version += u64::from(!new.is_empty());
+        self.known.extend(new);
     }
 
     /// Forgets instances that have no record any more.
     pub(crate) fn keep_only(&mut self, fleets: &BTreeMap<FleetName, FleetState>) {
-        self.known
-            .retain(|instance, _| has_record(fleets, instance));
+        let records = fleets.values().flat_map(|fleet| fleet.instances.keys());
+        let records: BTreeSet<&InstanceId> = records.collect();
+        self.known.retain(|instance, _| records.contains(instance));
     }
 }
 
-/// Whether an instance has a record.
-pub(crate) fn has_record(fleets: &BTreeMap<FleetName, FleetState>, instance: &InstanceId) -> bool {
-    fleets
-        .values()
-        .any(|fleet| fleet.instances.contains_key(instance))
+/// Takes what belongs to one instance after the other, in the order of their ids: no search for each
+/// of ten thousand.
+struct InOrder<I: Iterator> {
+    rest: Peekable<I>,
+    /// What nobody asked for.
+    left: Vec<I::Item>,
 }
 
-/// All machines of all providers, by the instance that their tag names.
+impl<K: Borrow<InstanceId>, V, I: Iterator<Item = (K, V)>> InOrder<I> {
+    /// Of what is in that order.
+    fn of(all: impl IntoIterator<IntoIter = I>) -> Self {
+        Self {
+            rest: all.into_iter().peekable(),
+            left: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, id: &InstanceId) -> Option<V> {
+        while let Some(other) = self.rest.next_if(|(other, _)| other.borrow() < id) {
+            self.left.push(other);
+        }
+        let found = self.rest.next_if(|(other, _)| other.borrow() == id);
+        found.map(|(_, value)| value)
+    }
+
+    fn left(self) -> impl Iterator<Item = I::Item> {
+        self.left.into_iter().chain(self.rest)
+    }
+}
+
+/// All machines of all providers.
 struct Machines<'a> {
-    by_instance: BTreeMap<InstanceId, Found<'a>>,
+    /// In the order of the instances that their tags name.
+    found: Vec<(InstanceId, Found<'a>)>,
     faults: BTreeMap<InstanceId, ProviderFault>,
     list_ages: BTreeMap<String, Duration>,
     notices: Vec<Notice>,
@@ -78,8 +110,7 @@ struct Machines<'a> {
 
 struct Found<'a> {
     provider: &'a str,
-    machine: Machine,
-    age: Duration,
+    observed: MachineObserved,
 }
 
 /// Looks through every port.
@@ -91,8 +122,8 @@ pub(crate) fn look<P: Ports>(
     watching_for: Duration,
 ) -> Look {
     let report_interval = ports.agents().report_interval();
-    let mut agents = ports.agents().observe();
-    let mut probes = ports.probe().results();
+    let mut agents = InOrder::of(ports.agents().observe());
+    let mut probes = InOrder::of(ports.probe().results());
     let catalogue = ports.catalogue().read_back();
     let mut ghosts: Vec<InstanceId> = ports
         .catalogue()
@@ -100,56 +131,65 @@ pub(crate) fn look<P: Ports>(
         .into_iter()
         .map(|(instance, _)| instance)
         .collect();
-    let mut machines = list_machines(ports);
+    let Machines {
+        found,
+        faults,
+        list_ages,
+        doubled,
+        mut notices,
+    } = list_machines(ports);
+    let (mut found, mut faults) = (InOrder::of(found), InOrder::of(faults));
     let providers = ports.providers().into_iter();
     let capacity = providers
         .map(|(name, provider)| (name.to_owned(), provider.capacity()))
         .collect();
 
-    let mut instances = BTreeMap::new();
-    for fleet in fleets.values() {
-        let list_age = machines.list_ages.get(&fleet.spec.provider).copied();
-        for id in fleet.instances.keys() {
-            let machine = machine_of(&mut machines, id, list_age);
-            if let Some(address) = machine.and_then(|machine| machine.address) {
-                addresses.see(id, address);
-            }
-            let AgentSeen {
-                agent,
-                session,
-                revoked,
-                alarm,
-            } = agents.remove(id).unwrap_or_default();
-            if let Some(text) = &alarm {
-                machines.notices.push(Notice::Alarm {
-                    instance: id.clone(),
-                    text: text.clone(),
-                });
-            }
-            let seen = InstanceObserved {
-                agent,
-                session,
-                probe: probes.remove(id),
-                machine,
-                fault: machines.faults.remove(id),
-                doubled: machines.doubled.contains(id),
-                revoked,
-                alarm,
-            };
-            instances.insert(id.clone(), seen);
+    let mut records: Vec<(&InstanceId, &FleetState)> = fleets
+        .values()
+        .flat_map(|fleet| fleet.instances.keys().map(move |id| (id, fleet)))
+        .collect();
+    records.sort_by_key(|(id, _)| *id);
+    let mut alarms = BTreeMap::new();
+    let instances = records.into_iter().map(|(id, fleet)| {
+        let list_age = list_ages.get(&fleet.spec.provider).copied();
+        let AgentSeen {
+            agent,
+            session,
+            revoked,
+            alarm,
+        } = agents.take(id).unwrap_or_default();
+        if let Some(text) = &alarm {
+            alarms.insert((&fleet.spec.name, id.clone()), text.clone());
         }
-    }
+        let found = found.take(id).map(|found| found.observed);
+        let seen = InstanceObserved {
+            agent,
+            session,
+            probe: probes.take(id),
+            machine: found.or_else(|| absent(list_age)),
+            fault: faults.take(id),
+            doubled: doubled.contains(id),
+            revoked,
+            alarm,
+        };
+        (id.clone(), seen)
+    });
+    let instances: BTreeMap<InstanceId, InstanceObserved> = instances.collect();
+    addresses.see(
+        instances
+            .iter()
+            .filter_map(|(id, seen)| Some((id, seen.machine?.address?))),
+    );
     ghosts.retain(|instance| !instances.contains_key(instance));
     ghosts.sort();
     ghosts.dedup();
 
-    let Machines {
-        by_instance,
-        list_ages,
-        mut notices,
-        ..
-    } = machines;
-    notices.extend(by_instance.into_iter().map(stray));
+    notices.extend(
+        alarms
+            .into_iter()
+            .map(|((_, instance), text)| Notice::Alarm { instance, text }),
+    );
+    notices.extend(found.left().map(stray));
     Look {
         observed: Observed {
             instances,
@@ -167,13 +207,13 @@ pub(crate) fn look<P: Ports>(
 
 fn list_machines<P: Ports>(ports: &P) -> Machines<'_> {
     let mut machines = Machines {
-        by_instance: BTreeMap::new(),
+        found: Vec::new(),
         faults: BTreeMap::new(),
         list_ages: BTreeMap::new(),
         notices: Vec::new(),
         doubled: BTreeSet::new(),
     };
-    let mut doubled: BTreeMap<InstanceId, Vec<String>> = BTreeMap::new();
+    let mut all: Vec<(InstanceId, Found<'_>)> = Vec::new();
     for (name, provider) in ports.providers() {
         let list = provider.list();
         machines.faults.extend(list.faults);
@@ -181,21 +221,28 @@ fn list_machines<P: Ports>(ports: &P) -> Machines<'_> {
             continue;
         };
         machines.list_ages.insert(name.to_owned(), age);
-        for machine in list.machines {
-            let instance = machine.instance.clone();
-            let found = Found {
-                provider: name,
-                machine,
+        all.extend(list.machines.into_iter().map(|machine| {
+            let observed = MachineObserved {
                 age,
+                state: machine.state,
+                address: machine.address,
             };
-            if let Some(first) = machines.by_instance.get(&instance) {
+            let provider = name;
+            (machine.instance, Found { provider, observed })
+        }));
+    }
+    // Of those with one tag the first stays the first.
+    all.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut doubled: BTreeMap<InstanceId, Vec<String>> = BTreeMap::new();
+    for (instance, found) in all {
+        match machines.found.last() {
+            Some((first, one)) if *first == instance => {
                 let providers = doubled
                     .entry(instance)
-                    .or_insert_with(|| vec![first.provider.to_owned()]);
-                providers.push(name.to_owned());
-            } else {
-                machines.by_instance.insert(instance, found);
+                    .or_insert_with(|| vec![one.provider.to_owned()]);
+                providers.push(found.provider.to_owned());
             }
+            Some(_) | None => machines.found.push((instance, found)),
         }
     }
     for (instance, providers) in doubled {
@@ -208,20 +255,9 @@ fn list_machines<P: Ports>(ports: &P) -> Machines<'_> {
     machines
 }
 
-/// What is known of one instance's machine. It is absent only by the word of a complete list of
+/// What is known of a machine that no list has: it is absent only by the word of a complete list of
 /// the provider that is to have it.
-fn machine_of(
-    machines: &mut Machines<'_>,
-    instance: &InstanceId,
-    list_age: Option<Duration>,
-) -> Option<MachineObserved> {
-    if let Some(found) = machines.by_instance.remove(instance) {
-        return Some(MachineObserved {
-            age: found.age,
-            state: found.machine.state,
-            address: found.machine.address,
-        });
-    }
+fn absent(list_age: Option<Duration>) -> Option<MachineObserved> {
     list_age.map(|age| MachineObserved {
         age,
         state: MachineState::Absent,
@@ -233,7 +269,7 @@ fn stray((instance, found): (InstanceId, Found<'_>)) -> Notice {
     Notice::Stray {
         provider: found.provider.to_owned(),
         instance,
-        state: found.machine.state,
-        address: found.machine.address,
+        state: found.observed.state,
+        address: found.observed.address,
     }
 }

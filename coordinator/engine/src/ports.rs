@@ -57,6 +57,9 @@ pub struct Stored {
     pub revision: Revision,
     /// The decision clock as of the newest commit or checkpoint.
     pub moment: Moment,
+    /// When the newest commit was made, milliseconds since 1970 UTC; zero if that was not noted.
+    #[serde(default)]
+    pub wall_ms: u64,
     /// The newest epoch that was taken.
     pub epoch: Option<Epoch>,
     /// What was decided for the environment as a whole.
@@ -77,6 +80,10 @@ pub struct Stored {
 pub struct Batch {
     /// The decision clock.
     pub moment: Moment,
+    /// When, milliseconds since 1970 UTC: after a while without a coordinator, it tells when the
+    /// last one was there. Nothing rests on it.
+    #[serde(default)]
+    pub wall_ms: u64,
     /// A newly taken epoch.
     pub epoch: Option<Epoch>,
     /// What was decided for the environment as a whole, if that changed.

@@ -1,5 +1,6 @@
 //! What the engine does with a plan, in a world in which everything can be put in order by hand.
 
+mod away;
 mod fake;
 mod names;
 mod recovering;
@@ -163,6 +164,18 @@ fn a_commit_that_became_durable_although_it_failed_is_found_and_gone_on_from() {
     assert_eq!(engine.view().fleets[&fleet_name()].instances.len(), 1);
     let calls = engine.ports_mut().take_calls();
     assert!(calls.contains(&format!("create {}", id(0))), "{calls:?}");
+}
+
+#[test]
+fn who_stood_still_before_its_first_pass_asks_its_store_before_it_acts() {
+    let mut world = Fake::new(fleets(&[Life::Making]));
+    let same = plan_of(Next::Same, vec![create(0)]);
+    let mut engine = start(&mut world, Script::of([same]));
+    engine.ports_mut().stored.revision = Revision(9);
+    engine.ports_mut().forward(16_000);
+    assert_eq!(engine.pass(), PassOutcome::Stopped);
+    let calls = engine.ports_mut().take_calls();
+    assert!(calls.is_empty(), "{calls:?}");
 }
 
 #[test]

@@ -8,7 +8,6 @@ mod gate;
 mod instance;
 mod keep;
 mod kind;
-mod people;
 mod rollout;
 mod start;
 mod zone;
@@ -295,18 +294,34 @@ pub fn command(
         Command::Rollback { fleet, reason } => rollout::roll_back(desk, fleet, reason),
         Command::Undo { fleet } => rollout::undo(desk, fleet),
         Command::ReplaceInstance { instance, reason } => instance::replace(desk, instance, reason),
-        Command::Pause { .. }
-        | Command::Resume { .. }
-        | Command::Promote { .. }
-        | Command::Approve { .. }
-        | Command::Freeze { .. }
-        | Command::Unfreeze { .. }
-        | Command::Protect { .. }
-        | Command::Unprotect { .. }
-        | Command::Veto { .. }
-        | Command::Unveto { .. }
-        | Command::Pin { .. }
-        | Command::Unpin { .. } => people::order(desk, order),
+        Command::Pause { fleet, reason } => gate::pause(desk, fleet, reason),
+        Command::Resume { fleet } => gate::resume(desk, fleet),
+        Command::Promote { fleet, reason } => gate::promote(desk, fleet, reason),
+        Command::Approve {
+            fleet,
+            gate,
+            reason,
+        } => gate::approve(desk, fleet, *gate, reason),
+        Command::Freeze {
+            fleet,
+            scope,
+            until_wall_ms,
+            reason,
+        } => {
+            let asked = freeze::Asked {
+                scope: *scope,
+                until_wall_ms: *until_wall_ms,
+                reason,
+            };
+            freeze::freeze(desk, fleet.as_ref(), asked)
+        }
+        Command::Unfreeze { fleet } => freeze::unfreeze(desk, fleet.as_ref()),
+        Command::Protect { instance, reason } => keep::protect(desk, instance, reason),
+        Command::Unprotect { instance } => keep::unprotect(desk, instance),
+        Command::Veto { image, reason } => keep::veto(desk, image, reason),
+        Command::Unveto { image } => keep::unveto(desk, image),
+        Command::Pin { fleet, reason } => keep::pin(desk, fleet, reason),
+        Command::Unpin { fleet } => keep::unpin(desk, fleet),
         Command::LoseZone { zone, reason } => zone::lose(desk, zone, reason),
         Command::FindZone { zone } => zone::find(desk, zone),
         Command::ResumeRepairs { fleet, reason } => zone::resume(desk, fleet, reason),

@@ -18,60 +18,77 @@ use crate::{
 /// is how far apart the coordinator notices silences that began together.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-/// What the coordinator distrusts, over all fleets.
-pub(crate) fn distrust(input: &PlanInput<'_>) -> Distrust {
-    let mut ended: Vec<Duration> = Vec::new();
-    let mut heard = 0;
-    let (mut both, mut probes_only, mut agents_only) = (0, 0, 0);
-    for fleet in input.fleets.values() {
-        for (id, instance) in &fleet.instances {
-            let Some(seen) = input.observed.instances.get(id) else {
-                continue;
-            };
-            // Nothing about a zone that a person says is lost is a surprise.
-            if instance.life != Life::Up || input.environment.has_lost(instance.zone.as_ref()) {
-                continue;
+/// What may speak against the coordinator's own eyes, over all fleets.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts {
+    /// How long ago sessions ended, and how many were heard in this run.
+    ended: Vec<Duration>,
+    heard: usize,
+    /// Where agents and probes say the same, and where only one of them says that it is well.
+    both: usize,
+    probes_only: usize,
+    agents_only: usize,
+}
+
+impl Doubts {
+    /// Counts what is seen of an instance.
+    pub(crate) fn count(
+        &mut self,
+        input: &PlanInput<'_>,
+        fleet: &FleetState,
+        instance: &Instance,
+        seen: &InstanceObserved,
+    ) {
+        // Nothing about a zone that a person says is lost is a surprise.
+        if instance.life != Life::Up || input.environment.has_lost(instance.zone.as_ref()) {
+            return;
+        }
+        match seen.session {
+            SessionObserved::Alive(_) => self.heard += 1,
+            SessionObserved::Ended(ago) => {
+                self.heard += 1;
+                self.ended.push(ago);
             }
-            match seen.session {
-                SessionObserved::Alive(_) => heard += 1,
-                SessionObserved::Ended(ago) => {
-                    heard += 1;
-                    ended.push(ago);
-                }
-                SessionObserved::Never => {}
-            }
-            if !instance.proven || is_green(fleet, instance) {
-                continue;
-            }
-            match opinions(input, seen) {
-                Some((true, true) | (false, false)) => both += 1,
-                Some((true, false)) => agents_only += 1,
-                Some((false, true)) => probes_only += 1,
-                None => {}
-            }
+            SessionObserved::Never => {}
+        }
+        if !instance.proven || is_green(fleet, instance) {
+            return;
+        }
+        match opinions(input, seen) {
+            Some((true, true) | (false, false)) => self.both += 1,
+            Some((true, false)) => self.agents_only += 1,
+            Some((false, true)) => self.probes_only += 1,
+            None => {}
         }
     }
-    let together = most_together(&mut ended);
-    if most_at_once(together, heard) && !Mutant::NeedNoWitnesses.lives() {
-        return Distrust::SessionsEnded {
-            ended: together,
-            of: heard,
-        };
+
+    /// What the coordinator distrusts.
+    pub(crate) fn distrust(mut self) -> Distrust {
+        let (together, heard) = (most_together(&mut self.ended), self.heard);
+        if most_at_once(together, heard) && !Mutant::NeedNoWitnesses.lives() {
+            return Distrust::SessionsEnded {
+                ended: together,
+                of: heard,
+            };
+        }
+        let (disagree, of) = (
+            self.agents_only.max(self.probes_only),
+            self.both + self.agents_only + self.probes_only,
+        );
+        if most_at_once(disagree, of) {
+            return Distrust::ProbesDisagree { disagree, of };
+        }
+        Distrust::None
     }
-    let (disagree, of) = (
-        agents_only.max(probes_only),
-        both + agents_only + probes_only,
-    );
-    if most_at_once(disagree, of) {
-        return Distrust::ProbesDisagree { disagree, of };
-    }
-    Distrust::None
 }
 
 /// Greens of a running rollout are that rollout's to judge.
 fn is_green(fleet: &FleetState, instance: &Instance) -> bool {
-    let running = fleet.running();
-    running.is_some_and(|rollout| instance.purpose == Purpose::Rollout(rollout.id.clone()))
+    let of = match &instance.purpose {
+        Purpose::Rollout(of) => of,
+        Purpose::Repair(_) | Purpose::Scale => return false,
+    };
+    fleet.running().is_some_and(|rollout| rollout.id == *of)
 }
 
 /// What an agent and the coordinator's own probe say, where both are fresh and clear.

@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, fmt};
 use calvin_model::{LimitName, ZoneName, fleet::BudgetPolicy, image::ImageTag};
 use serde::{Deserialize, Serialize};
 
+use crate::wall::date;
+
 /// What was decided for an environment as a whole. Durable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentState {
@@ -48,6 +50,19 @@ pub struct Freeze {
     pub until_wall_ms: Option<u64>,
     /// Who ordered it, when and why.
     pub order: Order,
+}
+
+impl Freeze {
+    /// Who froze, until when and why, as the end of a sentence that says what is held.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let until = self.until_wall_ms.map_or_else(
+            || "until somebody ends it".to_owned(),
+            |until| format!("until {}", date(until)),
+        );
+        let Order { by, reason, .. } = &self.order;
+        format!("frozen ({}) by {by} {until}: {reason}", self.scope)
+    }
 }
 
 /// How much a freeze holds.

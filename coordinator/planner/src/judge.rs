@@ -12,6 +12,7 @@ use std::time::Duration;
 use calvin_model::{Health, Mutant};
 
 use crate::{
+    moment::Moment,
     observed::{InstanceObserved, MachineState, Observed, SessionObserved},
     report::InstanceClass,
     state::{Instance, Life},
@@ -188,7 +189,7 @@ pub fn returns(seen: &InstanceObserved, watching_for: Duration) -> bool {
     runs && silent_for < RETURNS_WITHIN
 }
 
-/// Judges one instance.
+/// Judges one instance, at this moment on the decision clock.
 #[must_use]
 pub fn judge(
     instance: &Instance,
@@ -196,6 +197,7 @@ pub fn judge(
     seen: Option<&InstanceObserved>,
     observed: &Observed,
     answering: Answering,
+    now: Moment,
 ) -> Judgement {
     let stale_after = observed.report_interval * FRESH_INTERVALS;
     let nothing = InstanceObserved::default();
@@ -210,7 +212,21 @@ pub fn judge(
     let gone = silent_for > stale_after;
     let probe = probe(seen, stale_after);
     let loss = if up && gone {
-        loss(instance, seen, probe, silent_for, silent_after, answering)
+        // Before its record nobody had asked for its machine, so an older list rightly has none.
+        let recorded_for = now.since(instance.created);
+        let machine = seen.machine.filter(|machine| {
+            let speaks = machine.state != MachineState::Absent || machine.age < recorded_for;
+            speaks && machine.age <= PROVIDER_FRESH
+        });
+        let machine = machine.map(|machine| machine.state);
+        loss(
+            instance,
+            machine,
+            probe,
+            silent_for,
+            silent_after,
+            answering,
+        )
     } else {
         Loss::None
     };
@@ -261,7 +277,7 @@ fn probe(seen: &InstanceObserved, stale_after: Duration) -> Option<bool> {
 /// Whether an instance that was up, and whose session has been gone for a while, is lost.
 fn loss(
     instance: &Instance,
-    seen: &InstanceObserved,
+    machine: Option<MachineState>,
     probe: Option<bool>,
     silent_for: Duration,
     silent_after: Duration,
@@ -270,9 +286,8 @@ fn loss(
     if probe == Some(true) {
         return Loss::None;
     }
-    let machine = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH);
     let not_reached = !instance.build.services || probe == Some(false);
-    let (gone_by_provider, path_down) = match (machine.map(|one| one.state), answering.list) {
+    let (gone_by_provider, path_down) = match (machine, answering.list) {
         // A machine that is not there has no address to probe, so its missing probe says no less
         // than a failing one would.
         (Some(MachineState::Absent), ListTrust::Believed) => (true, true),

@@ -5,6 +5,7 @@
 //! executor no choice, what goes into the history, and a report of what it waits for. The same
 //! input gives the same plan, so a decision can be tested, replayed and explained.
 
+mod by_id;
 pub mod command;
 mod distrust;
 pub mod environment;

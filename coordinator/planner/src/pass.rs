@@ -5,14 +5,12 @@ mod budget;
 mod moves;
 mod people;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use calvin_model::{CatalogueRole, FleetName, InstanceId, Mutant};
 
 use crate::{
+    by_id::{ById, with_seen},
     environment::EnvironmentState,
     fnv::Fnv,
     invariant::InvariantId,
@@ -37,6 +35,16 @@ pub(crate) enum Granted {
     Nothing,
     /// It did.
     Some,
+}
+
+/// What is known of an instance whose record this pass found.
+#[derive(Debug)]
+struct Known<'a> {
+    judgement: Judgement,
+    seen: Option<&'a InstanceObserved>,
+    /// How clients find it.
+    role: CatalogueRole,
+    visible: bool,
 }
 
 /// One look at one fleet.
@@ -80,8 +88,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) granted: Granted,
     /// Agents that serve older names and are likely to come back.
     pub(crate) returning: usize,
-    visible: BTreeSet<&'a InstanceId>,
-    judged: BTreeMap<&'a InstanceId, Judgement>,
+    known: ById<'a, Known<'a>>,
     before: &'a FleetState,
     changed: Option<Box<FleetState>>,
     random: fastrand::Rng,
@@ -97,11 +104,33 @@ impl<'a> Pass<'a> {
         answering: Answering,
     ) -> Self {
         let silent_after = before.spec.repair.silent_after.0;
-        let mut judged = BTreeMap::new();
-        for (id, instance) in &before.instances {
-            let seen = input.observed.instances.get(id);
-            let judgement = judge(instance, silent_after, seen, input.observed, answering);
-            judged.insert(id, judgement);
+        let mut known = ById::of(
+            with_seen(before, input.observed).map(|(id, instance, seen)| {
+                let known = Known {
+                    judgement: judge(
+                        instance,
+                        silent_after,
+                        seen,
+                        input.observed,
+                        answering,
+                        input.now,
+                    ),
+                    seen,
+                    role: CatalogueRole::default(),
+                    visible: false,
+                };
+                (id, known)
+            }),
+        );
+        for (id, role) in &catalogue.roles {
+            if let Some(known) = known.get_mut(id) {
+                known.role = *role;
+            }
+        }
+        for id in &catalogue.visible {
+            if let Some(known) = known.get_mut(id) {
+                known.visible = true;
+            }
         }
         let seed = Fnv::new().number(input.seed).text(fleet.as_str()).finish();
         Self {
@@ -124,8 +153,7 @@ impl<'a> Pass<'a> {
             short: BTreeMap::new(),
             granted: Granted::Nothing,
             returning: answering.returning,
-            visible: catalogue.visible.iter().collect(),
-            judged,
+            known,
             before,
             changed: None,
             random: fastrand::Rng::with_seed(seed),
@@ -165,7 +193,8 @@ impl<'a> Pass<'a> {
 
     /// How an instance is judged; one that was made in this pass, as one of which nothing is seen.
     pub(crate) fn judged(&self, id: &InstanceId) -> Judgement {
-        self.judged.get(id).copied().unwrap_or(Judgement::NOTHING)
+        let known = self.known.get(id);
+        known.map_or(Judgement::NOTHING, |known| known.judgement)
     }
 
     /// Whether an instance is known to fail, or was and nothing better is known since.
@@ -176,12 +205,18 @@ impl<'a> Pass<'a> {
 
     /// What is seen of an instance.
     pub(crate) fn seen(&self, id: &InstanceId) -> Option<&'a InstanceObserved> {
-        self.observed.instances.get(id)
+        match self.known.get(id) {
+            Some(known) => known.seen,
+            None => self.observed.instances.get(id),
+        }
     }
 
     /// How clients find an instance now.
     pub(crate) fn role_read(&self, id: &InstanceId) -> CatalogueRole {
-        self.catalogue.roles.get(id).copied().unwrap_or_default()
+        match self.known.get(id) {
+            Some(known) => known.role,
+            None => self.catalogue.roles.get(id).copied().unwrap_or_default(),
+        }
     }
 
     /// Whether an instance is found by clients in the role that it is to have, and every live
@@ -202,7 +237,10 @@ impl<'a> Pass<'a> {
 
     /// Whether clients find an instance's entry.
     pub(crate) fn visible(&self, id: &InstanceId) -> bool {
-        self.visible.contains(id)
+        match self.known.get(id) {
+            Some(known) => known.visible,
+            None => self.catalogue.visible.contains(id),
+        }
     }
 
     /// Whether every agent that lives, as far as can be seen, serves the newest names. One whose

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     PLANNER,
-    distrust::distrust,
+    by_id::with_seen,
+    distrust::Doubts,
     environment::{EnvironmentRules, EnvironmentState, Freeze, Order},
     invariant::check,
     judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH, returns},
@@ -224,6 +225,8 @@ pub enum EventKind {
     Hold,
     /// An instance's life, role or place in the catalogue changed.
     Role,
+    /// Nothing was decided for a while: no coordinator ran, or its store could not be written.
+    Away,
 }
 
 /// What a catalogue says of a fleet that it does not know.
@@ -363,15 +366,15 @@ impl Lacking {
 
 /// Counts who answers.
 pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
-    let mut answers = Answers {
-        distrust: distrust(input),
-        ..Answers::default()
-    };
+    let mut answers = Answers::default();
+    let mut doubts = Doubts::default();
     let watching_for = input.observed.watching_for;
     for fleet in input.fleets.values() {
         let list = answers.lists.entry(&fleet.spec.provider).or_default();
-        for (id, instance) in &fleet.instances {
-            let seen = input.observed.instances.get(id);
+        for (_, instance, seen) in with_seen(fleet, input.observed) {
+            if let Some(seen) = seen {
+                doubts.count(input, fleet, instance, seen);
+            }
             let alive = seen.is_some_and(|seen| matches!(seen.session, SessionObserved::Alive(_)));
             // What is silent in a zone that a person says is lost is no witness of anything.
             if !alive && input.environment.has_lost(instance.zone.as_ref()) {
@@ -385,11 +388,14 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
             answers.alive += usize::from(up && alive);
             answers.returning += usize::from(there(instance) && returns(seen, watching_for));
             let machine = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH);
-            if let Some(machine) = machine.filter(|machine| must_list(input, instance, seen, *machine)) {
+            if let Some(machine) =
+                machine.filter(|machine| must_list(input, instance, seen, *machine))
+            {
                 list.count(instance.life != Life::Making, machine);
             }
         }
     }
+    answers.distrust = doubts.distrust();
     answers
 }
 

@@ -13,13 +13,14 @@ mod plan_id;
 use std::{collections::BTreeMap, time::Duration};
 
 use calvin_model::{
-    FleetName, ImageRef, InstanceId, ZoneName,
-    fleet::{BudgetPolicy, FleetKind},
+    FleetName, HumanDuration, ImageRef, InstanceId, ZoneName,
+    fleet::{BudgetPolicy, FleetKind, Gate},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     environment::EnvironmentState,
+    pass::window_closed,
     phase::Phase,
     plan::{PlanInput, look},
     spread::{Place, Spread},
@@ -46,7 +47,8 @@ pub struct RolloutPreview {
     pub peak_extra: u32,
     /// How long it takes if everything is healthy at once.
     pub min_duration: Duration,
-    /// When it has ended at the latest; `None` where a policy may wait for a person.
+    /// When it has ended at the latest, if nobody pauses it; `None` where it may wait for a person,
+    /// a window or a budget for who knows how long.
     pub max_duration: Option<Duration>,
     /// The way back from each phase.
     pub ways_back: Vec<WayBack>,
@@ -117,8 +119,18 @@ pub fn preview_in(
     if let Some(what) = ledger.waits_for(state) {
         remarks.push(format!("it begins after {what}"));
     }
+    if window_closed(input, fleet, state) {
+        let seen = input.observed.windows.get(fleet);
+        remarks.push(match seen.and_then(|seen| seen.changes_in) {
+            Some(opens) => format!(
+                "its windows are closed: it begins when the next opens, in {}",
+                HumanDuration::from_secs(opens.as_secs())
+            ),
+            None => "its windows are closed: it begins when the next opens".to_owned(),
+        });
+    }
     let (new, old) = new_and_old(state, build);
-    let sizing = Sizing::of(&state.spec, state.spec.count);
+    let sizing = Sizing::of(&state.spec, replaceable(state, build));
     let (size, wished) = (
         sizing.next(new, old, room.fits),
         sizing.next(new, old, u32::MAX),
@@ -159,7 +171,7 @@ fn of(state: &FleetState, build: &Build, around: &Surroundings<'_>) -> RolloutPr
     let (min_duration, longest) = duration::of(state, around.budget, &waves);
     // What does not fit waits for who knows how long.
     let made = waves.iter().map(|wave| wave.greens).sum::<u32>();
-    let whole = new_and_old(state, build).0.saturating_add(made) >= state.spec.count;
+    let whole = new_and_old(state, build).0.saturating_add(made) >= replaceable(state, build);
     let max_duration = longest.filter(|_| whole);
     let mut remarks = remarks(state, build);
     remarks.extend(around.remarks.iter().cloned());
@@ -177,10 +189,14 @@ fn of(state: &FleetState, build: &Build, around: &Surroundings<'_>) -> RolloutPr
     }
 }
 
+/// How many are to run the image in the end: the count without those that are protected.
+fn replaceable(state: &FleetState, build: &Build) -> u32 {
+    state.spec.count.saturating_sub(left_out(state, build))
+}
+
 fn waves(state: &FleetState, build: &Build, around: &Surroundings<'_>) -> Vec<WavePreview> {
     let (new, old) = new_and_old(state, build);
-    let count = state.spec.count.saturating_sub(left_out(state, build));
-    let sizes = Sizing::of(&state.spec, count).all(new, old, around.room);
+    let sizes = Sizing::of(&state.spec, replaceable(state, build)).all(new, old, around.room);
     let is_new = |id: &InstanceId| {
         let found = state.instances.get(id);
         found.is_some_and(|one| one.build.image == build.image)
@@ -208,7 +224,9 @@ fn waves(state: &FleetState, build: &Build, around: &Surroundings<'_>) -> Vec<Wa
 fn peak_extra(state: &FleetState, build: &Build, waves: &[WavePreview]) -> u32 {
     let (new, old) = new_and_old(state, build);
     let count = state.spec.count;
-    let mut there = new.saturating_add(old);
+    let mut there = new
+        .saturating_add(old)
+        .saturating_add(left_out(state, build));
     let mut peak = 0;
     for wave in waves {
         if wave.order == WaveOrder::RoomFirst {
@@ -249,67 +267,99 @@ fn instances(state: &FleetState, build: &Build) -> Vec<InstancePreview> {
         .collect()
 }
 
+const GREEN_GOES: &str = "green is removed; clients never saw it";
 const BLUE_GONE: &str = "the wave's blue is gone: a new rollout to the old image";
 const UNDO: &str = "calvin undo: a new rollout to the old image";
 
+/// The way back from each phase that the rollout has: those that ask for persons only where the
+/// fleet has such a gate.
 fn ways_back(state: &FleetState, waves: &[WavePreview]) -> Vec<WayBack> {
-    let first = state.serving.is_none();
+    let gates = &state.spec.replace.approve;
+    let mut ways = all_ways_back(state, waves);
+    ways.retain(|way| match way.phase {
+        Phase::AwaitingSwitch => gates.contains(&Gate::Switch),
+        Phase::AwaitingRetire => gates.contains(&Gate::Retire),
+        Phase::Provisioning
+        | Phase::MakingRoom
+        | Phase::Soaking
+        | Phase::Switching
+        | Phase::Stopping
+        | Phase::Settling
+        | Phase::Baking
+        | Phase::Draining
+        | Phase::Retiring
+        | Phase::RollingBack
+        | Phase::Done
+        | Phase::RolledBack
+        | Phase::Failed => true,
+    });
+    ways
+}
+
+fn all_ways_back(state: &FleetState, waves: &[WavePreview]) -> Vec<WayBack> {
     let way = |phase: Phase, how: &str| WayBack {
         phase,
         how: how.to_owned(),
     };
-    if first {
-        let how = "there is nothing to go back to: greens are kept a while, then removed";
-        return vec![
-            way(Phase::Provisioning, how),
-            way(Phase::Soaking, how),
-            way(Phase::Switching, how),
-        ];
+    let same = |phases: &[Phase], how: &str| -> Vec<WayBack> {
+        phases.iter().map(|phase| way(*phase, how)).collect()
+    };
+    if state.serving.is_none() {
+        return same(
+            &[
+                Phase::Provisioning,
+                Phase::Soaking,
+                Phase::AwaitingSwitch,
+                Phase::Switching,
+            ],
+            "there is nothing to go back to: greens are kept a while, then removed",
+        );
     }
-    let green_goes = "green is removed; clients never saw it";
-    let exclusive = state.spec.kind == FleetKind::Exclusive;
-    if exclusive {
-        let stops =
-            "green's work is stopped, and blue's begins when that is known to have happened";
-        return vec![
-            way(Phase::Provisioning, green_goes),
-            way(Phase::Soaking, green_goes),
-            way(Phase::Stopping, "blue is told to go on; green never began"),
-            way(Phase::Switching, stops),
-            way(Phase::Settling, stops),
-            way(Phase::Baking, stops),
-            way(Phase::Draining, stops),
-            way(Phase::Retiring, BLUE_GONE),
-            way(Phase::Done, UNDO),
-        ];
-    }
-    let switch_back = "blue is active again in one change of the catalogue, then green leaves";
+    let before_the_switch = [Phase::Provisioning, Phase::Soaking, Phase::AwaitingSwitch];
+    let after_the_switch = [
+        Phase::Switching,
+        Phase::Settling,
+        Phase::Baking,
+        Phase::AwaitingRetire,
+        Phase::Draining,
+    ];
     let makes_room = waves.iter().any(|wave| wave.order == WaveOrder::RoomFirst);
-    if makes_room {
+    let mut ways;
+    if state.spec.kind == FleetKind::Exclusive {
+        ways = same(&before_the_switch, GREEN_GOES);
+        ways.push(way(
+            Phase::Stopping,
+            "blue is told to go on; green never began",
+        ));
+        ways.extend(same(
+            &after_the_switch,
+            "green's work is stopped, and blue's begins when that is known to have happened",
+        ));
+        ways.push(way(Phase::Retiring, BLUE_GONE));
+    } else if makes_room {
         let again =
             "what left to make room is made again; green leaves as far as enough others serve";
-        let phases = [
-            Phase::MakingRoom,
-            Phase::Provisioning,
-            Phase::Soaking,
-            Phase::Switching,
-            Phase::Settling,
-            Phase::Baking,
-        ];
-        let mut ways: Vec<WayBack> = phases.into_iter().map(|phase| way(phase, again)).collect();
-        ways.push(way(Phase::Done, UNDO));
-        return ways;
+        ways = same(&[Phase::MakingRoom], again);
+        ways.extend(same(&before_the_switch, again));
+        ways.extend(same(
+            &[
+                Phase::Switching,
+                Phase::Settling,
+                Phase::Baking,
+                Phase::AwaitingRetire,
+            ],
+            again,
+        ));
+    } else {
+        ways = same(&before_the_switch, GREEN_GOES);
+        ways.extend(same(
+            &after_the_switch,
+            "blue is active again in one change of the catalogue, then green leaves",
+        ));
+        ways.push(way(Phase::Retiring, BLUE_GONE));
     }
-    vec![
-        way(Phase::Provisioning, green_goes),
-        way(Phase::Soaking, green_goes),
-        way(Phase::Switching, switch_back),
-        way(Phase::Settling, switch_back),
-        way(Phase::Baking, switch_back),
-        way(Phase::Draining, switch_back),
-        way(Phase::Retiring, BLUE_GONE),
-        way(Phase::Done, UNDO),
-    ]
+    ways.push(way(Phase::Done, UNDO));
+    ways
 }
 
 fn remarks(state: &FleetState, build: &Build) -> Vec<String> {

@@ -61,6 +61,20 @@ pub fn windows_at(
 /// A moment of the wall clock, to the minute: `2026-11-26 18:00 UTC`.
 #[must_use]
 pub fn date(wall_ms: u64) -> String {
+    let (day, hour, minute) = civil(wall_ms);
+    format!("{day} {hour:02}:{minute:02} UTC")
+}
+
+/// A moment of the wall clock, to the second, as RFC 3339 has it: `2026-11-26T18:00:05Z`.
+#[must_use]
+pub fn instant(wall_ms: u64) -> String {
+    let (day, hour, minute) = civil(wall_ms);
+    let second = wall_ms % MINUTE_MS / 1_000;
+    format!("{day}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// The day in the Gregorian calendar, the hour and the minute.
+fn civil(wall_ms: u64) -> (String, u64, u64) {
     let minutes = wall_ms / MINUTE_MS;
     let (hour, minute) = (minutes % DAY_MINUTES / 60, minutes % 60);
     // Days since 1 March of year 0, in the Gregorian calendar: leap days end its years.
@@ -77,7 +91,7 @@ pub fn date(wall_ms: u64) -> String {
         shifted - 9
     };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+    (format!("{year:04}-{month:02}-{day:02}"), hour, minute)
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ use std::{
 use calvin_proto::wire::CreateBackupRequest;
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, tz::TimeZone};
-use tokio::time::timeout;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
 
 use super::{
     caller::{CALL_LIMIT, refusal},
@@ -22,7 +25,10 @@ use super::{
 };
 use crate::{
     runtime::wall_ms_now,
-    store::backup::{self, BackupError},
+    store::{
+        RecordError,
+        backup::{self, BackupError},
+    },
 };
 
 /// What can be done with backups.
@@ -68,17 +74,37 @@ async fn create(arguments: CreateArguments, setting: &Setting) -> Result<Exit, F
         Some(to) => Making::begin(to.clone())?,
         None => Making::begin(default_name(&arguments, setting).await?)?,
     };
-    let done = match &arguments.data {
-        Some(data) => offline(data, &to),
-        None => online(setting, &to).await,
+    let written = async {
+        match arguments.data {
+            Some(data) => offline(data, &to).await,
+            None => online(setting, &to).await,
+        }
     };
-    if let Err(failure) = done {
-        to.give_up();
-        return Err(failure);
+    tokio::select! {
+        written = written => written?,
+        () = told_to_end() => {
+            return Err(Failure::new(Exit::Interrupted, to.tried())
+                .reason("it was told to end before it was whole; nothing is left of it"));
+        }
     }
     let file = to.finish()?;
     show(&file, setting)?;
     Ok(Exit::Done)
+}
+
+/// Comes at Ctrl-C and at SIGTERM: what is half made is removed then too.
+async fn told_to_end() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        // Then they end this process as they always do.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 async fn default_name(arguments: &CreateArguments, setting: &Setting) -> Result<PathBuf, Failure> {
@@ -119,18 +145,30 @@ async fn online(setting: &Setting, to: &Making) -> Result<(), Failure> {
     Ok(())
 }
 
-fn offline(data: &Path, to: &Making) -> Result<(), Failure> {
-    let mut file = io::BufWriter::new(&to.file);
-    backup::offline(data, &mut file)
-        .map_err(|error| Failure::new(Exit::Failed, to.tried()).because(error))?;
-    file.flush().map_err(|error| to.failed(error))
+async fn offline(data: PathBuf, to: &Making) -> Result<(), Failure> {
+    let file = to.file.try_clone().map_err(|error| to.failed(error))?;
+    let written = tokio::task::spawn_blocking(move || {
+        let mut file = io::BufWriter::new(file);
+        backup::offline(&data, &mut file)?;
+        file.flush().map_err(BackupError::Write)
+    });
+    let failure = || Failure::new(Exit::Failed, to.tried());
+    let written = written.await.map_err(|error| failure().because(error))?;
+    written.map_err(|error| failure().because(error))
 }
 
-/// A file that has its name only when it is whole.
+/// A file that has its name only when it is whole. What is not, is removed.
 struct Making {
     path: PathBuf,
     temporary: PathBuf,
     file: File,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        // Once it has its name this one is gone. Why it failed is what matters, where it did.
+        let _ = fs::remove_file(&self.temporary);
+    }
 }
 
 impl Making {
@@ -167,11 +205,6 @@ impl Making {
         Failure::new(Exit::Failed, self.tried()).because(error)
     }
 
-    fn give_up(&self) {
-        // Why it failed is what matters.
-        let _ = fs::remove_file(&self.temporary);
-    }
-
     /// Checks what was written, and gives it its name.
     fn finish(self) -> Result<PathBuf, Failure> {
         let whole = self
@@ -185,11 +218,8 @@ impl Making {
             Ok(())
         });
         match named {
-            Ok(()) => Ok(self.path),
-            Err(error) => {
-                self.give_up();
-                Err(Failure::new(Exit::Failed, self.tried()).because(error))
-            }
+            Ok(()) => Ok(self.path.clone()),
+            Err(error) => Err(Failure::new(Exit::Failed, self.tried()).because(error)),
         }
     }
 }
@@ -200,6 +230,34 @@ fn show(path: &Path, setting: &Setting) -> Result<(), Failure> {
     setting.screen.show(&view, render::recovery::backup)
 }
 
+/// Whether it is only this version that cannot read it.
+fn is_newer(error: &BackupError) -> bool {
+    match error {
+        BackupError::Newer { .. }
+        | BackupError::UnknownTable { .. }
+        | BackupError::Record {
+            source: RecordError::Newer { .. } | RecordError::UnknownField { .. },
+            ..
+        } => true,
+        BackupError::Io { .. }
+        | BackupError::Write(_)
+        | BackupError::Read(_)
+        | BackupError::Store(_)
+        | BackupError::Open(_)
+        | BackupError::NoBackup { .. }
+        | BackupError::CutOff { .. }
+        | BackupError::Damaged { .. }
+        | BackupError::Line { .. }
+        | BackupError::Record {
+            source: RecordError::Unreadable { .. },
+            ..
+        }
+        | BackupError::History { .. }
+        | BackupError::NotEmpty { .. }
+        | BackupError::NoStore { .. } => false,
+    }
+}
+
 /// Checks a backup.
 pub(crate) fn look(path: &Path) -> Result<BackupView, Failure> {
     let tried = || format!("could not verify the backup {}", path.display());
@@ -207,9 +265,14 @@ pub(crate) fn look(path: &Path) -> Result<BackupView, Failure> {
     let file = calvin_proto::machine::open_file(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let summary = backup::verify(BufReader::new(file)).map_err(|error| {
+        let next = if is_newer(&error) {
+            "use the version of calvin that made it, or a newer one"
+        } else {
+            "use another backup; this one cannot be restored"
+        };
         Failure::new(Exit::Failed, tried())
             .because(error)
-            .next("use another backup; this one cannot be restored")
+            .next(next)
     })?;
     Ok(BackupView::new(
         path.display().to_string(),

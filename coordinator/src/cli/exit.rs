@@ -90,7 +90,9 @@ impl Exit {
             Self::CouldNotAsk => "no coordinator could be reached",
             Self::RuleBroken => "a simulation found a rule of the coordinator broken",
             Self::Recovering => "the coordinator recovers: a person must approve first",
-            Self::Interrupted => "Ctrl-C ended the watching; the rollout goes on",
+            Self::Interrupted => {
+                "Ctrl-C; what was watched goes on, what was half made here is removed"
+            }
         }
     }
 

@@ -191,13 +191,15 @@ fn advice(status: &Status) -> Option<&'static str> {
     }
 }
 
-/// Whether what a coordinator says it could not do is what was tried here.
+/// Whether what a coordinator says it could not do is what was tried here. Of a file that is applied
+/// it names the fleet.
 fn same_attempt(tried: &str, said: &str) -> bool {
     let bare = match tried.split_once("] ") {
         Some((environment, bare)) if environment.starts_with('[') => bare,
         Some(_) | None => tried,
     };
-    bare == said
+    let applies = |text: &str| text.starts_with("could not apply ");
+    bare == said || (applies(bare) && applies(said))
 }
 
 /// The exit and the advice that belong to a code of gRPC.

@@ -11,10 +11,10 @@ use super::{
     exit::Exit,
     failure::Failure,
     feed::{Feed, Step},
-    live::Live,
+    live::{Live, SILENT},
     render::{
         change::said,
-        live::{advanced, ending, frame, line},
+        live::{advanced, ending, frame, last_heard, line},
         time::span,
     },
     screen::{Format, Sink},
@@ -80,15 +80,13 @@ pub(crate) async fn follow(
     }
 }
 
-/// A coordinator says something every two seconds; one that misses two times has gone or hangs.
-const SILENT: Duration = Duration::from_secs(5);
-
-/// Said below a view that is no longer true.
-fn not_heard(for_: Duration) -> String {
-    format!(
-        "the coordinator does not answer: this is as of {}s ago; asked again",
-        for_.as_secs()
-    )
+/// What there is besides a rollout's picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// It is as the coordinator says now.
+    Now,
+    /// It is as the coordinator said so long ago.
+    Ago(Duration),
 }
 
 struct Watcher<'a> {
@@ -136,7 +134,7 @@ impl<'a> Watcher<'a> {
     fn show(&mut self, rollout: &RolloutView) -> Result<(), Failure> {
         match (self.setting.screen.format, self.setting.screen.sink) {
             (Format::Json, _) => self.setting.screen.json(rollout),
-            (Format::Table, Sink::Terminal) => self.draw(rollout, ""),
+            (Format::Table, Sink::Terminal) => self.draw(rollout, Heard::Now),
             (Format::Table, Sink::Pipe) => {
                 let text = line(&self.course.environment, rollout);
                 if text == self.said {
@@ -151,17 +149,22 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn draw(&mut self, rollout: &RolloutView, remark: &str) -> Result<(), Failure> {
+    fn draw(&mut self, rollout: &RolloutView, heard: Heard) -> Result<(), Failure> {
         let screen = self.setting.screen;
-        let lines = screen.lines_max();
+        // The first line and the last are ours.
+        let lines = screen.lines_max().saturating_sub(2).max(1);
         let picture = frame(&self.course.environment, rollout, screen.canvas(), lines);
-        let footer = if remark.is_empty() {
-            "Ctrl-C ends the watching; the rollout goes on"
-        } else {
-            remark
+        let (top, footer) = match heard {
+            Heard::Now => (
+                String::new(),
+                "Ctrl-C ends the watching; the rollout goes on",
+            ),
+            Heard::Ago(silent) => (
+                last_heard(silent, screen.canvas()),
+                "the coordinator does not answer; asked again until it is back",
+            ),
         };
-        let picture: String = picture.split_inclusive('\n').take(lines - 1).collect();
-        self.live.draw(&format!("{picture}  {footer}\n"))
+        self.live.draw(&format!("{top}{picture}  {footer}\n"))
     }
 
     fn finish(&mut self, rollout: &RolloutView) -> Result<(), Failure> {
@@ -203,10 +206,10 @@ impl<'a> Watcher<'a> {
         }
         let silent = at.elapsed();
         if silent < SILENT {
-            return self.draw(&advanced(rollout, silent), "");
+            return self.draw(&advanced(rollout, silent), Heard::Now);
         }
         // It may be long over: what is not known is not counted on.
-        self.draw(&rollout, &not_heard(silent))
+        self.draw(&rollout, Heard::Ago(silent))
     }
 
     fn away(&mut self, for_: Duration) -> Result<(), Failure> {
@@ -214,7 +217,7 @@ impl<'a> Watcher<'a> {
         let screen = self.setting.screen;
         if screen.format == Format::Table && screen.sink == Sink::Terminal {
             return match self.newest.clone() {
-                Some((rollout, at)) => self.draw(&rollout, &not_heard(at.elapsed())),
+                Some((rollout, at)) => self.draw(&rollout, Heard::Ago(at.elapsed())),
                 None => {
                     let remark = format!("  {text} ({}s)\n", for_.as_secs());
                     self.live.draw(&remark)

@@ -1,6 +1,11 @@
 //! A few lines on a terminal that are drawn again in place.
 
+use std::time::Duration;
+
 use super::{failure::Failure, screen::Screen};
+
+/// A coordinator says something every two seconds; one that misses two times has gone or hangs.
+pub(crate) const SILENT: Duration = Duration::from_secs(5);
 
 /// Lines that are drawn again and again. One write for each picture, so that it does not flicker.
 #[derive(Debug)]

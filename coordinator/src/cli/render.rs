@@ -6,6 +6,7 @@ pub(crate) mod explain;
 pub(crate) mod fleet;
 pub(crate) mod history;
 pub(crate) mod instance;
+pub(crate) mod kind;
 pub(crate) mod live;
 pub(crate) mod orders;
 pub(crate) mod phase;

@@ -1,6 +1,6 @@
 //! `calvin status`: what is wrong, since when, what happens next, and what to type.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calvin_proto::wire::{StatusReply, StatusRequest};
 use clap::Args;
@@ -11,9 +11,9 @@ use super::{
     exit::Exit,
     failure::Failure,
     feed::{Feed, Step},
-    live::Live,
+    live::{Live, SILENT},
     render,
-    screen::{Format, Sink},
+    screen::{Format, Screen, Sink},
     setting::Setting,
     view::StatusView,
 };
@@ -88,27 +88,32 @@ async fn watch(
     let mut feed = Feed::new("could not watch the status", setting.timeout(), open)?;
     let screen = setting.screen;
     let mut live = Live::new(screen);
-    let mut away = false;
+    let began = Instant::now();
+    let mut newest: Option<(String, Instant)> = None;
+    let mut remarked = false;
     loop {
         match feed.next().await? {
             Step::Item(reply) => {
-                away = false;
+                remarked = false;
                 let status = StatusView::from(reply);
                 let text = render::status::status(&status, screen.canvas());
                 match (screen.format, screen.sink) {
                     (Format::Json, _) => screen.json(&status)?,
                     (Format::Table, Sink::Pipe) => screen.text(&format!("{text}\n"))?,
-                    (Format::Table, Sink::Terminal) => {
-                        let lines = screen.lines_max();
-                        let picture: String = text.split_inclusive('\n').take(lines).collect();
-                        live.draw(&picture)?;
-                    }
+                    (Format::Table, Sink::Terminal) => live.draw(&cut(&text, screen))?,
+                }
+                newest = Some((text, Instant::now()));
+            }
+            Step::Away(_) if on_terminal(screen) => not_heard(&mut live, screen, &newest, began)?,
+            Step::Tick if on_terminal(screen) => {
+                let heard = newest.as_ref().map_or(began, |(_, at)| *at);
+                if heard.elapsed() >= SILENT {
+                    not_heard(&mut live, screen, &newest, began)?;
                 }
             }
-            Step::Away(_) if !away => {
-                away = true;
+            Step::Away(_) if !remarked => {
+                remarked = true;
                 screen.remark("the coordinator does not answer; asked again until it is back");
-                live = Live::new(screen);
             }
             Step::Away(_) | Step::Tick | Step::Ended => {}
             Step::Interrupted => return Ok(Exit::Interrupted),
@@ -120,4 +125,29 @@ async fn watch(
             }
         }
     }
+}
+
+/// Draws the newest state again, and above it how old it is.
+fn not_heard(
+    live: &mut Live,
+    screen: Screen,
+    newest: &Option<(String, Instant)>,
+    began: Instant,
+) -> Result<(), Failure> {
+    let (text, at) = match newest {
+        Some((text, at)) => (text.as_str(), *at),
+        None => ("", began),
+    };
+    let top = render::live::last_heard(at.elapsed(), screen.canvas());
+    live.draw(&cut(&format!("{top}{text}"), screen))
+}
+
+fn on_terminal(screen: Screen) -> bool {
+    screen.format == Format::Table && screen.sink == Sink::Terminal
+}
+
+/// As much of a picture as a terminal has room for.
+fn cut(text: &str, screen: Screen) -> String {
+    let lines = screen.lines_max();
+    text.split_inclusive('\n').take(lines).collect()
 }

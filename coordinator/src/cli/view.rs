@@ -14,8 +14,8 @@ pub(crate) use admin::{
     CaView, CheckView, ContextView, DoctorView, HistoryLineView, ImageView, OperatorView,
 };
 pub(crate) use fleet::{
-    BlockedView, FleetView, InstanceView, ReportView, RestsOnView, RolloutView, ShownFleetView,
-    StatusView, WaitingView,
+    BlockedView, FleetView, GapView, InstanceView, ReportView, RestsOnView, RolloutView,
+    ShownFleetView, StatusView, WaitingView,
 };
 pub(crate) use orders::{FreezeView, FreezesView, GateView, OrderView, ZoneView};
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use calvin_engine::chain;
 use calvin_proto::wire::StatusReply;
 
 use self::{scene::Scene, terminal::Terminal};
@@ -131,13 +132,7 @@ impl Show {
 
     /// Tells what went wrong, with its causes.
     pub(super) fn trouble(&self, error: &DemoError) {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(source) = cause {
-            text.push_str(&format!(": {source}"));
-            cause = source.source();
-        }
-        write_line(&format!("the demo could not go on: {text}"));
+        write_line(&format!("the demo could not go on: {}", chain(error)));
     }
 
     async fn draw_again_and_again(self) {

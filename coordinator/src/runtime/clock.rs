@@ -56,6 +56,14 @@ pub(crate) fn wall_ms(at: SystemTime) -> u64 {
     })
 }
 
+/// A moment for people and programs, as RFC 3339 has it: `2026-11-26T18:00:05.25Z`.
+pub(crate) fn rfc3339(wall_ms: u64) -> String {
+    let at = i64::try_from(wall_ms).ok();
+    let at = at.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    // Beyond the year 9999 nothing is kept; the number is honest.
+    at.map_or_else(|| format!("{wall_ms} ms after 1970"), |at| at.to_string())
+}
+
 /// Milliseconds since 1970 UTC, now.
 pub(crate) fn wall_ms_now() -> u64 {
     wall_ms(SystemTime::now())

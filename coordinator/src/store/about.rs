@@ -6,12 +6,7 @@
 //! a copy or a restored backup. Not even they tell a machine whose whole disk was set back to a
 //! snapshot: that shows itself when agents know more than the store does.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use calvin_engine::ports::{Recovering, RecoveringChange};
 use redb::{
@@ -25,6 +20,7 @@ use super::{
     failure::StoreFailure,
     record::{self, FORMAT},
 };
+use crate::runtime::{rfc3339, wall_ms, wall_ms_now};
 
 /// What the store says of itself.
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
@@ -102,7 +98,17 @@ pub(super) fn introduce(file: &Path, database: &Database, copies: Copies) -> Res
         Some(bytes) => Some(record::decode("the place record", &bytes).map_err(about)?),
         None => None,
     };
-    let difference = made.as_ref().and_then(|made| made.difference(&here));
+    let known: Option<Recovering> = match read(RECOVERING)? {
+        Some(bytes) => Some(record::decode(RECOVERING_RECORD, &bytes).map_err(about)?),
+        None => None,
+    };
+    let difference = made.as_ref().and_then(|made| {
+        let restored = known.as_ref().filter(|_| made.is_nowhere());
+        match restored {
+            Some(known) => Some(known.reason.clone()),
+            None => made.difference(&here),
+        }
+    });
     let recovering = match (copies, difference) {
         (Copies::Refused, Some(difference)) => {
             return Err(OpenError::Copy {
@@ -118,13 +124,7 @@ pub(super) fn introduce(file: &Path, database: &Database, copies: Copies) -> Res
             here.born_ms = here.born_ms.or(made.as_ref().and_then(|made| made.born_ms));
             None
         }
-        (Copies::Adopted, difference) => Some(Recovering {
-            reason: match difference {
-                Some(difference) => format!("its store was adopted: {difference}"),
-                None => "it was told so with --adopt".to_owned(),
-            },
-            since_wall_ms: milliseconds(SystemTime::now()),
-        }),
+        (Copies::Adopted, difference) => Some(adopted(known, made.as_ref(), difference)),
     };
     if here.machine.is_none() {
         tracing::warn!(
@@ -149,6 +149,41 @@ pub(super) fn introduce(file: &Path, database: &Database, copies: Copies) -> Res
         recovering.as_deref(),
     )
     .map_err(|error| failed(file, error))
+}
+
+/// Why a store recovers that is adopted. What it says of that itself already, that it was restored
+/// for instance, is not forgotten.
+fn adopted(
+    known: Option<Recovering>,
+    made: Option<&Place>,
+    difference: Option<String>,
+) -> Recovering {
+    let Some(known) = known else {
+        return Recovering {
+            reason: match difference {
+                Some(difference) => format!("its store was adopted: {difference}"),
+                None => "it was told so with --adopt".to_owned(),
+            },
+            since_wall_ms: wall_ms_now(),
+        };
+    };
+    match difference.filter(|_| made.is_some_and(|made| !made.is_nowhere())) {
+        Some(difference) if !known.reason.contains(&difference) => Recovering {
+            reason: format!("{}; then its store was adopted: {difference}", known.reason),
+            ..known
+        },
+        Some(_) | None => known,
+    }
+}
+
+/// Whether the store in `file` was made of a backup and never started since.
+pub(super) fn is_untouched_restore(file: &Path) -> bool {
+    let place = || -> Option<Place> {
+        let database = ReadOnlyDatabase::open(file).ok()?;
+        let bytes = read_about(&database.begin_read().ok()?, PLACE).ok()??;
+        record::decode("the place record", &bytes).ok()
+    };
+    place().is_some_and(|place| place.is_nowhere())
 }
 
 /// Whether the store recovers.
@@ -182,12 +217,7 @@ pub(super) fn mark_restored(
     write: &WriteTransaction,
     recovering: &Recovering,
 ) -> Result<(), StoreFailure> {
-    let nowhere = Place {
-        machine: None,
-        inode: 0,
-        born_ms: None,
-    };
-    let place = record::encode("the place record", &nowhere)?;
+    let place = record::encode("the place record", &Place::nowhere())?;
     let recovering = record::encode(RECOVERING_RECORD, recovering)?;
     let mut table = write.open_table(ABOUT)?;
     table.insert(PLACE, place.as_slice())?;
@@ -256,6 +286,19 @@ fn write_about(
 }
 
 impl Place {
+    /// Of a store that is made of a backup, until it is adopted. No file has inode 0.
+    fn nowhere() -> Self {
+        Self {
+            machine: None,
+            inode: 0,
+            born_ms: None,
+        }
+    }
+
+    fn is_nowhere(&self) -> bool {
+        *self == Self::nowhere()
+    }
+
     /// Where `file` is now.
     fn of(file: &Path) -> Result<Self, OpenError> {
         let metadata = fs::metadata(file).map_err(|source| OpenError::Io {
@@ -266,7 +309,7 @@ impl Place {
         Ok(Self {
             machine: machine_id(),
             inode: metadata.ino(),
-            born_ms: metadata.created().ok().map(milliseconds),
+            born_ms: metadata.created().ok().map(wall_ms),
         })
     }
 
@@ -288,16 +331,13 @@ impl Place {
         }
         match (self.born_ms, here.born_ms) {
             (Some(made), Some(here)) if made != here => Some(format!(
-                "its file was made at {made} ms, this one at {here} ms after 1970"
+                "its file was made at {}, this one at {}",
+                rfc3339(made),
+                rfc3339(here)
             )),
             (Some(_) | None, Some(_) | None) => None,
         }
     }
-}
-
-fn milliseconds(at: SystemTime) -> u64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn machine_id() -> Option<String> {

@@ -33,6 +33,9 @@ struct Head {
     revision: Revision,
     moment: Moment,
     epoch: Option<Epoch>,
+    /// When, milliseconds since 1970 UTC; zero in a store of before that was noted.
+    #[serde(default)]
+    wall_ms: u64,
 }
 
 /// The engine's store, on the environment's database.
@@ -85,6 +88,7 @@ impl FleetStore {
         Ok(Stored {
             revision: head.revision,
             moment: head.moment,
+            wall_ms: head.wall_ms,
             epoch: head.epoch,
             environment,
             fleets,
@@ -111,6 +115,7 @@ impl FleetStore {
                 revision,
                 moment: batch.moment,
                 epoch: batch.epoch.clone().or(before.epoch),
+                wall_ms: batch.wall_ms,
             };
             let bytes = record::encode(HEAD_RECORD, &after)?;
             state.insert(HEAD, bytes.as_slice())?;

@@ -126,6 +126,7 @@ fn dropped_field(read: &Value, understood: &Value, path: String) -> Option<Strin
 
 #[cfg(test)]
 mod tests {
+    use calvin_engine::chain;
     use calvin_planner::Phase;
 
     use super::*;
@@ -139,16 +140,6 @@ mod tests {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Inner {
         a: u8,
-    }
-
-    fn chain(error: &dyn std::error::Error) -> String {
-        let mut text = error.to_string();
-        let mut next = error.source();
-        while let Some(cause) = next {
-            text = format!("{text}: {cause}");
-            next = cause.source();
-        }
-        text
     }
 
     #[test]

@@ -32,6 +32,7 @@ fn batch(ms: u64, fleets: &[(FleetName, Option<FleetState>)]) -> Batch {
     Batch {
         environment: None,
         moment: Moment { ms },
+        wall_ms: 1_000 + ms,
         fleets: fleets.iter().cloned().collect(),
         history: vec![
             line(format!("first at {ms}")),
@@ -78,7 +79,7 @@ fn what_is_committed_is_there_after_the_store_is_opened_again() {
     let (_directory, _database, mut store) = opened(dir.path());
     let stored = store.load().unwrap();
     assert_eq!(stored.revision, Revision(2));
-    assert_eq!(stored.moment, Moment { ms: 9 });
+    assert_eq!((stored.moment, stored.wall_ms), (Moment { ms: 9 }, 1_009));
     assert_eq!(stored.fleets.into_iter().collect::<Vec<_>>(), [web]);
     let gone: Vec<_> = stored.gone.into_iter().collect();
     assert_eq!(gone, [("old".parse().unwrap(), 4)]);

@@ -9,7 +9,10 @@ mod states;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use calvin_proto::wire::operator_server::OperatorServer;
@@ -25,6 +28,7 @@ struct Shared {
     changes: Mutex<Vec<String>>,
     runs: Mutex<u32>,
     watchers: watch::Sender<usize>,
+    backups_stall: AtomicBool,
 }
 
 /// The service and its socket.
@@ -45,6 +49,7 @@ impl Fake {
                 changes: Mutex::default(),
                 runs: Mutex::default(),
                 watchers: watch::Sender::new(0),
+                backups_stall: AtomicBool::new(false),
             }),
             running: None,
         };
@@ -82,6 +87,11 @@ impl Fake {
     pub(crate) fn stop(&mut self) {
         self.running.take().expect("it runs").shutdown_background();
         fs::remove_file(self.socket()).unwrap();
+    }
+
+    /// From now on a backup begins and never ends; who waits for one counts as one who watches.
+    pub(crate) fn stall_backups(&self) {
+        self.shared.backups_stall.store(true, Ordering::SeqCst);
     }
 
     /// Waits until so many watch a rollout.

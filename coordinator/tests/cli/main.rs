@@ -11,4 +11,5 @@ mod recovering;
 mod run;
 mod terminal;
 mod tls;
+mod tutorial;
 mod watching;

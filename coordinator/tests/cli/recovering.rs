@@ -2,9 +2,15 @@
 
 use std::fs;
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::time::timeout;
+
 use crate::{
     fake::Fake,
-    run::{bare, finish, run},
+    run::{PATIENCE, bare, command, finish, run, start},
 };
 
 #[tokio::test]
@@ -62,6 +68,24 @@ async fn a_backup_that_was_cut_off_leaves_no_file() {
     assert_eq!(ended.code, 2, "{}", ended.err);
     let kept = fs::read_to_string(fake.directory().join("there.backup")).unwrap();
     assert_eq!(kept, "x");
+}
+
+#[tokio::test]
+async fn a_backup_that_is_interrupted_leaves_no_file() {
+    let fake = Fake::start();
+    fake.stall_backups();
+    for told in [Signal::SIGINT, Signal::SIGTERM] {
+        let arguments = ["backup", "create", "--to", "a.backup"];
+        let mut child = start(command(&fake, &arguments));
+        fake.wait_for_watchers(1 + usize::from(told == Signal::SIGTERM))
+            .await;
+        assert!(fake.directory().join("a.backup.new").exists());
+        let pid = i32::try_from(child.id().unwrap()).unwrap();
+        kill(Pid::from_raw(pid), told).unwrap();
+        let status = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+        assert_eq!(status.code(), Some(130));
+        assert!(!fake.directory().join("a.backup.new").exists());
+    }
 }
 
 #[tokio::test]

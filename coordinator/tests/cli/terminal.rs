@@ -104,6 +104,43 @@ async fn a_rollout_is_drawn_in_place_and_its_last_picture_stays() {
 }
 
 #[tokio::test]
+async fn a_picture_says_above_itself_when_it_was_heard_while_the_coordinator_is_away() {
+    let mut fake = Fake::start();
+    let watching = command(&fake, &["rollout", "watch", "resumed"]);
+    let watching = tokio::spawn(async move { on_terminal(watching, "").await });
+    fake.wait_for_watchers(1).await;
+    fake.stop();
+    fake.begin();
+    let (code, said) = watching.await.unwrap();
+    assert_eq!(code, 0, "{said}");
+    let pictures = said.split("\x1b[J");
+    let away: Vec<&str> = pictures.filter(|one| one.contains("last heard")).collect();
+    let first = away.first().expect("it says so");
+    let picture = first.find("resumed-7").expect("the rollout is still shown");
+    assert!(first.find("last heard") < Some(picture), "{first:?}");
+    let last = said.rsplit("\x1b[J").next().unwrap();
+    assert!(!last.contains("last heard"), "{last:?}");
+}
+
+#[tokio::test]
+async fn a_status_that_is_watched_says_the_same() {
+    let mut fake = Fake::start();
+    let watch = ["status", "--watch", "--timeout", "3s"];
+    let watching = command(&fake, &watch);
+    let watching = tokio::spawn(async move { on_terminal(watching, "").await });
+    fake.wait_for_watchers(1).await;
+    fake.stop();
+    let (code, said) = watching.await.unwrap();
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("last heard"), "{said:?}");
+    let last = said.rsplit("last heard").next().unwrap();
+    assert!(
+        last.contains("1 fleet, ") && last.contains("web@1.0"),
+        "{last:?}"
+    );
+}
+
+#[tokio::test]
 async fn colours_are_for_terminals_that_want_them() {
     let fake = Fake::start();
     let (_, said) = on_terminal(command(&fake, &["status"]), "").await;

@@ -145,7 +145,15 @@ fn find_key(text: &str, key: &str) -> Option<Range<usize>> {
     for line in text.split_inclusive('\n') {
         let indent = line.len() - line.trim_start().len();
         let rest = line.trim_start().trim_start_matches('[');
-        let brackets = line.trim_start().len() - rest.len();
+        let mut brackets = line.trim_start().len() - rest.len();
+        let mut rest = rest;
+        // Of a table within a table, `[repair.meltdown]`, the last name is what it is about.
+        if brackets > 0
+            && let Some((before, last)) = rest.rsplit_once('.')
+        {
+            brackets += before.len() + 1;
+            rest = last;
+        }
         if let Some(after) = rest.strip_prefix(name)
             && after.trim_start().starts_with(['=', ']', '.'])
         {

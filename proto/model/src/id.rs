@@ -1,6 +1,6 @@
 //! Ids that programs make. They are opaque: nothing reads a meaning out of them.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ impl RolloutId {
 /// One boot of one machine: random, made by the agent's parent at each start of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct BootId(Box<str>);
+pub struct BootId(Arc<str>);
 
 impl BootId {
     /// The id as text.
@@ -86,7 +86,7 @@ impl TryFrom<String> for BootId {
 
 impl From<BootId> for String {
     fn from(id: BootId) -> Self {
-        id.0.into()
+        id.as_str().to_owned()
     }
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for BootId {
 /// The SHA-256 of some content, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Digest(Box<str>);
+pub struct Digest(Arc<str>);
 
 impl Digest {
     /// Makes the digest from the 32 bytes of a SHA-256.
@@ -152,7 +152,7 @@ impl TryFrom<String> for Digest {
 
 impl From<Digest> for String {
     fn from(digest: Digest) -> Self {
-        digest.0.into()
+        digest.as_str().to_owned()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names that people choose. Each is a DNS label (RFC 1035 section 2.3.1, in lower case), because
 //! every one of them ends up in a DNS name, a certificate or a directory.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -120,12 +120,13 @@ fn check(
     Ok(())
 }
 
+// Names are copied far more often than they are made: a copy shares the text.
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident, $kind:literal, $max:literal, $check:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Longest allowed, in characters.
@@ -157,7 +158,7 @@ macro_rules! names {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0.into()
+                name.as_str().to_owned()
             }
         }
 

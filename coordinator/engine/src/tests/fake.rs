@@ -46,6 +46,7 @@ pub(super) enum Disk {
 #[derive(Debug)]
 pub(super) struct Fake {
     pub(super) now: Duration,
+    pub(super) wall_ms: u64,
     pub(super) disk: Disk,
     pub(super) stored: Stored,
     pub(super) history: Vec<HistoryLine>,
@@ -73,6 +74,7 @@ impl Fake {
     pub(super) fn new(fleets: BTreeMap<FleetName, FleetState>) -> Self {
         Self {
             now: Duration::from_secs(100),
+            wall_ms: 1_000_000,
             disk: Disk::Works,
             stored: Stored {
                 moment: Moment { ms: 50_000 },
@@ -124,7 +126,7 @@ impl Clock for Fake {
     }
 
     fn wall_ms(&self) -> u64 {
-        1_000_000
+        self.wall_ms
     }
 }
 
@@ -149,6 +151,7 @@ impl Store for Fake {
         self.commits += 1;
         self.stored.revision.0 += 1;
         self.stored.moment = batch.moment;
+        self.stored.wall_ms = batch.wall_ms;
         if let Some(epoch) = &batch.epoch {
             self.stored.epoch = Some(epoch.clone());
         }

@@ -2,7 +2,7 @@
 
 use calvin_model::{FleetName, FleetSpec, fleet::COUNT_MAX};
 
-use super::{CommandOutcome, Desk, Refusal, fits, freeze::told, kind, start::Wants};
+use super::{CommandOutcome, Desk, Refusal, fits, kind, start::Wants};
 use crate::{
     environment::{Freeze, FreezeScope},
     people::Aim,
@@ -18,10 +18,10 @@ pub(super) fn apply(
 ) -> Result<CommandOutcome, Refusal> {
     let name = &spec.name;
     let what = format!("could not apply fleet {name}");
-    if let Err((key, message)) = spec.check() {
+    if let Err((_, message)) = spec.check() {
         return Err(Refusal::NotNow {
             what,
-            why: format!("{key}: {message}"),
+            why: message,
             hint: "correct the file and apply it again".to_owned(),
         });
     }
@@ -78,7 +78,7 @@ pub(super) fn apply(
         outcome.lines.push(format!(
             "a count of {} takes effect when the freeze is over: it is {}",
             spec.count,
-            told(freeze)
+            freeze.told()
         ));
     }
     Ok(outcome)
@@ -183,11 +183,13 @@ pub(super) fn scale(
         count,
         ..before.spec.clone()
     };
-    if let Err((key, message)) = asked.check() {
+    if let Err((_, message)) = asked.check() {
         return Err(Refusal::NotNow {
             what: format!("could not scale fleet {name} to {count}"),
-            why: format!("{key}: {message}"),
-            hint: format!("look at what its file says: calvin fleet show {name}"),
+            why: message,
+            hint: format!(
+                "look at what its file says (calvin fleet show {name}), and change both together: calvin fleet apply"
+            ),
         });
     }
     if before.spec.count == count && before.later_count.is_none() {
@@ -205,13 +207,6 @@ pub(super) fn scale(
     let mut after = before.clone();
     after.later_count = None;
     after.spec.count = count;
-    if let Err((key, message)) = after.spec.check() {
-        return Err(Refusal::NotNow {
-            what: format!("could not scale fleet {name} to {count}"),
-            why: format!("{key}: {message}"),
-            hint: "change both together: calvin fleet apply".to_owned(),
-        });
-    }
     Ok(desk.changed(name, after, line))
 }
 

@@ -17,19 +17,6 @@ pub(super) struct Asked<'a> {
     pub(super) reason: &'a str,
 }
 
-/// Who froze, until when and why.
-pub(super) fn told(freeze: &Freeze) -> String {
-    let until = freeze.until_wall_ms.map_or_else(
-        || "until somebody ends it".to_owned(),
-        |until| format!("until {}", date(until)),
-    );
-    let order = &freeze.order;
-    format!(
-        "frozen ({}) by {} {until}: {}",
-        freeze.scope, order.by, order.reason
-    )
-}
-
 pub(super) fn freeze(
     desk: Desk<'_>,
     fleet: Option<&FleetName>,
@@ -47,9 +34,9 @@ pub(super) fn freeze(
     let reason = asked.reason.trim();
     if asked.scope == FreezeScope::All && (asked.until_wall_ms.is_none() || reason.is_empty()) {
         return refuse(
-            "scope all holds repairs too, so it needs an end and a reason: both --until and --reason"
+            "scope all holds repairs too, so it needs an end and a reason: --until or --for, and --reason"
                 .to_owned(),
-            format!("calvin freeze{} --scope all --until 2h --reason WHY", argument(fleet)),
+            format!("calvin freeze{} --scope all --for 2h --reason WHY", argument(fleet)),
         );
     }
     if asked
@@ -78,7 +65,7 @@ pub(super) fn freeze(
     };
     let line = format!(
         "{target} is {}; {holds} (end it: calvin unfreeze{})",
-        told(&freeze),
+        freeze.told(),
         argument(fleet)
     );
     let Some(name) = fleet else {
@@ -108,7 +95,7 @@ pub(super) fn unfreeze(
             (Some(_), Some(freeze)) => {
                 format!(
                     "the environment is {}; end that: calvin unfreeze",
-                    told(freeze)
+                    freeze.told()
                 )
             }
             (Some(_) | None, Some(_) | None) => {
@@ -121,14 +108,14 @@ pub(super) fn unfreeze(
             hint,
         });
     };
-    let mut line = format!("{target} is not frozen any more: it was {}", told(own));
+    let mut line = format!("{target} is not frozen any more: it was {}", own.told());
     let Some(name) = fleet else {
         let mut environment = desk.input.environment.clone();
         environment.freeze = None;
         return Ok(desk.environment(environment, line));
     };
     if let Some(freeze) = whole {
-        line.push_str(&format!("; the environment still is {}", told(freeze)));
+        line.push_str(&format!("; the environment still is {}", freeze.told()));
     }
     let mut after = desk.fleet(name)?.clone();
     after.freeze = None;
@@ -171,7 +158,7 @@ impl Desk<'_> {
             None => Ok(()),
             Some(freeze) => Err(Refusal::NotNow {
                 what: what.to_owned(),
-                why: format!("it is {} (FrozenStartsNothing)", told(freeze)),
+                why: format!("it is {} (FrozenStartsNothing)", freeze.told()),
                 hint: hint.to_owned(),
             }),
         }

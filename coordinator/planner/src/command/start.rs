@@ -2,7 +2,7 @@
 
 use calvin_model::{FleetName, ImageRef};
 
-use super::{Desk, Refusal, freeze::told};
+use super::{Desk, Refusal};
 use crate::{
     environment::{FreezeScope, Order},
     people::Aim,
@@ -115,7 +115,7 @@ impl Desk<'_> {
             return None;
         }
         if let Some(freeze) = self.frozen(state) {
-            return Some(told(freeze));
+            return Some(freeze.told());
         }
         let seen = self.input.windows.get(name);
         let windows = &state.spec.replace.windows;

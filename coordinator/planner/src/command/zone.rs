@@ -6,11 +6,6 @@ use std::collections::BTreeSet;
 use calvin_model::{FleetName, ZoneName, config::nearest};
 
 use super::{CommandOutcome, Desk, Refusal};
-use crate::{
-    environment::{EnvironmentState, Order},
-    plan::{Event, EventKind},
-};
-
 /// A person says that a zone is lost.
 pub(super) fn lose(
     desk: Desk<'_>,
@@ -18,13 +13,7 @@ pub(super) fn lose(
     reason: &str,
 ) -> Result<CommandOutcome, Refusal> {
     let what = format!("could not take zone {zone} for lost");
-    if reason.trim().is_empty() {
-        return Err(Refusal::NotNow {
-            what,
-            why: "no reason is given, and the next person has to know how it is known".to_owned(),
-            hint: format!("say it: calvin zone lost {zone} --reason TEXT"),
-        });
-    }
+    desk.reason(&what, reason, "the next person has to know how it is known")?;
     let known = known(desk);
     if !known.contains(zone) {
         return Err(Refusal::NotNow {
@@ -42,18 +31,13 @@ pub(super) fn lose(
         return Ok(Desk::unchanged(line));
     }
     let mut after = environment.clone();
-    let order = Order {
-        by: desk.who.to_owned(),
-        reason: reason.to_owned(),
-        wall_ms: desk.input.wall_ms,
-    };
-    after.lost_zones.insert(zone.clone(), order);
+    after.lost_zones.insert(zone.clone(), desk.order(reason));
     let there = there(desk, zone);
     let line = format!(
         "zone {zone} is lost ({reason}): what is silent of its {there} instances is made elsewhere; \
          nothing there is removed until calvin zone found {zone}"
     );
-    Ok(environment_changed(desk, after, line))
+    Ok(desk.environment(after, line))
 }
 
 /// A lost zone is back.
@@ -83,7 +67,7 @@ pub(super) fn find(desk: Desk<'_>, zone: &ZoneName) -> Result<CommandOutcome, Re
          many of leaves",
         there(desk, zone)
     );
-    Ok(environment_changed(desk, after, line))
+    Ok(desk.environment(after, line))
 }
 
 /// A person answers for the repairs of a fleet that are held.
@@ -93,13 +77,8 @@ pub(super) fn resume(
     reason: &str,
 ) -> Result<CommandOutcome, Refusal> {
     let before = desk.fleet(name)?;
-    if reason.trim().is_empty() {
-        return Err(Refusal::NotNow {
-            what: format!("could not resume the repairs of fleet {name}"),
-            why: "no reason is given, and it overrides a guard".to_owned(),
-            hint: format!("say why it is safe: calvin repair resume {name} --reason TEXT"),
-        });
-    }
+    let what = format!("could not resume the repairs of fleet {name}");
+    desk.reason(&what, reason, "it overrides a guard")?;
     let window = before.spec.repair.meltdown.window;
     let mut after = before.clone();
     // What failed until now is answered for; what fails from now on is counted again, and judged
@@ -142,19 +121,5 @@ fn guess(zone: &ZoneName, known: &BTreeSet<ZoneName>) -> String {
         Some(name) => format!("did you mean {name}?"),
         None if names.is_empty() => "no fleet and no provider names any zone".to_owned(),
         None => format!("the zones are: {}", names.join(", ")),
-    }
-}
-
-fn environment_changed(desk: Desk<'_>, after: EnvironmentState, line: String) -> CommandOutcome {
-    CommandOutcome {
-        environment: Some(after),
-        events: vec![Event {
-            fleet: None,
-            instance: None,
-            kind: EventKind::Command,
-            text: format!("{}: {line}", desk.who),
-        }],
-        lines: vec![line],
-        ..CommandOutcome::default()
     }
 }

@@ -1,6 +1,8 @@
 //! Rules about who serves: that somebody does, that nobody does unproven, and how much is hidden.
 
-use calvin_model::{CatalogueRole, fleet::FleetKind};
+use std::collections::BTreeSet;
+
+use calvin_model::{CatalogueRole, InstanceId, fleet::FleetKind};
 
 use super::{
     InvariantId,
@@ -10,7 +12,7 @@ use crate::{
     observed::MachineState,
     phase::Phase,
     plan::{Action, Next},
-    state::{FleetState, Life, Rollout},
+    state::{FleetState, Instance, Life, Rollout},
     sums::hidden_limit,
 };
 
@@ -74,13 +76,12 @@ fn health_never_hides_most(view: &View<'_>, found: &mut Found) {
     let Some(after) = view.after else {
         return;
     };
-    let is_active = |state: &FleetState, id| {
-        let instance = state.instances.get(id);
-        instance.is_some_and(|instance| instance.catalogue == CatalogueRole::Active)
-    };
-    let active = after.instances.keys().filter(|id| is_active(after, id));
-    let active = active.count();
-    let hidden = view.plan.hidden.iter().filter(|id| is_active(after, id));
+    let is_active = |one: &&Instance| one.catalogue == CatalogueRole::Active;
+    let active = after.instances.values().filter(is_active).count();
+    let hidden = view.plan.hidden.iter();
+    let hidden = hidden
+        .filter_map(|id| after.instances.get(id))
+        .filter(is_active);
     let hidden = hidden.count();
     if hidden > hidden_limit(active) {
         found.push((
@@ -116,7 +117,7 @@ fn generation_never_goes_back(view: &View<'_>, found: &mut Found) {
 
 fn one_machine_per_intent(view: &View<'_>, found: &mut Found) {
     let mut broken = |text: String| found.push((InvariantId::OneMachinePerIntent, text));
-    let mut asked = Vec::new();
+    let mut asked = BTreeSet::new();
     for action in &view.plan.actions {
         let instance = match action {
             Action::CreateMachine { instance, .. } => instance,
@@ -133,18 +134,22 @@ fn one_machine_per_intent(view: &View<'_>, found: &mut Found) {
         if machine.is_some_and(|machine| machine.state != MachineState::Absent) {
             broken(format!("{instance} is made and is there already"));
         }
-        if asked.contains(&instance) {
+        if !asked.insert(instance) {
             broken(format!("{instance} is made twice"));
         }
-        asked.push(instance);
     }
     let Next::Change(after) = &view.plan.next else {
         return;
     };
-    let greens = after.running().map(|rollout| &rollout.sets.green);
-    let beside = after.instances.keys().filter(|id| {
-        !view.before.instances.contains_key(*id) && greens.is_none_or(|greens| !greens.contains(id))
-    });
+    let greens = after
+        .running()
+        .into_iter()
+        .flat_map(|rollout| &rollout.sets.green);
+    let greens: BTreeSet<&InstanceId> = greens.collect();
+    let beside = after
+        .instances
+        .keys()
+        .filter(|id| !view.before.instances.contains_key(*id) && !greens.contains(id));
     if beside.count() == 0 {
         return;
     }

@@ -74,13 +74,15 @@ fn vetoed_is_never_made(view: &View<'_>, found: &mut Found) {
     };
     let after = view.after.unwrap_or(view.before);
     for (id, instance) in &after.instances {
-        let vetoed = vetoes.contains_key(&instance.build.image.tag);
+        if !vetoes.contains_key(&instance.build.image.tag) {
+            continue;
+        }
         let ordered = view
             .plan
             .actions
             .iter()
             .any(|action| made(action) == Some(id));
-        if vetoed && (ordered || !view.before.instances.contains_key(id)) {
+        if ordered || !view.before.instances.contains_key(id) {
             broken(id, instance);
         }
     }
@@ -280,7 +282,6 @@ fn approved_by_enough(view: &View<'_>, was: &Rollout, is: &Rollout, found: &mut 
     };
     let leaves = view
         .changed()
-        .into_iter()
         .any(|(_, old, new)| !old.leaving() && replaced(new));
     let made_room = was.phase == Phase::MakingRoom || is.phase == Phase::MakingRoom;
     if leaves && !made_room && !enough(is, Gate::Retire) {

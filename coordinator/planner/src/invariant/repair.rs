@@ -91,11 +91,11 @@ fn meltdown_is_noticed(view: &View<'_>, found: &mut Found) {
     let idle = view.before.not_to_serve();
     let fresh = view.before.instances.iter().filter(|(id, one)| {
         one.life == Life::Up
+            && view.judged(id).failing()
             && !one.leaving()
             && !idle.contains(*id)
             && !of_running(view.before, id)
             && !view.input.environment.has_lost(one.zone.as_ref())
-            && view.judged(id).failing()
             && !view.before.failed.contains(*id)
             && !view.before.repairs.failures.contains_key(*id)
     });

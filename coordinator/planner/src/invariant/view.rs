@@ -1,11 +1,10 @@
 //! One fleet before and after a plan, as the rules look at it.
 
-use std::collections::BTreeMap;
-
 use calvin_model::{CatalogueRole, FleetName, InstanceId, fleet::FleetKind};
 
 use super::InvariantId;
 use crate::{
+    by_id::{ById, with_seen},
     exclusive::stopped,
     judge::{Answering, Distrust, Judgement, ListTrust, judge},
     observed::{CatalogueObserved, InstanceObserved, MachineState},
@@ -30,7 +29,8 @@ pub(super) struct View<'a> {
     pub(super) returning: usize,
     list: ListTrust,
     pub(super) distrust: Distrust,
-    judged: BTreeMap<&'a InstanceId, Judgement>,
+    known: ById<'a, (Judgement, Option<&'a InstanceObserved>)>,
+    changed: Vec<(&'a InstanceId, &'a Instance, &'a Instance)>,
 }
 
 impl<'a> View<'a> {
@@ -42,14 +42,17 @@ impl<'a> View<'a> {
         answering: Answering,
     ) -> Self {
         let silent_after = before.spec.repair.silent_after.0;
-        let mut judged = BTreeMap::new();
-        for (id, instance) in &before.instances {
-            let seen = input.observed.instances.get(id);
-            judged.insert(
-                id,
-                judge(instance, silent_after, seen, input.observed, answering),
+        let known = with_seen(before, input.observed).map(|(id, instance, seen)| {
+            let judged = judge(
+                instance,
+                silent_after,
+                seen,
+                input.observed,
+                answering,
+                input.now,
             );
-        }
+            (id, (judged, seen))
+        });
         let after = match &plan.next {
             Next::Same => Some(before),
             Next::Change(after) => Some(&**after),
@@ -65,7 +68,8 @@ impl<'a> View<'a> {
             returning: answering.returning,
             list: answering.list,
             distrust: answering.distrust,
-            judged,
+            known: ById::of(known),
+            changed: after.map_or_else(Vec::new, |after| changed(before, after)),
         }
     }
 
@@ -84,11 +88,15 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn judged(&self, id: &InstanceId) -> Judgement {
-        self.judged.get(id).copied().unwrap_or(Judgement::NOTHING)
+        let known = self.known.get(id);
+        known.map_or(Judgement::NOTHING, |(judged, _)| *judged)
     }
 
     pub(super) fn seen(&self, id: &InstanceId) -> Option<&'a InstanceObserved> {
-        self.input.observed.instances.get(id)
+        match self.known.get(id) {
+            Some((_, seen)) => *seen,
+            None => self.input.observed.instances.get(id),
+        }
     }
 
     /// Whether the work of an instance of an exclusive fleet is known to have stopped: an entry that
@@ -100,19 +108,10 @@ impl<'a> View<'a> {
     }
 
     /// Every instance that the plan changes, as it was and as it is to be.
-    pub(super) fn changed(&self) -> Vec<(&'a InstanceId, &'a Instance, &'a Instance)> {
-        let Some(after) = self.after else {
-            return Vec::new();
-        };
-        let mut changed = Vec::new();
-        for (id, new) in &after.instances {
-            if let Some(old) = self.before.instances.get(id)
-                && old != new
-            {
-                changed.push((id, old, new));
-            }
-        }
-        changed
+    pub(super) fn changed(
+        &self,
+    ) -> impl Iterator<Item = (&'a InstanceId, &'a Instance, &'a Instance)> {
+        self.changed.iter().copied()
     }
 
     /// Instances that are found as active and serve.
@@ -132,4 +131,22 @@ impl<'a> View<'a> {
 /// Whether an instance begins to be removed.
 pub(super) fn retires(old: &Instance, new: &Instance) -> bool {
     old.life != new.life && matches!(new.life, Life::Retiring(_))
+}
+
+fn changed<'a>(
+    before: &'a FleetState,
+    after: &'a FleetState,
+) -> Vec<(&'a InstanceId, &'a Instance, &'a Instance)> {
+    if std::ptr::eq(before, after) {
+        return Vec::new();
+    }
+    let mut changed = Vec::new();
+    for (id, new) in &after.instances {
+        if let Some(old) = before.instances.get(id)
+            && old != new
+        {
+            changed.push((id, old, new));
+        }
+    }
+    changed
 }

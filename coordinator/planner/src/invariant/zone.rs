@@ -6,7 +6,11 @@ use super::{
     InvariantId,
     view::{Found, View, retires},
 };
-use crate::{observed::SessionObserved, plan::Action, state::Instance};
+use crate::{
+    observed::SessionObserved,
+    plan::{Action, Next},
+    state::Instance,
+};
 
 pub(super) fn check(view: &View<'_>, found: &mut Found) {
     let mut broken = |text: String| found.push((InvariantId::LostZoneIsLeftAlone, text));
@@ -15,7 +19,8 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
             broken(format!("{id} is to be removed, and its zone is lost"));
         }
     }
-    for (id, old) in &view.before.instances {
+    let forgets = view.plan.next != Next::Same;
+    for (id, old) in view.before.instances.iter().filter(|_| forgets) {
         let gone = view
             .after
             .is_none_or(|after| !after.instances.contains_key(id));

@@ -14,6 +14,8 @@ use crate::{
 
 /// Agents report each second here, so that a word is fresh for three.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// An hour after every record was made.
+const NOW: Moment = Moment { ms: 3_600_000 };
 const SILENT_AFTER: Duration = Duration::from_secs(300);
 const WITNESSES: Answering = Answering {
     all: 5,
@@ -117,7 +119,7 @@ fn judged_with(seen: &InstanceObserved, services: bool, answering: Answering) ->
         ..Observed::default()
     };
     let one = instance(services);
-    judge(&one, SILENT_AFTER, Some(seen), &observed, answering)
+    judge(&one, SILENT_AFTER, Some(seen), &observed, answering, NOW)
 }
 
 fn judged(seen: &InstanceObserved) -> Judgement {
@@ -251,7 +253,7 @@ fn no_silence_is_older_than_the_coordinators_own_watch() {
         ..InstanceObserved::default()
     };
     let one = instance(true);
-    let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES);
+    let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES, NOW);
     assert_eq!(judgement.loss, Loss::None);
     assert_eq!(judgement.class, InstanceClass::Unknown);
     // Also of one that ended before the coordinator itself stood still for an hour.
@@ -260,9 +262,32 @@ fn no_silence_is_older_than_the_coordinators_own_watch() {
         machine: Some(listed(MachineState::Absent, 0)),
         ..silent(3_600)
     };
-    let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES);
+    let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES, NOW);
     assert_eq!(judgement.silent_for, Duration::from_secs(2));
     assert_eq!(judgement.loss, Loss::None);
+}
+
+#[test]
+fn a_list_from_before_the_record_does_not_say_that_its_machine_is_gone() {
+    let observed = Observed {
+        report_interval: INTERVAL,
+        watching_for: Duration::from_secs(3_600),
+        ..Observed::default()
+    };
+    let one = Instance {
+        created: Moment {
+            ms: NOW.ms - 20_000,
+        },
+        ..instance(true)
+    };
+    for (age, loss) in [(21, Loss::None), (20, Loss::None), (19, Loss::TwoSources)] {
+        let seen = InstanceObserved {
+            machine: Some(listed(MachineState::Absent, age)),
+            ..silent(10)
+        };
+        let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES, NOW);
+        assert_eq!(judgement.loss, loss, "{age} s old");
+    }
 }
 
 #[test]
@@ -290,9 +315,9 @@ fn what_was_never_up_is_starting_and_never_lost() {
         machine: Some(listed(MachineState::Absent, 0)),
         ..InstanceObserved::default()
     };
-    let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES);
+    let judgement = judge(&one, SILENT_AFTER, Some(&seen), &observed, WITNESSES, NOW);
     assert_eq!(judgement.class, InstanceClass::Starting);
     assert_eq!(judgement.loss, Loss::None);
-    let never = judge(&one, SILENT_AFTER, None, &observed, WITNESSES);
+    let never = judge(&one, SILENT_AFTER, None, &observed, WITNESSES, NOW);
     assert_eq!(never.class, InstanceClass::Starting);
 }

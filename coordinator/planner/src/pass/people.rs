@@ -11,7 +11,6 @@ use crate::{
     people::Aim,
     plan::PlanInput,
     state::{Build, FleetState},
-    wall::date,
 };
 
 /// Why something does not begin now.
@@ -77,17 +76,9 @@ impl Pass<'_> {
     fn frozen_fact(&self, freeze: &Freeze) -> HeldBy {
         let until = freeze.until_wall_ms;
         let left = until.map(|until| until.saturating_sub(self.input.wall_ms));
-        let until = until.map_or_else(
-            || "until somebody ends it".to_owned(),
-            |until| format!("until {}", date(until)),
-        );
-        let order = &freeze.order;
         HeldBy {
             rule: InvariantId::FrozenStartsNothing,
-            fact: format!(
-                "frozen ({}) by {} {until}: {}",
-                freeze.scope, order.by, order.reason
-            ),
+            fact: freeze.told(),
             ends: left.map(|left| self.now.after(std::time::Duration::from_millis(left))),
         }
     }

@@ -10,8 +10,8 @@ use crate::{
     step::RETIRE_GRACE,
 };
 
-/// The shortest and the longest. The longest is `None` where a policy may wait for a person, or a
-/// budget of the environment for who knows how long.
+/// The shortest and the longest. The longest is `None` where a policy may wait for a person
+/// without an end, or a window or a budget of the environment for who knows how long.
 pub(super) fn of(
     state: &FleetState,
     environment: &BudgetPolicy,
@@ -57,11 +57,16 @@ pub(super) fn of(
             max += budget.window.0.0.saturating_mul(windows.saturating_add(1));
         }
     }
+    // Each gate is asked for once, and for so long at most.
+    let gates = u32::try_from(replace.approve.len()).unwrap_or(u32::MAX);
+    max += replace.approval_timeout.0.saturating_mul(gates);
     let holds = replace.on_settle_timeout == OnSettleTimeout::Hold
         || drain.on_timeout == OnDrainTimeout::Hold;
     // What all fleets share may be taken by the others for as long as those wait for something.
     let shared = environment.in_flight.is_some() || environment.deletions.is_some();
-    (min, (!holds && !shared).then_some(max))
+    // A rollout starts and switches only within a window: it waits for the next one.
+    let windows = !replace.windows.is_empty();
+    (min, (!holds && !shared && !windows).then_some(max))
 }
 
 fn least(one: Option<u32>, other: Option<u32>) -> Option<u32> {

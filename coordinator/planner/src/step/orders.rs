@@ -1,12 +1,10 @@
 //! Says what is to be carried out for what was decided, as long as it is not seen to be done.
 
-use std::collections::BTreeMap;
-
 use calvin_model::{CatalogueRole, Generation, InstanceId, Mutant};
 
 use crate::{
     environment::FreezeScope,
-    judge::ListTrust,
+    judge::{ListTrust, PROVIDER_FRESH},
     observed::{MachineState, SessionObserved},
     pass::Pass,
     plan::Action,
@@ -83,7 +81,7 @@ fn to_be_told(pass: &Pass<'_>, id: &InstanceId, instance: &Instance) -> bool {
 /// The catalogue's roles, if it shows others. An entry needs an address: after a start they are
 /// unknown until the provider has listed its machines, and until then nothing is changed.
 fn roles(pass: &Pass<'_>) -> Option<Action> {
-    let mut roles: BTreeMap<InstanceId, CatalogueRole> = BTreeMap::new();
+    let mut roles: Vec<(&InstanceId, CatalogueRole)> = Vec::new();
     let listed = pass
         .observed
         .provider_lists
@@ -94,22 +92,28 @@ fn roles(pass: &Pass<'_>) -> Option<Action> {
         }
         let machine = pass.seen(id).and_then(|seen| seen.machine);
         let address = machine.and_then(|machine| machine.address);
-        // A list that is not believed takes no role away: who carries this out may know the address
-        // from an earlier one, or waits for a later one.
-        let believed = matches!(pass.list, ListTrust::Believed);
+        // A list that is not believed, or old, takes no role away: who carries this out may know the
+        // address from an earlier one, or waits for a later one.
+        let fresh = machine.is_none_or(|machine| machine.age <= PROVIDER_FRESH);
+        let believed = matches!(pass.list, ListTrust::Believed) && fresh;
         if address.is_none() && believed && pass.role_read(id) == CatalogueRole::Absent {
             if !listed {
                 return None;
             }
             continue;
         }
-        roles.insert(id.clone(), instance.catalogue);
+        roles.push((id, instance.catalogue));
     }
     // A catalogue that does not know the fleet yet is told so even of a fleet without entries: what
     // it published before this run may have some.
     let known = pass.observed.catalogue.contains_key(pass.fleet);
-    (!known || roles != pass.catalogue.roles).then(|| Action::SetRoles {
+    let shown = pass.catalogue.roles.iter().map(|(id, role)| (id, *role));
+    let same = roles.iter().copied().eq(shown);
+    (!known || !same).then(|| Action::SetRoles {
         fleet: pass.fleet.clone(),
-        roles,
+        roles: roles
+            .into_iter()
+            .map(|(id, role)| (id.clone(), role))
+            .collect(),
     })
 }

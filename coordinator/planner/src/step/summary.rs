@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use calvin_model::CatalogueRole;
+use calvin_model::{CatalogueRole, InstanceId};
 
 use super::{rollout::why_not_healthy, waits};
 use crate::{
@@ -15,8 +15,7 @@ use crate::{
 pub(crate) fn step(pass: &mut Pass<'_>) -> FleetReport {
     note_holds(pass);
     let mut serving = 0;
-    let mut instances = BTreeMap::new();
-    for (id, instance) in &pass.state().instances {
+    let instances = pass.state().instances.iter().map(|(id, instance)| {
         let judgement = pass.judged(id);
         if instance.catalogue == CatalogueRole::Active && judgement.serves() && pass.visible(id) {
             serving += 1;
@@ -36,8 +35,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) -> FleetReport {
             waits: waits::waits(pass, id, class),
             rests_on: waits::rests_on(seen, class),
         };
-        instances.insert(id.clone(), report);
-    }
+        (id.clone(), report)
+    });
+    let instances: BTreeMap<InstanceId, InstanceReport> = instances.collect();
     let state = pass.state();
     FleetReport {
         phase: state.running().map(|rollout| rollout.phase),

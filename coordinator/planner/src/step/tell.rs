@@ -23,6 +23,9 @@ pub(crate) fn untold(
     after: &FleetState,
     events: &[Event],
 ) -> Vec<(InstanceId, String)> {
+    if std::ptr::eq(before, after) {
+        return Vec::new();
+    }
     let about = |event: &Event| event.instance.clone();
     let told: BTreeSet<InstanceId> = events.iter().filter_map(about).collect();
     let whole = events.iter().any(|event| {

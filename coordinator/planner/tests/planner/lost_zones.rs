@@ -233,7 +233,7 @@ fn a_zone_that_nobody_has_is_refused_with_a_guess() {
         "{refused:?}"
     );
     let refused = world.order(&order("north", " ")).unwrap_err();
-    assert!(refused.to_string().contains("no reason"), "{refused}");
+    assert!(refused.to_string().contains("needs a reason"), "{refused}");
     let refused = world.order(&Command::FindZone {
         zone: zone("north"),
     });

@@ -48,6 +48,51 @@ fn a_policy_that_waits_for_a_person_has_no_longest_duration() {
 }
 
 #[test]
+fn gates_count_with_their_whole_time_and_windows_have_no_longest_duration() {
+    let text = |more: &str| format!("{TEXT}\n{more}");
+    let plain = served(TEXT);
+    let longest = |world: &World| preview(world.web(), &world.build("2.0")).max_duration;
+    let gates = text("approve = [\"switch\", \"retire\"]\napproval_timeout = \"1h\"");
+    let mut asks = served(TEXT);
+    asks.apply(&gates, "1.0");
+    let two_hours = Duration::from_secs(2 * 3_600);
+    assert_eq!(longest(&asks), longest(&plain).map(|one| one + two_hours));
+    let plan = preview(asks.web(), &asks.build("2.0"));
+    let phases: Vec<Phase> = plan.ways_back.iter().map(|way| way.phase).collect();
+    assert!(phases.contains(&Phase::AwaitingSwitch), "{phases:?}");
+    assert!(phases.contains(&Phase::AwaitingRetire), "{phases:?}");
+    let mut windows = served(TEXT);
+    windows.apply(&text("windows = [\"fri 01:00-01:10 UTC\"]"), "1.0");
+    assert_eq!(longest(&windows), None);
+    let closed = |plan: RolloutPreview| {
+        let mut remarks = plan.remarks.into_iter();
+        remarks.any(|one| one.contains("windows are closed") && one.contains(", in "))
+    };
+    assert!(closed(beside_others(&windows)));
+    assert!(!closed(beside_others(&asks)));
+}
+
+#[test]
+fn protected_instances_are_neither_replaced_nor_waited_for() {
+    let mut world = served("count = 3\n[replace]\nsurge = 1\nbake = \"20s\"");
+    let id = world.staying()[0].0.clone();
+    let order = calvin_planner::Command::Protect {
+        instance: id,
+        reason: "it is looked at".to_owned(),
+    };
+    world.order(&order).unwrap();
+    let plan = preview(world.web(), &world.build("2.0"));
+    assert_eq!(sizes(&plan), [(1, 1), (1, 1)]);
+    assert_eq!(plan.peak_extra, 1);
+    assert!(plan.max_duration.is_some());
+    assert!(beside_others(&world).max_duration.is_some());
+    world.peak = 0;
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Done);
+    assert_eq!(world.peak, 4);
+}
+
+#[test]
 fn what_runs_the_image_already_stays_and_each_instance_has_its_reason() {
     let mut world = served(TEXT);
     world.start("2.0").unwrap();

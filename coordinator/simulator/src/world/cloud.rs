@@ -13,7 +13,9 @@ use std::{
 
 use calvin_engine::ports::{CreateOrder, Machine as Listed};
 use calvin_model::{BootId, InstanceId};
-use calvin_planner::{DeleteBasis, FaultKind, Life, MachineState, ProviderFault};
+use calvin_planner::{
+    DeleteBasis, FaultKind, Life, MachineState, ProviderFault, sums::list_is_short,
+};
 
 use super::{World, coordinator::DRIFT_PPM};
 use crate::{
@@ -403,34 +405,27 @@ impl World {
     /// Of what is not being removed, all but the first. What is being removed stays in the list: a
     /// record whose removal an earlier run began is forgotten by the first list without its
     /// machine, and no source is left that could say that the list was short.
-    /// One alone stays, too: it is as likely gone as left out. One is alone also beside others that
-    /// no list has had yet.
+    /// Nor is anything left out where that were too little to make a list short: each is as likely
+    /// gone as left out, and its provider is one of the two sources that are believed.
     fn leave_out(&self, machines: &mut Vec<Listed>, kept: usize) {
-        let removed = |listed: &Listed| {
-            let life = self.record_life(&listed.instance);
-            matches!(life, Some(Life::Retiring(_)) | None)
-        };
-        let known = machines.iter().filter(|listed| {
-            let up = self.record_life(&listed.instance) == Some(Life::Up);
-            !removed(listed) && (up || self.was_listed(&listed.instance))
-        });
-        if known.count() <= 1 {
-            return;
-        }
+        let life = |listed: &Listed| self.record_life(&listed.instance);
+        let removed = |listed: &Listed| matches!(life(listed), Some(Life::Retiring(_)) | None);
         let mut place = 0;
-        machines.retain(|listed| {
+        let mut stays = |listed: &Listed| {
             place += 1;
             removed(listed) || place <= kept
-        });
-    }
-
-    /// Whether every coordinator that runs has an earlier list with this machine.
-    fn was_listed(&self, instance: &InstanceId) -> bool {
-        let mut desks = self.desks.values();
-        desks.all(|desk| {
-            let list = desk.provider.listed.as_ref();
-            list.is_some_and(|(_, list)| list.iter().any(|listed| listed.instance == *instance))
-        })
+        };
+        let (stay, left_out): (Vec<Listed>, Vec<Listed>) =
+            machines.iter().cloned().partition(|listed| stays(listed));
+        let up = |listed: &&Listed| match life(listed) {
+            Some(Life::Up | Life::Draining(_)) => true,
+            Some(Life::Making | Life::Retiring(_)) | None => false,
+        };
+        let lacks = left_out.iter().filter(up).count();
+        let of = lacks + stay.iter().filter(up).count();
+        if list_is_short(lacks, of) {
+            *machines = stay;
+        }
     }
 
     fn true_list(&self) -> Vec<Listed> {

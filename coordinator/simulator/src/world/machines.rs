@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use calvin_lifecycle::{CheckOutcome, HookOutcome, HookRun, Input, Lifecycle, Output};
 use calvin_model::{Connections, WorkloadState};
-use calvin_planner::MachineState;
+use calvin_planner::{Instance, Life, MachineState};
 use calvin_proto::{
     convert::{FromAgent, ToAgent},
     wire,
@@ -127,8 +127,18 @@ impl World {
         }
     }
 
-    /// Whether a machine is dead that is yet to be replaced.
+    /// Whether a machine is dead that is yet to be replaced, or gone.
     pub(crate) fn is_any_dead(&self) -> bool {
+        let disk = self.disk.borrow();
+        let mut records = disk
+            .stored
+            .fleets
+            .values()
+            .flat_map(|fleet| &fleet.instances);
+        let up = |one: &Instance| one.life == Life::Up && one.protected.is_none();
+        if records.any(|(id, one)| up(one) && !self.by_instance.contains_key(id)) {
+            return true;
+        }
         let mut there = self.by_instance.values();
         there.any(|number| {
             let machine = self.machine(*number);

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use calvin_engine::chain;
 use calvin_proto::wire::BackupChunk;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -56,16 +57,6 @@ impl OperatorParts {
         });
         Box::pin(ReceiverStream::new(chunks))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Writes to a client.

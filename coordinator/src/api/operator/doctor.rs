@@ -149,6 +149,7 @@ fn provider(view: &View) -> wire::DoctorCheck {
         .map(|(id, _)| id)
         .collect();
     let (ok, found) = match age {
+        None if view.up < YOUNG => (true, "starting: has not listed its machines yet".to_owned()),
         None => (false, "has not listed its machines yet".to_owned()),
         Some(age) if *age > LIST_AGE => {
             let age = human_ms(super::answer::ms(*age));
@@ -227,7 +228,8 @@ fn is_young(view: &View, id: &InstanceId) -> bool {
 fn on_their_way(young: usize) -> String {
     match young {
         0 => String::new(),
-        young => format!(", and {young} that began a moment ago may be on their way"),
+        1 => ", 1 is starting".to_owned(),
+        young => format!(", {young} are starting"),
     }
 }
 
@@ -247,3 +249,6 @@ fn named(ids: &[&InstanceId]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

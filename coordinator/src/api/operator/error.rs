@@ -1,6 +1,6 @@
 //! Why a call fails: a text for people and a word for programs, mapped to gRPC in one place.
 
-use calvin_engine::{CommandError, RecoveryRefusal};
+use calvin_engine::{CommandError, RecoveryRefusal, chain};
 use calvin_model::ConfigError;
 use calvin_planner::Refusal;
 use tonic::{Code, Status, metadata::MetadataValue};
@@ -195,12 +195,7 @@ pub(super) fn enrol_status(error: EnrolError) -> Status {
 impl From<OperatorError> for Status {
     fn from(error: OperatorError) -> Self {
         let (code, word) = error.kind();
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
+        let text = chain(&error);
         if code == Code::Internal {
             tracing::error!(error = %text, "a call failed");
         }

@@ -190,6 +190,10 @@ pub(super) fn rollout_status(
         promoted: people::promoted(rollout),
         turned_by: rollout.turned_by.clone().unwrap_or_default(),
         canary: rollout.sets.canary && !ended,
+        gap: rollout.gap.map(|gap| wire::Gap {
+            length_ms: ms(gap.length(view.moment)),
+            over: gap.until.is_some(),
+        }),
     }
 }
 

@@ -1,11 +1,6 @@
 //! The checks that need no coordinator's opinion: files of this user, clock and version.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use calvin_proto::wire::AboutReply;
 
@@ -13,6 +8,7 @@ use super::super::{
     certificate, contexts::Home, render::time::span, setting::Setting, target::Target,
     view::CheckView,
 };
+use crate::runtime::wall_ms_now;
 
 /// Clocks that differ by more than this make certificates and histories confusing. NTP keeps them
 /// within a tenth of a second.
@@ -34,7 +30,7 @@ pub(super) fn files(setting: &Setting) -> Vec<CheckView> {
         Ok(Target::Socket(path)) => checks.push(socket(&path)),
         Ok(Target::Tls(tls)) => {
             checks.push(private("private key", &tls.key));
-            checks.push(expiry(&tls.certificate, wall_ms()));
+            checks.push(expiry(&tls.certificate, wall_ms_now()));
         }
         Err(failure) => checks.push(bad(
             "context",
@@ -57,16 +53,8 @@ pub(super) fn about(setting: &Setting, about: &AboutReply) -> Vec<CheckView> {
     vec![
         good("coordinator", reached),
         version(&about.version, env!("CARGO_PKG_VERSION")),
-        clock(wall_ms(), about.wall_ms),
+        clock(wall_ms_now(), about.wall_ms),
     ]
-}
-
-fn wall_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| u64::try_from(since.as_millis()).ok())
-        .unwrap_or_default()
 }
 
 fn private(name: &str, path: &Path) -> CheckView {

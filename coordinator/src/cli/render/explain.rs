@@ -4,7 +4,7 @@
 use jiff::tz::TimeZone;
 
 use super::{
-    history, instance, orders,
+    history, instance, kind, orders,
     phase::{self, Retreat},
     status,
     time::span,
@@ -30,13 +30,15 @@ pub(crate) fn explain(
             text.push_str(&canvas.paragraph(0, &format!("{} never had a rollout.", fleet.name)))
         }
     }
-    text.push_str(&canvas.paragraph(
-        0,
-        &format!("{} of {} instances serve now.", fleet.serving, fleet.wanted),
-    ));
+    let mut now = format!("{} of {} instances serve now.", fleet.serving, fleet.wanted);
+    if let Some(meaning) = kind::meaning(fleet) {
+        now.push_str(&format!(" {meaning}"));
+    }
+    text.push_str(&canvas.paragraph(0, &now));
     text.push_str(&troubles(fleet, canvas));
     if let Some(rollout) = &fleet.rollout {
         text.push_str(&orders::of_rollout(rollout, canvas));
+        text.push_str(&kind::gap_line(rollout, canvas));
     }
     text.push_str(&orders::of_fleet(fleet, now_ms, canvas));
     text.push_str(&waits(fleet, canvas));
@@ -105,7 +107,12 @@ fn troubles(fleet: &FleetView, canvas: Canvas) -> String {
     {
         let mut sentence = format!("{}.", instance::trouble(one));
         if let Some(waits) = &one.waits {
-            sentence.push_str(&format!(" It waits for {}.", wait::sentence(waits)));
+            let joint = if waits.what.starts_with("to ") {
+                ""
+            } else {
+                "for "
+            };
+            sentence.push_str(&format!(" It waits {joint}{}.", wait::sentence(waits)));
         }
         if let Some(rests) = one.rests_on.as_ref().and_then(wait::rests_on) {
             sentence.push_str(&format!(" That rests on {rests}."));
@@ -239,6 +246,7 @@ pub(crate) fn short(fleet: &FleetView, canvas: Canvas) -> String {
         if let Some(reason) = &rollout.reason {
             text.push_str(&canvas.labelled(wait::LABEL, "  why", Tone::Bad, &tame(reason)));
         }
+        text.push_str(&kind::gap_line(rollout, canvas));
     }
     text.push_str(&wait::lines(canvas, &fleet.waiting, &fleet.blocked));
     if !fleet.instances.is_empty() {

@@ -11,6 +11,9 @@ use crate::cli::{
 /// Columns of the time of day.
 const LABEL: usize = 12;
 
+/// What the coordinator says in its own name, which needs no mention.
+const OURS: [&str; 2] = ["planner", "engine"];
+
 /// The lines, oldest first; times in `zone`.
 pub(crate) fn lines(lines: &[HistoryLineView], zone: &TimeZone, canvas: Canvas) -> String {
     let mut text = String::new();
@@ -38,7 +41,7 @@ fn one(line: &HistoryLineView, zone: &TimeZone, canvas: Canvas) -> String {
     if !subject.is_empty() && !sentence.contains(subject) {
         sentence = format!("{subject}: {sentence}");
     }
-    if line.who != "planner" && !sentence.contains(&line.who) {
+    if !OURS.contains(&line.who.as_str()) && !sentence.contains(&line.who) {
         sentence.push_str(&format!(" [{}]", tame(&line.who)));
     }
     canvas.labelled(LABEL, &label, Tone::Dim, &sentence)

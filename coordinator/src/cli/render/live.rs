@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    instance, orders, phase, status,
+    instance, kind, orders, phase, status,
     time::span,
     wait::{self, LABEL},
 };
@@ -52,6 +52,7 @@ pub(crate) fn frame(
         text.push_str(&canvas.labelled(LABEL, "  why", Tone::Bad, &tame(reason)));
     }
     text.push_str(&orders::of_rollout(rollout, canvas));
+    text.push_str(&kind::gap_line(rollout, canvas));
     text.push_str(&wait::lines(canvas, &rollout.waiting, &rollout.blocked));
     if rollout.waiting.len() > 1
         && let Some(next) = wait::next_deadline(&rollout.waiting)
@@ -61,6 +62,13 @@ pub(crate) fn frame(
         text.push_str(&canvas.labelled(LABEL, "  deadline", Tone::Warn, &sentence));
     }
     text.split_inclusive('\n').take(lines_max).collect()
+}
+
+/// Stands above a picture that may be true no longer: nothing in it counts on.
+pub(crate) fn last_heard(silent: Duration, canvas: Canvas) -> String {
+    let seconds = silent.as_secs();
+    let sentence = format!("last heard {seconds}s ago; what follows is as of then");
+    format!("{}\n", canvas.paint.tone(Tone::Bad, &sentence))
 }
 
 fn way(rollout: &RolloutView, canvas: Canvas) -> String {
@@ -217,18 +225,22 @@ pub(crate) fn ending(environment: &str, rollout: &RolloutView, canvas: Canvas) -
         .reason
         .as_ref()
         .map_or(String::new(), |reason| format!(": {}", tame(reason)));
+    let gap = rollout
+        .gap
+        .as_ref()
+        .map_or(String::new(), |gap| format!("; {}", kind::gap(gap)));
     let (tone, sentence) = match rollout.phase.as_str() {
         "done" => (
             Tone::Good,
             format!(
-                "{} is done after {after}: {} serves",
+                "{} is done after {after}: {} serves{gap}",
                 rollout.id, rollout.to
             ),
         ),
         "rolled_back" => (
             Tone::Warn,
             format!(
-                "{} was rolled back after {after}, {} serves{reason}",
+                "{} was rolled back after {after}, {} serves{reason}{gap}",
                 rollout.id,
                 rollout.from.as_deref().unwrap_or("the old image")
             ),
@@ -251,6 +263,9 @@ pub(crate) fn advanced(mut rollout: RolloutView, elapsed: Duration) -> RolloutVi
     let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     rollout.phase_ms = rollout.phase_ms.saturating_add(elapsed_ms);
     rollout.total_ms = rollout.total_ms.saturating_add(elapsed_ms);
+    if let Some(gap) = rollout.gap.as_mut().filter(|gap| !gap.over) {
+        gap.length_ms = gap.length_ms.saturating_add(elapsed_ms);
+    }
     for waiting in &mut rollout.waiting {
         waiting.since_ms = waiting.since_ms.saturating_add(elapsed_ms);
         waiting.left_ms = waiting.left_ms.map(|left| left.saturating_sub(elapsed_ms));

@@ -122,6 +122,7 @@ pub(crate) fn rollout() -> RolloutView {
         promoted: None,
         turned_by: None,
         canary: false,
+        gap: None,
     }
 }
 

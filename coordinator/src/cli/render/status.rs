@@ -4,7 +4,7 @@
 use calvin_planner::phase::Phase;
 
 use super::{
-    instance, orders,
+    instance, kind, orders,
     phase::{self, Standing},
     time::span,
     wait,
@@ -16,6 +16,10 @@ use crate::cli::{
 
 /// Instances named where many have the same trouble; the rest is counted.
 const NAMED: usize = 3;
+
+/// From when on a coordinator has heard of all that there is: an agent connects again within ten
+/// seconds at most.
+const HEARD_ALL_MS: u64 = 10_000;
 
 /// Columns of the label of a coordinator that recovers.
 const RECOVERING: usize = 12;
@@ -81,6 +85,13 @@ pub(crate) fn status(status: &StatusView, canvas: Canvas) -> String {
         text.push_str(&canvas.labelled(6, "look", Tone::Warn, &sentence));
         let type_ = format!("once it is back: calvin zone found {}", tame(&lost.zone));
         text.push_str(&canvas.labelled(6, "", Tone::Dim, &type_));
+    }
+    if status.up_ms < HEARD_ALL_MS && status.fleets.iter().any(|fleet| need(fleet) > Need::Busy) {
+        let sentence = format!(
+            "the coordinator began {} ago and has not heard of everything yet: ask again",
+            span(status.up_ms)
+        );
+        text.push_str(&canvas.labelled(6, "look", Tone::Warn, &sentence));
     }
     for notice in &status.notices {
         text.push_str(&canvas.labelled(6, "look", Tone::Warn, &tame(notice)));
@@ -159,6 +170,7 @@ fn fleet_lines(fleet: &FleetView, now_ms: u64, canvas: Canvas) -> String {
             text.push_str(&canvas.labelled(wait::LABEL, "  why", Tone::Dim, &sentence));
         }
         text.push_str(&orders::of_rollout(rollout, canvas));
+        text.push_str(&kind::gap_line(rollout, canvas));
     }
     text.push_str(&orders::of_fleet(fleet, now_ms, canvas));
     text.push_str(&wait::lines(canvas, &fleet.waiting, &fleet.blocked));
@@ -178,7 +190,12 @@ pub(crate) fn summary(fleet: &FleetView) -> String {
             .clone()
             .unwrap_or_else(|| "no image yet".to_owned()),
     };
-    let mut text = format!("{image}, {} of {} serving", fleet.serving, fleet.wanted);
+    let mut text = format!(
+        "{image}{}, {} of {} serving",
+        kind::note(fleet),
+        fleet.serving,
+        fleet.wanted
+    );
     if fleet.deleting {
         text.push_str(", being deleted");
     }

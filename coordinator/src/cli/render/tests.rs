@@ -10,8 +10,8 @@ use crate::cli::{
     golden::assert_text,
     style::{Canvas, Paint},
     view::{
-        CheckView, ContextView, DoctorView, FleetView, ImageView, OperatorView, RecoveryView,
-        ShownFleetView,
+        CheckView, ContextView, DoctorView, FleetView, GapView, ImageView, OperatorView,
+        RecoveryView, ShownFleetView,
     },
 };
 
@@ -219,6 +219,21 @@ fn a_plan_without_work_says_why() {
 }
 
 #[test]
+fn a_coordinator_that_began_just_now_says_that_it_has_not_heard_of_everything() {
+    let mut view = samples::status(vec![samples::broken()]);
+    view.up_ms = 200;
+    let text = status::status(&view, CANVAS);
+    assert!(text.contains("has not heard of everything yet"), "{text}");
+    view.up_ms = 11_000;
+    let text = status::status(&view, CANVAS);
+    assert!(!text.contains("has not heard"), "{text}");
+    let mut well = samples::status(vec![samples::well()]);
+    well.up_ms = 200;
+    let text = status::status(&well, CANVAS);
+    assert!(!text.contains("has not heard"), "{text}");
+}
+
+#[test]
 fn explain_tells_what_it_waits_for_and_which_rule_holds_it() {
     let text = explain::explain(
         &samples::fleet(),
@@ -228,6 +243,40 @@ fn explain_tells_what_it_waits_for_and_which_rule_holds_it() {
         CANVAS,
     );
     assert_view("rollout_explain", &text);
+}
+
+#[test]
+fn an_exclusive_fleet_shows_its_kind_and_how_long_nobody_was_active() {
+    let gap = |length_ms, over| Some(GapView { length_ms, over });
+    let mut rollout = samples::rollout();
+    "switching".clone_into(&mut rollout.phase);
+    (rollout.gap, rollout.instances) = (gap(3_400, false), Vec::new());
+    rollout.waiting.truncate(1);
+    rollout.blocked.clear();
+    let exclusive = |rollout: &crate::cli::view::RolloutView| FleetView {
+        kind: Some("exclusive".to_owned()),
+        rollout: Some(rollout.clone()),
+        ..samples::well()
+    };
+    let running = exclusive(&rollout);
+    let mut ended = rollout.clone();
+    "done".clone_into(&mut ended.phase);
+    (ended.ended, ended.gap) = (true, gap(1_240, true));
+    let over = FleetView {
+        name: "ledger".to_owned(),
+        ..exclusive(&ended)
+    };
+    let shown = samples::status(vec![running.clone(), over]);
+    assert_view("status_exclusive", &status::status(&shown, CANVAS));
+    let text = explain::explain(&running, &[], samples::NOW_MS, &TimeZone::UTC, CANVAS);
+    assert_view("rollout_explain_exclusive", &text);
+    let later = live::advanced(rollout, std::time::Duration::from_secs(2));
+    let frame = live::frame("prod", &later, CANVAS, 24);
+    assert!(frame.contains("nobody is active, for 5.4s"), "{frame}");
+    let end = live::ending("prod", &ended, CANVAS);
+    assert!(end.contains("nobody was active for 1.2s"), "{end}");
+    let still = live::advanced(ended, std::time::Duration::from_secs(2));
+    assert_eq!(still.gap.map(|gap| gap.length_ms), Some(1_240));
 }
 
 #[test]
@@ -246,6 +295,13 @@ fn the_live_view_shows_both_sets_and_the_next_deadline() {
     assert_view("rollout_live", &text);
     let short = live::frame("prod", &samples::rollout(), CANVAS, 3);
     assert_eq!(short.lines().count(), 3);
+}
+
+#[test]
+fn a_picture_that_may_be_true_no_longer_says_so_above_itself() {
+    let silent = std::time::Duration::from_millis(7_900);
+    let said = live::last_heard(silent, CANVAS);
+    assert_eq!(said, "last heard 7s ago; what follows is as of then\n");
 }
 
 #[test]

@@ -26,7 +26,14 @@ const TOLD: usize = 10;
 
 /// The kinds of lines that explain a rollout; the others tell what became of each instance.
 /// They are the planner's words, as they come over the wire.
-const TELLING: [&str; 5] = ["command", "phase", "instance_failed", "switch", "hold"];
+const TELLING: [&str; 6] = [
+    "command",
+    "phase",
+    "instance_failed",
+    "switch",
+    "hold",
+    "away",
+];
 
 pub(super) async fn history(
     arguments: HistoryArguments,
@@ -133,6 +140,7 @@ mod tests {
             EventKind::InstanceFailed,
             EventKind::Switch,
             EventKind::Hold,
+            EventKind::Away,
         ];
         let words = kinds.map(|kind| serde_json::to_value(kind).unwrap());
         assert_eq!(words.map(|word| word.as_str().unwrap().to_owned()), TELLING);

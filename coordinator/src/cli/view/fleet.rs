@@ -75,6 +75,14 @@ pub(crate) struct RolloutView {
     pub(crate) promoted: Option<OrderView>,
     pub(crate) turned_by: Option<String>,
     pub(crate) canary: bool,
+    pub(crate) gap: Option<GapView>,
+}
+
+/// `Gap`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct GapView {
+    pub(crate) length_ms: u64,
+    pub(crate) over: bool,
 }
 
 /// `Waiting`.
@@ -240,6 +248,10 @@ impl From<wire::RolloutStatus> for RolloutView {
             promoted: rollout.promoted.map(Into::into),
             turned_by: some(rollout.turned_by),
             canary: rollout.canary,
+            gap: rollout.gap.map(|gap| GapView {
+                length_ms: gap.length_ms,
+                over: gap.over,
+            }),
         }
     }
 }

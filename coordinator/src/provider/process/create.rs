@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use calvin_engine::ports::CreateOrder;
+use calvin_engine::{chain, ports::CreateOrder};
 use calvin_model::{Digest, ImageRef};
 use calvin_planner::FaultKind;
 use calvin_proto::machine::{
@@ -33,7 +33,6 @@ use super::{
     directories::{DirectoryError, failed},
     retry::Retry,
     state::{Failure, Started},
-    worker::chain,
 };
 use crate::images::{DigestError, Fingerprint, digest_of};
 

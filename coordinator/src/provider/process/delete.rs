@@ -1,6 +1,7 @@
 //! Deletes one machine: everything on it is killed and seen to be gone, whoever of its init and
 //! agent is still alive; then its directory goes. Its address is free with its last process.
 
+use calvin_engine::chain;
 use calvin_model::InstanceId;
 use calvin_planner::FaultKind;
 use calvin_proto::machine::{InitRecord, processes::kill_all};
@@ -11,7 +12,6 @@ use super::{
     directories::{DirectoryError, KILL_TIMEOUT},
     retry::Retry,
     state::Failure,
-    worker::chain,
 };
 
 /// Why a machine was not deleted.

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use calvin_engine::chain;
 use calvin_model::{EnvironmentName, InstanceId};
 use calvin_proto::machine::{
     InitRecord, MachineFiles, MachineTag, ProcessId, RecordError,
@@ -25,8 +26,6 @@ use calvin_proto::machine::{
     unfinished,
 };
 use tracing::{info, warn};
-
-use super::worker::chain;
 
 /// A killed process is gone within milliseconds; one that is not hangs in the kernel.
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);

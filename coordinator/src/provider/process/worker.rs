@@ -40,15 +40,3 @@ impl Context {
         self.shared.failed(instance, failure);
     }
 }
-
-/// An error with all its causes, for people.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

@@ -18,12 +18,17 @@ use super::{
     mode_of,
     read::each,
 };
+use crate::runtime::rfc3339;
 
 /// What may lie in the directory: the machines of the process provider, which live on without their
 /// store, and what a coordinator makes anew.
 const MAY_BE_THERE: [&str; 3] = ["machines", "run", "lock"];
 /// Where it is put together. What an earlier try left of it is removed.
 const RESTORING: &str = ".restoring";
+/// The store's file.
+const STORE: &str = "store.redb";
+/// The directory of the CAs.
+const CA: &str = "ca";
 
 /// Restores the backup `input` into the directory `data`, in which there is no store. What is
 /// restored starts only with `--adopt`.
@@ -32,9 +37,16 @@ const RESTORING: &str = ".restoring";
 /// The backup is no good, a coordinator uses the directory, or there is a store. Then there is
 /// none of it in the directory.
 pub fn restore(input: impl BufRead, data: &Path) -> Result<Summary, BackupError> {
-    refuse_used(data)?;
-    let directory = DataDirectory::take(data)?;
     let making = data.join(RESTORING);
+    let half_moved = is_half_moved(data, &making);
+    refuse_used(data, half_moved)?;
+    let directory = DataDirectory::take(data)?;
+    if half_moved == HalfMoved::Yes {
+        // Back to where it is removed from, with the rest of that try.
+        let (from, to) = (data.join(STORE), making.join(STORE));
+        fs::rename(&from, &to).map_err(failed("move", &from))?;
+        sync(data)?;
+    }
     remove(&making)?;
     make(&making)?;
     let made = put_together(input, &making);
@@ -48,7 +60,7 @@ pub fn restore(input: impl BufRead, data: &Path) -> Result<Summary, BackupError>
     };
     // The store first: one without its CAs is refused at the start, and CAs without a store would
     // begin a new environment.
-    for name in ["store.redb", "ca"] {
+    for name in [STORE, CA] {
         let (from, to) = (making.join(name), data.join(name));
         fs::rename(&from, &to).map_err(failed("move", &from))?;
         sync(data)?;
@@ -59,9 +71,9 @@ pub fn restore(input: impl BufRead, data: &Path) -> Result<Summary, BackupError>
 }
 
 fn put_together(input: impl BufRead, making: &Path) -> Result<Summary, BackupError> {
-    let ca = making.join("ca");
+    let ca = making.join(CA);
     make(&ca)?;
-    let file = making.join("store.redb");
+    let file = making.join(STORE);
     let database = Database::open(&file).map_err(|error| super::OpenError::Database {
         path: file.clone(),
         source: Box::new(error),
@@ -72,8 +84,8 @@ fn put_together(input: impl BufRead, making: &Path) -> Result<Summary, BackupErr
     let summary = each(input, |line| put(&write, &ca, line))?;
     let recovering = Recovering {
         reason: format!(
-            "it was restored from a backup of {} ms after 1970",
-            summary.header.wall_ms
+            "it was restored from a backup of {}",
+            rfc3339(summary.header.wall_ms)
         ),
         since_wall_ms: summary.header.wall_ms,
     };
@@ -114,8 +126,27 @@ fn put(write: &WriteTransaction, ca: &Path, line: &Line) -> Result<(), BackupErr
     Ok(())
 }
 
+/// Whether an earlier restore died between its two moves: its store is in its place, and its CAs are
+/// not. Nothing can have started from that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HalfMoved {
+    Yes,
+    No,
+}
+
+fn is_half_moved(data: &Path, making: &Path) -> HalfMoved {
+    let store = data.join(STORE);
+    let moved = store.is_file() && !making.join(STORE).exists();
+    let waits = making.join(CA).is_dir() && !data.join(CA).exists();
+    if moved && waits && about::is_untouched_restore(&store) {
+        HalfMoved::Yes
+    } else {
+        HalfMoved::No
+    }
+}
+
 /// Refuses a directory with anything that a store belongs to.
-fn refuse_used(data: &Path) -> Result<(), BackupError> {
+fn refuse_used(data: &Path, half_moved: HalfMoved) -> Result<(), BackupError> {
     let entries = match fs::read_dir(data) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -125,7 +156,8 @@ fn refuse_used(data: &Path) -> Result<(), BackupError> {
     for entry in entries {
         let name = entry.map_err(failed("list", data))?.file_name();
         let name = name.to_string_lossy().into_owned();
-        if name != RESTORING && !MAY_BE_THERE.contains(&name.as_str()) {
+        let of_that = half_moved == HalfMoved::Yes && name == STORE;
+        if !of_that && name != RESTORING && !MAY_BE_THERE.contains(&name.as_str()) {
             found.push(name);
         }
     }

@@ -118,7 +118,15 @@ fn what_is_restored_is_what_was_backed_up_and_decides_nothing() {
     assert!(error.contains("calvin serve --adopt"), "{error}");
     let (_directory, database) = open(&to, Copies::Adopted).unwrap();
     let after = FleetStore::new(Arc::clone(&database)).load().unwrap();
-    assert!(after.recovering.is_some());
+    let recovering = after.recovering.unwrap();
+    assert!(
+        recovering
+            .reason
+            .starts_with("it was restored from a backup of 20")
+            && recovering.reason.ends_with('Z'),
+        "{recovering:?}"
+    );
+    assert!(error.contains(&recovering.reason), "{error}");
     let after = Stored {
         recovering: None,
         ..after
@@ -131,6 +139,50 @@ fn what_is_restored_is_what_was_backed_up_and_decides_nothing() {
     };
     assert_eq!((mode("ca-1.key"), mode("token.key")), (0o600, 0o600));
     assert!(!to.join("ca/notes.txt").exists());
+}
+
+#[test]
+fn a_restore_that_died_between_its_moves_is_made_again_and_a_store_that_started_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+    filled(&from);
+    let backup = backup_of(&from);
+    restore(Cursor::new(&backup), &to).unwrap();
+    let die_between = || {
+        fs::create_dir(to.join(".restoring")).unwrap();
+        fs::rename(to.join("ca"), to.join(".restoring/ca")).unwrap();
+    };
+    die_between();
+    restore(Cursor::new(&backup), &to).unwrap();
+    assert!(to.join("ca/token.key").exists() && !to.join(".restoring").exists());
+
+    drop(open(&to, Copies::Adopted).unwrap());
+    die_between();
+    let error = restore(Cursor::new(&backup), &to).unwrap_err().to_string();
+    assert!(error.contains("it holds store.redb"), "{error}");
+    assert!(to.join("store.redb").exists());
+}
+
+#[test]
+fn a_restored_store_that_is_copied_tells_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("a"), dir.path().join("b"));
+    filled(&from);
+    restore(Cursor::new(backup_of(&from)), &to).unwrap();
+    drop(open(&to, Copies::Adopted).unwrap());
+    fs::copy(to.join("store.redb"), to.join("copy")).unwrap();
+    fs::rename(to.join("copy"), to.join("store.redb")).unwrap();
+    let (_directory, database) = open(&to, Copies::Adopted).unwrap();
+    let stored = FleetStore::new(database).load().unwrap();
+    let reason = stored.recovering.unwrap().reason;
+    assert!(
+        reason.starts_with("it was restored from a backup"),
+        "{reason}"
+    );
+    assert!(
+        reason.contains("adopted: it was made as the file"),
+        "{reason}"
+    );
 }
 
 #[test]

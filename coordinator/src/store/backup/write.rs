@@ -5,7 +5,6 @@ use std::{
     io::{self, Write},
     path::Path,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use calvin_proto::transport::peer::hexadecimal;
@@ -18,6 +17,7 @@ use super::{
     BACKUP_FORMAT, BackupError, Header, Kind, is_ca_file, kind_of,
     lines::Line,
 };
+use crate::runtime::wall_ms_now;
 
 /// Writes a backup of `database`, and of the CAs in the directory `ca`, to `out`.
 ///
@@ -33,12 +33,11 @@ pub fn write(database: &Database, ca: &Path, out: &mut impl Write) -> Result<(),
         .begin_read()
         .map_err(|error| BackupError::Store(error.into()))?;
     let files = ca_files(ca)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     output.line(&Header {
         calvin_backup: BACKUP_FORMAT,
         made_by: format!("calvin {}", env!("CARGO_PKG_VERSION")),
         environment: environment_of(&files),
-        wall_ms: now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
+        wall_ms: wall_ms_now(),
     })?;
     for (name, content) in files {
         output.line(&Line::File { name, content })?;

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -112,7 +112,15 @@ impl Operator for Script {
         request: Request<StatusRequest>,
     ) -> Answer<Self::WatchStatusStream> {
         let reply = self.status(request).await?.into_inner();
-        Ok(Response::new(stream::iter([Ok(reply)]).boxed()))
+        let watchers = self.shared.watchers.clone();
+        let watched = stream::once(async move {
+            watchers.send_modify(|now| *now += 1);
+            std::future::pending().await
+        });
+        // Nothing changes: it goes on until who watches leaves.
+        Ok(Response::new(
+            stream::iter([Ok(reply)]).chain(watched).boxed(),
+        ))
     }
 
     async fn apply_fleet(&self, request: Request<ApplyFleetRequest>) -> Answer<ChangeReply> {
@@ -336,7 +344,12 @@ impl Operator for Script {
         let cut_off = BackupChunk {
             data: b"{\"calvin_backup\":1,".to_vec(),
         };
-        Ok(Response::new(stream::iter([Ok(cut_off)]).boxed()))
+        let begun = stream::iter([Ok(cut_off)]);
+        if self.shared.backups_stall.load(Ordering::SeqCst) {
+            self.shared.watchers.send_modify(|now| *now += 1);
+            return Ok(Response::new(begun.chain(stream::pending()).boxed()));
+        }
+        Ok(Response::new(begun.boxed()))
     }
 
     async fn doctor(&self, _: Request<DoctorRequest>) -> Answer<DoctorReply> {

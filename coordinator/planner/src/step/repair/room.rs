@@ -56,7 +56,7 @@ pub(super) fn no_room_at_all(pass: &Pass<'_>) -> bool {
 }
 
 /// Whether the provider has no room for a machine that is to be made.
-pub(super) fn no_room(pass: &Pass<'_>, new: &InstanceId) -> bool {
+pub(in crate::step) fn no_room(pass: &Pass<'_>, new: &InstanceId) -> bool {
     let seen = pass.seen(new);
     let listed = seen.and_then(|seen| seen.machine);
     if listed.is_some_and(|machine| machine.state != MachineState::Absent) {

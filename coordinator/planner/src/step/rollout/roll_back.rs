@@ -22,7 +22,7 @@ use crate::{
     state::{Instance, Life, NextRollout, Purpose, WaveOrder},
     step::{
         exclusive::{is_exclusive, say_waits, stop},
-        repair::enough,
+        repair::{enough, no_room},
     },
     transition::Cause,
 };
@@ -254,15 +254,17 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
     };
     let mut serving = pass.serving();
     let mut missed = Vec::new();
-    for id in green(pass) {
+    let greens = green(pass);
+    let only_green_is_found = only_green_is_found(pass, &greens);
+    for id in greens {
         let Some(instance) = pass.instance(&id) else {
             continue;
         };
         let serves = pass.counts_as_serving(&id, instance);
         // One of which nothing is known may be the last that answers, such as right after a start.
-        let found = instance.catalogue == CatalogueRole::Active && !instance.leaving();
+        let found = is_found(instance);
         let unknown = found && !serves && !pass.fails(&id) && serving < least;
-        if unknown || serves && serving <= least {
+        if unknown || serves && serving <= least || found && only_green_is_found {
             missed.push(id);
             continue;
         }
@@ -274,6 +276,29 @@ fn switch_back(pass: &mut Pass<'_>, ready: &[InstanceId]) {
         let fact = format!("only {serving} are known to serve, and {least} must");
         stay(pass, what, fact);
     }
+}
+
+fn is_found(instance: &Instance) -> bool {
+    instance.catalogue == CatalogueRole::Active && !instance.leaving()
+}
+
+/// Whether clients would find nothing at all without green, and a blue is on its way. What fails may
+/// answer now and then, so it stays until they find that one. Not where its work or its room is what
+/// blue waits for.
+fn only_green_is_found(pass: &Pass<'_>, greens: &[InstanceId]) -> bool {
+    let room_first = pass
+        .running()
+        .is_some_and(|rollout| rollout.sets.order == WaveOrder::RoomFirst);
+    if room_first || is_exclusive(pass) || Mutant::LetGreenGoUnreplaced.lives() {
+        return false;
+    }
+    let mut instances = pass.state().instances.iter();
+    let others = instances.any(|(id, one)| !greens.contains(id) && is_found(one));
+    let on_its_way = |id: &InstanceId| {
+        let instance = pass.instance(id);
+        instance.is_some_and(|blue| !blue.leaving()) && !no_room(pass, id)
+    };
+    !others && blue(pass).iter().any(on_its_way)
 }
 
 /// Says of green that it goes on serving, because too few others do. Blue has `progress_deadline` to

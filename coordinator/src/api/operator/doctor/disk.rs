@@ -4,12 +4,12 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error as _,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use calvin_engine::chain;
 use calvin_proto::wire;
 use tokio::{sync::watch, time::timeout};
 
@@ -120,7 +120,7 @@ async fn look_at_all(
         looks.finding("clock", longest, move || clock(&lines)),
         looks.finding("addresses", longest, move || addresses(&*machines)),
         looks.finding("disk", longest, move || space(&store)),
-        looks.finding("history", longest, move || chain(&history)),
+        looks.finding("history", longest, move || history_holds(&history)),
     );
     found.into()
 }
@@ -183,7 +183,7 @@ fn space(store: &Path) -> wire::DoctorCheck {
     }
 }
 
-fn chain(history: &History) -> wire::DoctorCheck {
+fn history_holds(history: &History) -> wire::DoctorCheck {
     let advice =
         "somebody or something changed the store: compare with a backup before it is trusted";
     match history.verify() {
@@ -197,12 +197,7 @@ fn chain(history: &History) -> wire::DoctorCheck {
 
 /// What is found where the store could not be read.
 fn unreadable(name: &str, error: &StoreFailure) -> wire::DoctorCheck {
-    let mut found = format!("not known, the store could not be read: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        found.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
+    let found = format!("not known, the store could not be read: {}", chain(error));
     let advice = "look at the disk of the data directory (df, dmesg)";
     check(name, false, found, advice)
 }
