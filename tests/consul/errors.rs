@@ -265,11 +265,16 @@ async fn a_frozen_consul_is_a_time_out() {
     let key: Key = "a".parse().unwrap();
     until("an answer", async || client.kv_put(&key, vec![]).await).await;
     datacenter.servers[0].signal(Signal::SIGSTOP);
-    for error in [
-        client.kv_get(&key, Consistency::Default).await.unwrap_err(),
-        // By the given client, and over a new connection: the same.
-        client.kv_put(&key, vec![]).await.unwrap_err(),
-    ] {
+    // Its threads stop one after the other, and may answer until then.
+    let frozen = until("a time-out", async || {
+        match client.kv_get(&key, Consistency::Default).await {
+            Err(error) => Ok(error),
+            Ok(read) => Err(read),
+        }
+    })
+    .await;
+    // By the given client, and over a new connection: the same.
+    for error in [frozen, client.kv_put(&key, vec![]).await.unwrap_err()] {
         assert!(
             matches!(error.reason, Reason::TimedOut { limit: told } if told == limit),
             "{error:?}"
