@@ -7,17 +7,19 @@ use std::{
 
 use calvin_consul::{Advance, Consistency, Key, Prefix, Reason, WatchOptions};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 
 use crate::{
     registration::service,
     support::{
         Datacenter, agent, coordinator,
         datacenter::MANAGEMENT,
+        process::Process,
         shared,
         shared::NODE,
         stranger::{Said, Stranger},
         until,
+        waiting::LIMIT,
     },
 };
 
@@ -97,28 +99,50 @@ async fn servers_begun_anew_reset_the_watch_and_it_goes_on() {
     let mut watch = client.watch_key(&key, WatchOptions::default());
     let before = watch.next().await.unwrap();
     assert!(before.read.index > 100);
-    // As after a restore of an old snapshot, or a data directory that was lost.
-    datacenter.servers[0].kill();
-    fs::remove_dir_all(datacenter.servers[0].directory.join("data")).unwrap();
-    datacenter.servers[0].start_again();
-    let mut errors = 0;
-    let reset = until("the reset", async || match watch.next().await {
-        Ok(seen) if seen.advance == Advance::Reset => Ok(seen),
-        other => {
-            errors += usize::from(other.is_err());
-            Err(format!("{other:?}"))
+    // As after a restore of an old snapshot, or a data directory that was lost; and with the query
+    // under way.
+    let began_anew = async |server: &mut Process| {
+        server.kill();
+        fs::remove_dir_all(server.directory.join("data")).unwrap();
+        server.start_again();
+    };
+    let watching = tokio::spawn(async move {
+        loop {
+            match watch.next().await {
+                Ok(seen) if seen.advance == Advance::Reset => return (watch, seen),
+                Ok(seen) => panic!("{seen:?}"),
+                // It is gone, or not yet there again.
+                Err(error) => assert!(error.is_transient() || error.is_denied(), "{error:?}"),
+            }
         }
-    })
-    .await;
-    assert!(errors > 0, "nobody said that Consul was gone");
+    });
+    yield_now().await;
+    began_anew(&mut datacenter.servers[0]).await;
+    let (mut watch, reset) = timeout(LIMIT, watching).await.unwrap().unwrap();
     assert_eq!(reset.read.value, None);
     assert!(reset.read.index < before.read.index);
     until("a write", async || client.kv_put(&key, vec![7]).await).await;
-    let seen = timeout(Duration::from_secs(60), watch.next())
+    let seen = timeout(LIMIT, watch.next()).await.unwrap().unwrap();
+    assert_eq!(seen.read.value.unwrap().value, [7]);
+
+    // And with no query under way: a watch that nobody polls notices as soon as somebody does.
+    for n in 0..100 {
+        client.kv_put(&key, vec![n]).await.unwrap();
+    }
+    let before = until("the last write", async || {
+        let seen = watch.next().await.unwrap();
+        let value = seen.read.value.as_ref().unwrap().value[0];
+        if value == 99 { Ok(seen) } else { Err(value) }
+    })
+    .await;
+    began_anew(&mut datacenter.servers[0]).await;
+    until("a leader", async || client.token_self().await.map(drop)).await;
+    let reset = timeout(Duration::from_secs(60), watch.next())
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(seen.read.value.unwrap().value, [7]);
+    assert_eq!((reset.advance, reset.read.value), (Advance::Reset, None));
+    assert!(reset.read.index < before.read.index);
 }
 
 fn said(after_ms: u64, index: &'static str) -> Said {

@@ -36,6 +36,9 @@ const ANSWER_MAX: usize = 64 * 1024 * 1024;
 const IDLE: Duration = Duration::from_secs(30);
 /// TCP asks after a silent peer this often, so that a request that waits notices a dead host.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+/// And then, without an answer, so often and so many times: a dead host is noticed after half a minute.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
 /// Longest token. Consul's are UUIDs; what an operator chose himself may be longer.
 const TOKEN_MAX: usize = 256;
 
@@ -188,6 +191,8 @@ fn https_client(tls: Option<&Tls>, limit: Duration) -> Result<HttpsClient, TlsEr
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(KEEPALIVE));
+    http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    http.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
     http.set_connect_timeout(Some(limit));
     Ok(
         hyper_util::client::legacy::Client::builder(TokioExecutor::new())

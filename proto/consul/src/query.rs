@@ -91,9 +91,9 @@ impl Cursor {
         }
     }
 
-    /// A query failed. The next one asks without waiting: servers that came back with a lower index
-    /// would let one that waits for a higher one wait to its end.
-    pub fn failed(&mut self) {
+    /// A query failed, or none was under way for a while. The next one asks without waiting: servers
+    /// that came back with a lower index would let one that waits for a higher one wait to its end.
+    pub fn look(&mut self) {
         self.at_once = true;
     }
 }
@@ -113,6 +113,9 @@ pub fn wait_limit(wait: Duration, limit: Duration) -> Duration {
     wait + wait / 16 + limit
 }
 
+/// So long no query may be under way without a look at what is there: no server is ended, emptied,
+/// started and elected in less.
+pub const UNWATCHED_MAX: Duration = Duration::from_millis(500);
 /// Shortest time from one query of a watch to the next: twenty a second, whatever changes.
 pub const SPACING: Duration = Duration::from_millis(50);
 /// First pause after a failed query; doubles with each further one.
@@ -175,7 +178,7 @@ mod tests {
     fn after_a_failure_nothing_is_waited_for() {
         let mut cursor = Cursor::new();
         cursor.advance(Some(900));
-        cursor.failed();
+        cursor.look();
         assert_eq!(cursor.wait_from(), None);
         assert_eq!(cursor.advance(Some(900)), Advance::Same);
     }

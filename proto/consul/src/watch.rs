@@ -7,7 +7,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     client::Client,
     error::Error,
-    query::{Advance, Consistency, Cursor, Read, go_duration, jittered_wait, pause, wait_limit},
+    query::{
+        Advance, Consistency, Cursor, Read, UNWATCHED_MAX, go_duration, jittered_wait, pause,
+        wait_limit,
+    },
     request::{Answer, Request},
 };
 
@@ -53,6 +56,8 @@ pub struct Watch<T> {
     failures: u32,
     /// When the next query may go out.
     next: Instant,
+    /// Since when no query is under way.
+    idle: Instant,
     value: PhantomData<fn() -> T>,
     decode: fn(Answer) -> Result<T, Error>,
 }
@@ -78,6 +83,7 @@ impl<T> Watch<T> {
             cursor: Cursor::new(),
             failures: 0,
             next: Instant::now(),
+            idle: Instant::now(),
             value: PhantomData,
             decode,
         }
@@ -87,7 +93,8 @@ impl<T> Watch<T> {
     /// called again, and pauses by itself; the first value after errors is given even if it is the
     /// one from before, because only it says that Consul answers again.
     ///
-    /// Dropping the future ends the query; the next call takes it up again and misses nothing.
+    /// Dropping the future ends the query; the next call takes it up again and misses nothing. If that
+    /// is later, it first looks at what is there: servers may have been begun anew meanwhile.
     ///
     /// # Errors
     /// Each failed query, once.
@@ -95,10 +102,25 @@ impl<T> Watch<T> {
         loop {
             sleep_until(self.next).await;
             let started = Instant::now();
-            let (answer, index, known_leader, last_contact) = match self.ask().await {
+            if started.duration_since(self.idle) > UNWATCHED_MAX {
+                self.cursor.look();
+            }
+            let asked = {
+                let _under_way = UnderWay(&mut self.idle);
+                let wait_from = self.cursor.wait_from();
+                ask(
+                    &self.client,
+                    &self.what,
+                    self.options,
+                    wait_from,
+                    self.decode,
+                )
+                .await
+            };
+            let (answer, index, known_leader, last_contact) = match asked {
                 Ok(answer) => answer,
                 Err(error) => {
-                    self.cursor.failed();
+                    self.cursor.look();
                     self.failures = self.failures.saturating_add(1);
                     self.next =
                         Instant::now() + pause(self.failures, started.elapsed(), fastrand::f64());
@@ -120,22 +142,35 @@ impl<T> Watch<T> {
             return Ok(Seen { read, advance });
         }
     }
+}
 
-    async fn ask(&self) -> Result<(T, Option<u64>, bool, Duration), Error> {
-        let mut request =
-            (self.what.request)(&self.what.name).consistency(self.options.consistency);
-        if let Some(index) = self.cursor.wait_from() {
-            let wait = jittered_wait(self.options.wait, fastrand::f64());
-            request = request
-                .parameter("index", &index.to_string())
-                .parameter("wait", &go_duration(wait));
-            request.limit = Some(wait_limit(wait, self.client.limit()));
-        }
-        let answer = self.client.ask(request).await?;
-        let index = answer.index;
-        let known_leader = answer.known_leader.unwrap_or(false);
-        let last_contact = answer.last_contact.unwrap_or_default();
-        let value = (self.decode)(answer)?;
-        Ok((value, index, known_leader, last_contact))
+/// Notes when a query ends, also where it is dropped.
+struct UnderWay<'a>(&'a mut Instant);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        *self.0 = Instant::now();
     }
+}
+
+async fn ask<T>(
+    client: &Client,
+    what: &Watched,
+    options: WatchOptions,
+    wait_from: Option<u64>,
+    decode: fn(Answer) -> Result<T, Error>,
+) -> Result<(T, Option<u64>, bool, Duration), Error> {
+    let mut request = (what.request)(&what.name).consistency(options.consistency);
+    if let Some(index) = wait_from {
+        let wait = jittered_wait(options.wait, fastrand::f64());
+        request = request
+            .parameter("index", &index.to_string())
+            .parameter("wait", &go_duration(wait));
+        request.limit = Some(wait_limit(wait, client.limit()));
+    }
+    let answer = client.ask(request).await?;
+    let index = answer.index;
+    let known_leader = answer.known_leader.unwrap_or(false);
+    let last_contact = answer.last_contact.unwrap_or_default();
+    Ok((decode(answer)?, index, known_leader, last_contact))
 }
