@@ -43,6 +43,7 @@ pub(super) fn order(desk: Desk<'_>, order: &Command) -> Result<CommandOutcome, R
         | Command::Rollback { .. }
         | Command::Undo { .. }
         | Command::ReplaceInstance { .. } => Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not take the order of {}", desk.who),
             why: format!("this version does not know it yet: {order:?}"),
             hint: "use a newer version".to_owned(),

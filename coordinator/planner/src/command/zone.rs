@@ -20,6 +20,7 @@ pub(super) fn lose(
     let what = format!("could not take zone {zone} for lost");
     if reason.trim().is_empty() {
         return Err(Refusal::NotNow {
+            rule: None,
             what,
             why: "no reason is given, and the next person has to know how it is known".to_owned(),
             hint: format!("say it: calvin zone lost {zone} --reason TEXT"),
@@ -28,6 +29,7 @@ pub(super) fn lose(
     let known = known(desk);
     if !known.contains(zone) {
         return Err(Refusal::NotNow {
+            rule: None,
             what,
             why: "no fleet and no provider has a zone of that name".to_owned(),
             hint: guess(zone, &known),
@@ -71,6 +73,7 @@ pub(super) fn find(desk: Desk<'_>, zone: &ZoneName) -> Result<CommandOutcome, Re
             format!("those that are: {}", lost.join(", "))
         };
         return Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not take zone {zone} for found"),
             why: "it does not count as lost".to_owned(),
             hint,
@@ -95,6 +98,7 @@ pub(super) fn resume(
     let before = desk.fleet(name)?;
     if reason.trim().is_empty() {
         return Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not resume the repairs of fleet {name}"),
             why: "no reason is given, and it overrides a guard".to_owned(),
             hint: format!("say why it is safe: calvin repair resume {name} --reason TEXT"),
