@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use calvin_model::{Health, Mutant};
+use calvin_model::{Health, InstanceId, Mutant};
 
 use crate::{
     judge::{Distrust, FRESH_INTERVALS, PROBE_FRESH},
-    observed::{InstanceObserved, SessionObserved},
+    observed::{AgentObserved, CatalogueObserved, InstanceObserved, SessionObserved},
     plan::PlanInput,
     state::{FleetState, Instance, Life, Purpose},
     sums::most_at_once,
@@ -22,8 +22,9 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 pub(crate) fn distrust(input: &PlanInput<'_>) -> Distrust {
     let mut ended: Vec<Duration> = Vec::new();
     let mut heard = 0;
-    let (mut both, mut probes_only, mut agents_only) = (0, 0, 0);
-    for fleet in input.fleets.values() {
+    let (mut probes, mut checks) = (Opinions::default(), Opinions::default());
+    for (name, fleet) in input.fleets {
+        let catalogue = input.observed.catalogue.get(name);
         for (id, instance) in &fleet.instances {
             let Some(seen) = input.observed.instances.get(id) else {
                 continue;
@@ -43,11 +44,14 @@ pub(crate) fn distrust(input: &PlanInput<'_>) -> Distrust {
             if !instance.proven || is_green(fleet, instance) {
                 continue;
             }
-            match opinions(input, seen) {
-                Some((true, true) | (false, false)) => both += 1,
-                Some((true, false)) => agents_only += 1,
-                Some((false, true)) => probes_only += 1,
-                None => {}
+            let Some(agent) = agent(input, seen) else {
+                continue;
+            };
+            if let Some(probe) = probe(input, seen) {
+                probes.count(agent, probe);
+            }
+            if let Some(check) = catalogue.and_then(|it| check(input, it, id)) {
+                checks.count(agent, check);
             }
         }
     }
@@ -58,14 +62,38 @@ pub(crate) fn distrust(input: &PlanInput<'_>) -> Distrust {
             of: heard,
         };
     }
-    let (disagree, of) = (
-        agents_only.max(probes_only),
-        both + agents_only + probes_only,
-    );
-    if most_at_once(disagree, of) {
+    if let Some((disagree, of)) = probes.most_disagree() {
         return Distrust::ProbesDisagree { disagree, of };
     }
+    if let Some((disagree, of)) = checks.most_disagree() {
+        return Distrust::CatalogueDisagrees { disagree, of };
+    }
     Distrust::None
+}
+
+/// What agents say beside what another source says of them.
+#[derive(Debug, Default)]
+struct Opinions {
+    agree: usize,
+    agent_only: usize,
+    other_only: usize,
+}
+
+impl Opinions {
+    fn count(&mut self, agent: bool, other: bool) {
+        match (agent, other) {
+            (true, true) | (false, false) => self.agree += 1,
+            (true, false) => self.agent_only += 1,
+            (false, true) => self.other_only += 1,
+        }
+    }
+
+    /// How many disagree in the same way, of how many, where that is too many to be true.
+    fn most_disagree(&self) -> Option<(usize, usize)> {
+        let disagree = self.agent_only.max(self.other_only);
+        let of = self.agree + self.agent_only + self.other_only;
+        most_at_once(disagree, of).then_some((disagree, of))
+    }
 }
 
 /// Greens of a running rollout are that rollout's to judge.
@@ -74,21 +102,32 @@ fn is_green(fleet: &FleetState, instance: &Instance) -> bool {
     running.is_some_and(|rollout| instance.purpose == Purpose::Rollout(rollout.id.clone()))
 }
 
-/// What an agent and the coordinator's own probe say, where both are fresh and clear.
-fn opinions(input: &PlanInput<'_>, seen: &InstanceObserved) -> Option<(bool, bool)> {
-    let stale_after = input.observed.report_interval * FRESH_INTERVALS;
-    let agent = seen
-        .agent
-        .as_ref()
-        .filter(|agent| agent.age <= stale_after)?;
-    let probe = seen
-        .probe
-        .filter(|probe| probe.age <= stale_after.max(PROBE_FRESH))?;
-    match agent.report.health {
-        Health::Healthy => Some((true, probe.passing)),
-        Health::Unhealthy => Some((false, probe.passing)),
+fn stale_after(input: &PlanInput<'_>) -> Duration {
+    input.observed.report_interval * FRESH_INTERVALS
+}
+
+/// What an agent says of its workload, while that is fresh and clear.
+fn agent(input: &PlanInput<'_>, seen: &InstanceObserved) -> Option<bool> {
+    let fresh = |agent: &&AgentObserved| agent.age <= stale_after(input);
+    match seen.agent.as_ref().filter(fresh)?.report.health {
+        Health::Healthy => Some(true),
+        Health::Unhealthy => Some(false),
         Health::Unknown => None,
     }
+}
+
+/// What the coordinator's own probe says, while that is fresh.
+fn probe(input: &PlanInput<'_>, seen: &InstanceObserved) -> Option<bool> {
+    let fresh = stale_after(input).max(PROBE_FRESH);
+    let probe = seen.probe.filter(|probe| probe.age <= fresh)?;
+    Some(probe.passing)
+}
+
+/// What the catalogue's own checks say, while that is fresh. It is read as often as probes are sent.
+fn check(input: &PlanInput<'_>, catalogue: &CatalogueObserved, id: &InstanceId) -> Option<bool> {
+    let fresh = stale_after(input).max(PROBE_FRESH);
+    let check = catalogue.checks.get(id)?;
+    (check.age <= fresh).then_some(check.passing)
 }
 
 /// The most sessions that ended within [`AT_ONCE`] of each other.

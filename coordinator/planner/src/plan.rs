@@ -151,7 +151,8 @@ pub enum DeleteBasis {
     FleetDeleted,
     /// An operator ordered its replacement.
     Ordered,
-    /// Lost, by at least two sources of different kinds.
+    /// Lost: by two sources of different kinds, at once; or by silence alone, that most others on the
+    /// same path do not share, when another serves in its place.
     Lost,
     /// Its agent was gone for longer than `unmanaged_after`, and its replacement serves.
     Unmanaged,
@@ -228,6 +229,7 @@ static UNREAD: CatalogueObserved = CatalogueObserved {
     roles: BTreeMap::new(),
     visible: Vec::new(),
     unconfirmed: Vec::new(),
+    checks: BTreeMap::new(),
 };
 
 /// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.

@@ -125,9 +125,12 @@ fn guards_hold(view: &View<'_>, found: &mut Found) {
     let rule = match (after.repairs.melted, view.distrust) {
         _ if off => return,
         (Some(_), _) => InvariantId::MeltdownHolds,
-        (None, Distrust::SessionsEnded { .. } | Distrust::ProbesDisagree { .. }) => {
-            InvariantId::DistrustHolds
-        }
+        (
+            None,
+            Distrust::SessionsEnded { .. }
+            | Distrust::ProbesDisagree { .. }
+            | Distrust::CatalogueDisagrees { .. },
+        ) => InvariantId::DistrustHolds,
         (None, Distrust::None) => return,
     };
     for (id, old, new) in view.changed() {

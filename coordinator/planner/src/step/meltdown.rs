@@ -166,6 +166,9 @@ fn guard(pass: &Pass<'_>) -> Option<Guard> {
         Distrust::ProbesDisagree { disagree, of } => Some(format!(
             "the coordinator's own probes contradict {disagree} of {of} agents"
         )),
+        Distrust::CatalogueDisagrees { disagree, of } => Some(format!(
+            "the catalogue's own checks contradict {disagree} of {of} agents"
+        )),
     };
     if let Some(what) = distrust {
         let fact = format!("{what}: the coordinator may not see what is there");

@@ -15,6 +15,7 @@ use crate::{
 pub(crate) fn step(pass: &mut Pass<'_>) -> FleetReport {
     note_holds(pass);
     let mut serving = 0;
+    let idle = pass.state().not_to_serve();
     let mut instances = BTreeMap::new();
     for (id, instance) in &pass.state().instances {
         let judgement = pass.judged(id);
@@ -33,7 +34,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) -> FleetReport {
             class,
             text,
             since: waits::since(pass, instance, seen, class),
-            waits: waits::waits(pass, id, class),
+            waits: waits::waits(pass, id, class, &idle),
             rests_on: waits::rests_on(seen, class),
         };
         instances.insert(id.clone(), report);

@@ -17,7 +17,8 @@ use crate::{
 
 pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let marked = select(pass, |id, instance| {
-        instance.replace.is_some() && !instance.leaving() && !idle.contains(id)
+        let idle = idle.contains(id) && !is_kept_aside(pass, id);
+        instance.replace.is_some() && !instance.leaving() && !idle
     });
     let (lost, marked): (Vec<_>, Vec<_>) = marked.into_iter().partition(|id| {
         let found = pass.instance(id);
@@ -138,10 +139,14 @@ fn serves(pass: &Pass<'_>, id: &InstanceId) -> bool {
     active && pass.read_back(id) && pass.judged(id).healthy_in_role()
 }
 
-/// Lets an instance leave that the fleet has too many of, once as many serve as are wanted.
+/// Lets an instance leave that the fleet has too many of, once as many serve as are wanted. One that
+/// was ordered away and that no client finds will never serve, and keeps nobody from it.
 fn go_without(pass: &mut Pass<'_>, old: &InstanceId) {
     let count = usize::try_from(pass.state().spec.count).unwrap_or(usize::MAX);
-    if pass.serving() >= count {
+    let idle = pass.instance(old).is_some_and(|one| {
+        one.catalogue < CatalogueRole::Entered && one.replace == Some(DeleteBasis::Ordered)
+    });
+    if idle || pass.serving() >= count {
         go(pass, old, "the fleet has enough without it");
         return;
     }
