@@ -15,10 +15,13 @@ use crate::{
     judge::{Answering, Distrust, ListTrust, PROVIDER_FRESH, returns},
     ledger::{Counts, Ledger},
     moment::Moment,
-    observed::{CatalogueObserved, MachineState, Observed, SessionObserved},
+    observed::{
+        CatalogueObserved, InstanceObserved, MachineObserved, MachineState, Observed,
+        SessionObserved,
+    },
     pass::Pass,
     report::FleetReport,
-    state::{Build, FleetState, Life},
+    state::{Build, FleetState, Instance, Life},
     step::{ImageVeto, plan_fleet},
     sums::list_is_short,
     turns::{turns, unready},
@@ -309,27 +312,54 @@ pub(crate) struct Answers<'a> {
     all: usize,
     alive: usize,
     returning: usize,
-    /// Machines that were up or are draining, by provider: how many its list lacks, of how many.
-    lists: BTreeMap<&'a str, (usize, usize)>,
+    /// By provider: what its list lacks.
+    lists: BTreeMap<&'a str, Lacking>,
     distrust: Distrust,
 }
 
 impl Answers<'_> {
     /// As it concerns a fleet with this provider.
     pub(crate) fn of(&self, provider: &str) -> Answering {
-        let (lacks, of) = self.lists.get(provider).copied().unwrap_or_default();
-        let list = if list_is_short(lacks, of) && !Mutant::BelieveShortLists.lives() {
-            ListTrust::Doubted { lacks, of }
-        } else {
-            ListTrust::Believed
-        };
+        let list = self.lists.get(provider).copied().unwrap_or_default();
         Answering {
             all: self.all,
             alive: self.alive,
             returning: self.returning,
-            list,
+            list: list.trust(),
             distrust: self.distrust,
         }
+    }
+}
+
+/// What a provider's list lacks of the machines that it is to have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lacking {
+    /// Of those that were up or are draining: how many, of how many.
+    up: (usize, usize),
+    /// Of these and those that it was asked to make: a machine is listed from then on.
+    all: (usize, usize),
+}
+
+impl Lacking {
+    fn count(&mut self, up: bool, machine: MachineObserved) {
+        let absent = usize::from(machine.state == MachineState::Absent);
+        self.all.0 += absent;
+        self.all.1 += 1;
+        if up {
+            self.up.0 += absent;
+            self.up.1 += 1;
+        }
+    }
+
+    /// Where it lacks most of either: one that is up is no witness that the others are gone, nor
+    /// is one that is being made.
+    fn trust(self) -> ListTrust {
+        let mut counts = [self.up, self.all].into_iter();
+        let short = counts.find(|(lacks, of)| list_is_short(*lacks, *of));
+        short.filter(|_| !Mutant::BelieveShortLists.lives()).map_or(
+            ListTrust::Believed,
+            |(lacks, of)| ListTrust::Doubted { lacks, of },
+        )
     }
 }
 
@@ -340,15 +370,22 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
         ..Answers::default()
     };
     for fleet in input.fleets.values() {
-        let (lacks, of) = answers.lists.entry(&fleet.spec.provider).or_default();
+        let list = answers.lists.entry(&fleet.spec.provider).or_default();
         for (id, instance) in &fleet.instances {
+            let seen = input.observed.instances.get(id);
             let up = match instance.life {
                 Life::Up => true,
                 // Its machine is there as long as that of one that stays.
                 Life::Draining(_) => false,
-                Life::Making | Life::Retiring(_) => continue,
+                Life::Making => {
+                    let asked = seen.and_then(|seen| asked_for(input, instance, seen));
+                    if let Some(machine) = asked {
+                        list.count(false, machine);
+                    }
+                    continue;
+                }
+                Life::Retiring(_) => continue,
             };
-            let seen = input.observed.instances.get(id);
             let alive = seen.is_some_and(|seen| matches!(seen.session, SessionObserved::Alive(_)));
             // What is silent in a zone that a person says is lost is no witness of anything.
             if !alive && input.environment.has_lost(instance.zone.as_ref()) {
@@ -361,10 +398,25 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
             answers.alive += usize::from(up && alive);
             answers.returning += usize::from(returns(seen, input.observed.watching_for));
             if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
-                *of += 1;
-                *lacks += usize::from(machine.state == MachineState::Absent);
+                list.count(true, machine);
             }
         }
     }
     answers
+}
+
+/// What the provider's list says of a machine that is being made, where it must say something: its
+/// agent was heard, or the list is younger than the request and the provider did not refuse.
+fn asked_for(
+    input: &PlanInput<'_>,
+    instance: &Instance,
+    seen: &InstanceObserved,
+) -> Option<MachineObserved> {
+    let heard = seen.session != SessionObserved::Never;
+    let since = input.now.since(instance.created);
+    let fresh = |machine: &MachineObserved| machine.age <= PROVIDER_FRESH;
+    let younger = |machine: &MachineObserved| seen.fault.is_none() && machine.age < since;
+    seen.machine
+        .filter(fresh)
+        .filter(|machine| heard || younger(machine))
 }

@@ -3,6 +3,8 @@
 //! removed for that: it is held, and said. What a person orders, what a rollout does and the way
 //! back go on.
 
+use std::collections::BTreeSet;
+
 use calvin_model::InstanceId;
 
 use crate::{
@@ -28,6 +30,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     }
     forget(pass);
+    forget_the_replaced(pass);
     for (id, at) in news(pass) {
         note(pass, &id, at);
     }
@@ -46,6 +49,35 @@ fn forget(pass: &mut Pass<'_>) {
     let ended = pass.state().repairs.guards_off_until;
     if ended.is_some_and(|until| until.reached(now)) {
         pass.change().repairs.guards_off_until = None;
+    }
+}
+
+/// What failed in places that are no more: of what a rollout replaced, or the fleet has no use for.
+/// So that each place of a fleet counts once, and a small one never has more failures than places.
+fn forget_the_replaced(pass: &mut Pass<'_>) {
+    let state = pass.state();
+    if state.running().is_some() || state.repairs.failures.is_empty() {
+        return;
+    }
+    let mended: BTreeSet<&InstanceId> = state
+        .instances
+        .values()
+        .filter_map(|instance| match &instance.purpose {
+            Purpose::Repair(old) => Some(old),
+            Purpose::Rollout(_) | Purpose::Scale => None,
+        })
+        .collect();
+    let failures = state.repairs.failures.keys();
+    let gone: BTreeSet<InstanceId> = failures
+        .filter(|id| {
+            let stays = state.instances.contains_key(*id) || state.owed.contains_key(*id);
+            !stays && !mended.contains(id)
+        })
+        .cloned()
+        .collect();
+    if !gone.is_empty() {
+        let failures = &mut pass.change().repairs.failures;
+        failures.retain(|id, _| !gone.contains(id));
     }
 }
 

@@ -119,6 +119,31 @@ fn a_list_that_lacks_most_machines_at_once_is_not_believed() {
 }
 
 #[test]
+fn a_list_that_lacks_also_what_is_being_made_is_not_believed() {
+    let mut world = served("count = 1");
+    let before = ids(&world);
+    world.boot_delay_ms = 600_000;
+    world.start("2.0").unwrap();
+    world.run_until(60, |world| world.machines.len() == 2);
+    world.run_for(Duration::from_secs(10));
+    // Nothing is heard of the one that serves, and the list is empty by mistake.
+    world.cut_path(&before[0]);
+    for machine in world.machines.values_mut() {
+        machine.state = MachineState::Absent;
+        machine.workload_answers = false;
+    }
+    for _ in 0..100 {
+        world.tick();
+        assert_eq!(deletes(&world), 0, "{}", world.story());
+    }
+    assert!(world.tells("ShortListNeedsWitnesses"), "{}", world.story());
+    // One that is listed while the other is not is a loss like any other.
+    let green = world.machines.iter_mut().find(|(id, _)| **id != before[0]);
+    green.unwrap().1.state = MachineState::Running;
+    world.run_until(60, |world| world.tells("is lost"));
+}
+
+#[test]
 fn a_person_replaces_what_a_list_that_is_not_believed_lacks() {
     let mut world = served("count = 3");
     let before = ids(&world);

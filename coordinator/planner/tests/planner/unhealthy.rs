@@ -212,6 +212,25 @@ fn fleets_of_one_and_two_are_repaired_however_often_they_fail() {
 }
 
 #[test]
+fn what_a_rollout_replaced_counts_in_no_meltdown() {
+    let text = "count = 2\n[repair]\nrepair_after = \"20s\"\n[repair.meltdown]\nwindow = \"3600s\"";
+    let mut world = served(text);
+    for version in ["1.0", "2.0"] {
+        if version == "2.0" {
+            world.start(version).unwrap();
+            world.run_to(Phase::Done);
+        }
+        // Each of the two places once.
+        for failing in world.active(version) {
+            ail(&mut world, &failing);
+            world.run_until(300, |world| !ids(world).contains(&failing));
+            world.run_until(60, |world| world.active(version).len() == 2);
+        }
+    }
+    assert!(!world.tells("meltdown"), "{}", world.story());
+}
+
+#[test]
 fn a_coordinator_that_was_just_started_cries_no_meltdown() {
     let mut world = served("count = 6");
     let before = ids(&world);

@@ -403,13 +403,18 @@ impl World {
     /// Of what is not being removed, all but the first. What is being removed stays in the list: a
     /// record whose removal an earlier run began is forgotten by the first list without its
     /// machine, and no source is left that could say that the list was short.
-    /// One alone stays, too: it is as likely gone as left out.
+    /// One alone stays, too: it is as likely gone as left out. One is alone also beside others that
+    /// no list has had yet.
     fn leave_out(&self, machines: &mut Vec<Listed>, kept: usize) {
         let removed = |listed: &Listed| {
             let life = self.record_life(&listed.instance);
             matches!(life, Some(Life::Retiring(_)) | None)
         };
-        if machines.iter().filter(|listed| !removed(listed)).count() <= 1 {
+        let known = machines.iter().filter(|listed| {
+            let up = self.record_life(&listed.instance) == Some(Life::Up);
+            !removed(listed) && (up || self.was_listed(&listed.instance))
+        });
+        if known.count() <= 1 {
             return;
         }
         let mut place = 0;
@@ -417,6 +422,15 @@ impl World {
             place += 1;
             removed(listed) || place <= kept
         });
+    }
+
+    /// Whether every coordinator that runs has an earlier list with this machine.
+    fn was_listed(&self, instance: &InstanceId) -> bool {
+        let mut desks = self.desks.values();
+        desks.all(|desk| {
+            let list = desk.provider.listed.as_ref();
+            list.is_some_and(|(_, list)| list.iter().any(|listed| listed.instance == *instance))
+        })
     }
 
     fn true_list(&self) -> Vec<Listed> {
