@@ -247,7 +247,6 @@ pub(super) fn approve(
         by: desk.who.to_owned(),
         reason: reason.to_owned(),
         wall_ms: desk.input.wall_ms,
-        wave: rollout.wave,
     };
     let mut approvals = rollout.approvals.clone();
     approvals.push(approval);

@@ -279,3 +279,21 @@ fn a_wave_that_nobody_could_approve_waits_for_room_that_is_being_made() {
     assert!(!blocked.iter().any(|one| one.rule == rule), "{blocked:?}");
     world.run_until(600, |world| world.phase() == Some(Phase::AwaitingRetire));
 }
+
+#[test]
+fn what_another_serves_in_the_place_of_makes_room_for_the_rollout_that_waits_for_it() {
+    let mut world = world(3);
+    world.apply(&text(2, "surge = 1"), "1.0");
+    world.run_to(Phase::Done);
+    let replace = calvin_planner::Command::ReplaceInstance {
+        instance: world.active("1.0")[0].clone(),
+        reason: "odd".to_owned(),
+    };
+    world.order(&replace).unwrap();
+    world.run_until(30, |world| world.web().instances.len() == 3);
+    world.start("2.0").unwrap();
+    world.tick();
+    assert!(world.says("web", "provider process has 0 free"));
+    world.run_until(300, |world| world.phase() == Some(Phase::Done));
+    assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
+}

@@ -42,7 +42,6 @@ fn a_plan_that_switches_or_retires_without_enough_approvals_breaks_its_rule() {
         by: by.to_owned(),
         reason: String::new(),
         wall_ms: 0,
-        wave: 0,
     };
     let approvals = |by: [&str; 2], gate| by.map(|by| approval(by, gate)).to_vec();
     let state = world.fleets.get_mut(&web()).unwrap();

@@ -36,7 +36,7 @@ pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
                 pass.leave(&old, DrainReason::Repaired, why);
                 continue;
             }
-            if lost_voter(pass, &old) {
+            if lost_voter(pass, &old) || keeps_the_room(pass, &old) {
                 replace_one(pass, &old);
                 continue;
             }
@@ -88,6 +88,18 @@ fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let lost = pass.judged(id).loss == Loss::TwoSources;
     let blue = pass.running().map(|rollout| &rollout.sets.blue);
     quorum && lost && !blue.is_some_and(|blue| blue.contains(id))
+}
+
+/// Whether an instance in whose place another serves already has the room that a rollout waits for,
+/// while it waits for that rollout.
+fn keeps_the_room(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let begun = pass.running().is_some_and(|it| it.sets.begun());
+    let replaced = replacement(pass, id).is_some_and(|new| serves(pass, &new));
+    let ordered = pass
+        .instance(id)
+        .is_some_and(|one| one.replace == Some(DeleteBasis::Ordered));
+    let guarded = pass.guard.is_some() && !ordered;
+    !begun && replaced && !guarded && no_room_at_all(pass)
 }
 
 fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
