@@ -369,54 +369,55 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
         distrust: distrust(input),
         ..Answers::default()
     };
+    let watching_for = input.observed.watching_for;
     for fleet in input.fleets.values() {
         let list = answers.lists.entry(&fleet.spec.provider).or_default();
         for (id, instance) in &fleet.instances {
             let seen = input.observed.instances.get(id);
-            let up = match instance.life {
-                Life::Up => true,
-                // Its machine is there as long as that of one that stays.
-                Life::Draining(_) => false,
-                Life::Making => {
-                    let asked = seen.and_then(|seen| asked_for(input, instance, seen));
-                    if let Some(machine) = asked {
-                        list.count(false, machine);
-                    }
-                    continue;
-                }
-                Life::Retiring(_) => continue,
-            };
             let alive = seen.is_some_and(|seen| matches!(seen.session, SessionObserved::Alive(_)));
             // What is silent in a zone that a person says is lost is no witness of anything.
             if !alive && input.environment.has_lost(instance.zone.as_ref()) {
                 continue;
             }
+            let up = instance.life == Life::Up;
             answers.all += usize::from(up);
             let Some(seen) = seen else {
                 continue;
             };
             answers.alive += usize::from(up && alive);
-            answers.returning += usize::from(returns(seen, input.observed.watching_for));
-            if let Some(machine) = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH) {
-                list.count(true, machine);
+            answers.returning += usize::from(there(instance) && returns(seen, watching_for));
+            let machine = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH);
+            if let Some(machine) = machine.filter(|machine| must_list(input, instance, seen, *machine)) {
+                list.count(instance.life != Life::Making, machine);
             }
         }
     }
     answers
 }
 
-/// What the provider's list says of a machine that is being made, where it must say something: its
-/// agent was heard, or the list is younger than the request and the provider did not refuse.
-fn asked_for(
+/// Whether an instance is up, or as one that is until it has drained.
+fn there(instance: &Instance) -> bool {
+    match instance.life {
+        Life::Up | Life::Draining(_) => true,
+        Life::Making | Life::Retiring(_) => false,
+    }
+}
+
+/// Whether a provider's list must have a machine, if it is whole. One that is being made: when its
+/// agent was heard, or the list is younger than the request and the provider did not refuse. One
+/// that is being removed: when the list is older than that.
+fn must_list(
     input: &PlanInput<'_>,
     instance: &Instance,
     seen: &InstanceObserved,
-) -> Option<MachineObserved> {
-    let heard = seen.session != SessionObserved::Never;
-    let since = input.now.since(instance.created);
-    let fresh = |machine: &MachineObserved| machine.age <= PROVIDER_FRESH;
-    let younger = |machine: &MachineObserved| seen.fault.is_none() && machine.age < since;
-    seen.machine
-        .filter(fresh)
-        .filter(|machine| heard || younger(machine))
+    machine: MachineObserved,
+) -> bool {
+    match instance.life {
+        Life::Up | Life::Draining(_) => true,
+        Life::Making => {
+            let younger = machine.age < input.now.since(instance.created);
+            seen.session != SessionObserved::Never || (seen.fault.is_none() && younger)
+        }
+        Life::Retiring(_) => machine.age > input.now.since(instance.since),
+    }
 }

@@ -216,7 +216,7 @@ fn a_later_wave_that_fails_takes_the_earlier_ones_back_as_well() {
     assert!(world.tells("web-2: rolling_back -> rolled_back"));
     let rollout = world.web().rollout.clone().unwrap();
     assert_eq!(rollout.started_by, calvin_planner::PLANNER);
-    assert!(rollout.reason.unwrap().contains("earlier waves of web-2"));
+    assert!(rollout.reason.unwrap().contains("when web-2 has gone back"));
     world.run_to(Phase::Done);
     assert_eq!(world.active("1.0").len(), 3, "{}", world.story());
     assert_eq!(world.web().serving, Some(world.build("1.0")));

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-use calvin_engine::ports::AgentLink as _;
+use calvin_engine::ports::{AgentLink as _, Probe as _};
 use calvin_model::{CatalogueRole, FleetName, Health, NamesSnapshot};
-use calvin_planner::judge::FRESH_INTERVALS;
+use calvin_planner::judge::{FRESH_INTERVALS, PROBE_FRESH};
 use calvin_proto::{convert::ToAgent, wire};
 
 use super::World;
@@ -190,7 +190,7 @@ impl World {
     }
 
     /// Whether the agent of an instance that clients find as active has freshly said that it is
-    /// healthy.
+    /// healthy, or the coordinator's own probe has just reached it.
     fn is_any_said_to_be_healthy(
         &self,
         number: DeskNumber,
@@ -202,13 +202,16 @@ impl World {
         };
         let seen = desk.link.observe();
         let fresh = desk.link.report_interval() * FRESH_INTERVALS;
+        let probed = desk.probe.results();
         let active = snapshot.entries.iter();
         let mut active =
             active.filter(|entry| entry.role == CatalogueRole::Active && entry.fleet == *fleet);
         active.any(|entry| {
             let agent = seen.get(&entry.instance);
             let agent = agent.and_then(|seen| seen.agent.as_ref());
+            let probe = probed.get(&entry.instance);
             agent.is_some_and(|said| said.age <= fresh && said.report.health == Health::Healthy)
+                || probe.is_some_and(|probe| probe.age <= PROBE_FRESH && probe.passing)
         })
     }
 }

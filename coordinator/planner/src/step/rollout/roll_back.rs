@@ -204,7 +204,7 @@ fn could_serve(pass: &Pass<'_>, id: &InstanceId) -> bool {
         .is_some_and(|blue| !blue.leaving() && blue.proven && !pass.fails(id))
 }
 
-/// Whether a blue may be active now. One that only stood by serves as soon as clients find it. One
+/// Whether a blue may be active now. One that only stood by, and has an entry, serves at once. One
 /// that pulls its work, or was told to drain, has to be healthy in its role; it has
 /// `healthy_deadline` for that.
 fn ready(pass: &Pass<'_>, id: &InstanceId) -> bool {
@@ -213,8 +213,10 @@ fn ready(pass: &Pass<'_>, id: &InstanceId) -> bool {
     };
     // Its life goes on since the moment at which it was told to be active again.
     let drained = instance.since == instance.wanted_since;
+    // One that was made meanwhile is found only once its provider has said at which address.
+    let found = !instance.build.services || pass.visible(id);
     let stood_by = match instance.build.work {
-        Work::Boot => !drained,
+        Work::Boot => !drained && found,
         Work::OnActive => false,
     };
     let told = instance.wanted_since;
@@ -355,8 +357,9 @@ fn unproven(pass: &Pass<'_>, blues: &[InstanceId]) -> usize {
     blues.iter().filter(unproven).count()
 }
 
-/// Earlier waves of this rollout run the new image and have no blue any more: they go back by a
-/// rollout of their own. One that the planner started itself is not turned around again.
+/// Earlier waves of this rollout run the new image and have no blue any more, and an earlier rollout
+/// may have left what it could not take back: they go back by a rollout of their own. One that the
+/// planner started itself is not turned around again.
 fn go_all_the_way_back(pass: &mut Pass<'_>) {
     let state = pass.state();
     let (Some(rollout), None) = (&state.rollout, &state.next) else {
@@ -365,17 +368,22 @@ fn go_all_the_way_back(pass: &mut Pass<'_>) {
     let Some(from) = rollout.from.clone() else {
         return;
     };
-    let replaced = state.instances.values().any(|instance| {
+    let other = |instance: &&Instance| {
+        let image = &instance.build.image;
         let there = !instance.leaving() && instance.replace != Some(DeleteBasis::ZoneLost);
-        there && instance.build.image == rollout.to.image
-    });
-    if !replaced || rollout.started_by == crate::PLANNER {
+        let left = *image != from.image && instance.protected.is_none();
+        there && (left || *image == rollout.to.image)
+    };
+    let Some(other) = state.instances.values().find(other) else {
+        return;
+    };
+    if rollout.started_by == crate::PLANNER {
         return;
     }
     let reason = format!(
-        "earlier waves of {} run {}: {}",
+        "some still run {} when {} has gone back: {}",
+        other.build.image,
         rollout.id,
-        rollout.to.image,
         rollout.reason.as_deref().unwrap_or("it went back")
     );
     pass.change().next = Some(NextRollout {
