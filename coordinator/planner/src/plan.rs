@@ -387,7 +387,9 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
             answers.alive += usize::from(up && alive);
             answers.returning += usize::from(there(instance) && returns(seen, watching_for));
             let machine = seen.machine.filter(|machine| machine.age <= PROVIDER_FRESH);
-            if let Some(machine) = machine.filter(|machine| must_list(input, instance, seen, *machine)) {
+            if let Some(machine) =
+                machine.filter(|machine| must_list(input, instance, seen, *machine))
+            {
                 list.count(instance.life != Life::Making, machine);
             }
         }

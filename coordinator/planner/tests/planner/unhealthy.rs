@@ -449,3 +449,26 @@ fn agents_whom_most_checks_of_the_catalogue_contradict_are_not_taken_at_their_wo
         before[..3].iter().all(|id| !ids(world).contains(id))
     });
 }
+
+#[test]
+fn one_that_fails_beside_the_one_that_it_was_made_for_is_one_failure_with_it() {
+    for index in [0, 1] {
+        let mut world = served("count = 2\n[replace]\nmin_healthy = \"30s\"");
+        let instance = ids(&world)[index].clone();
+        let reason = "odd".to_owned();
+        world
+            .order(&Command::ReplaceInstance { instance, reason })
+            .unwrap();
+        world.run_until(30, |world| ids(world).len() == 3);
+        world.run_for(Duration::from_secs(5));
+        for id in ids(&world) {
+            ail(&mut world, &id);
+        }
+        world.run_for(Duration::from_secs(20));
+        assert!(
+            !held_by(&world, InvariantId::MeltdownHolds),
+            "{}",
+            world.story()
+        );
+    }
+}
