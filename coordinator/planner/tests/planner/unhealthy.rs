@@ -452,9 +452,11 @@ fn agents_whom_most_checks_of_the_catalogue_contradict_are_not_taken_at_their_wo
 
 #[test]
 fn one_that_fails_beside_the_one_that_it_was_made_for_is_one_failure_with_it() {
-    for index in [0, 1] {
+    // Whatever ids they have: those of each seed come in another order.
+    for seed in [10, 20, 30, 40, 50, 60] {
         let mut world = served("count = 2\n[replace]\nmin_healthy = \"30s\"");
-        let instance = ids(&world)[index].clone();
+        world.seed = seed;
+        let instance = ids(&world)[1].clone();
         let reason = "odd".to_owned();
         world
             .order(&Command::ReplaceInstance { instance, reason })
@@ -465,10 +467,6 @@ fn one_that_fails_beside_the_one_that_it_was_made_for_is_one_failure_with_it() {
             ail(&mut world, &id);
         }
         world.run_for(Duration::from_secs(20));
-        assert!(
-            !held_by(&world, InvariantId::MeltdownHolds),
-            "{}",
-            world.story()
-        );
+        assert_eq!(world.web().repairs.melted, None, "{}", world.story());
     }
 }

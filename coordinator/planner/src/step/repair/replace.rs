@@ -11,8 +11,12 @@ use super::{
     select,
 };
 use crate::{
-    invariant::InvariantId, judge::Loss, pass::Pass, plan::DeleteBasis, report::InstanceClass,
-    state::Purpose,
+    invariant::InvariantId,
+    judge::Loss,
+    pass::Pass,
+    plan::DeleteBasis,
+    report::InstanceClass,
+    state::{Life, Purpose},
 };
 
 pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
@@ -103,6 +107,15 @@ fn keeps_the_room(pass: &Pass<'_>, id: &InstanceId) -> bool {
 }
 
 fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
+    let never_up = pass
+        .instance(old)
+        .is_some_and(|one| one.life == Life::Making && one.replace == Some(DeleteBasis::Ordered));
+    // Nobody misses it, and it may have the place in flight that another needs.
+    if never_up {
+        let why = "it was ordered away before it came up";
+        pass.leave(old, DrainReason::Repaired, why);
+        return;
+    }
     match replacement(pass, old) {
         None if enough(pass) => go_without(pass, old),
         None => {
