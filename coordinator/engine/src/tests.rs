@@ -240,6 +240,26 @@ fn a_machine_is_deleted_only_on_the_committed_basis() {
 }
 
 #[test]
+fn a_machine_that_is_finished_after_its_record_is_gone_is_shown_and_left_alone() {
+    let mut world = Fake::new(fleets(&[Life::Retiring(DeleteBasis::NeverHealthy)]));
+    let gone = plan_of(change(&[]), vec![]);
+    let mut engine = start(&mut world, Script::of([gone]));
+    engine.pass();
+    let late = (&id(0), MachineState::Running, Some(address(9)));
+    engine.ports_mut().list(&[late]);
+    engine.ports_mut().take_calls();
+    engine.ports_mut().forward(250);
+    engine.pass();
+    let view = engine.view();
+    let shown: Vec<String> = view.notices.iter().map(ToString::to_string).collect();
+    let text = shown.iter().find(|text| text.contains(id(0).as_str()));
+    let text = text.unwrap_or_else(|| panic!("{shown:?}"));
+    assert!(text.contains("finished it after it was given up; it is left alone"));
+    let calls = engine.ports_mut().take_calls();
+    assert!(!calls.iter().any(|call| call.starts_with("delete")));
+}
+
+#[test]
 fn a_machine_is_made_only_with_a_committed_intent_of_that_image() {
     let lives = [Life::Making, Life::Retiring(DeleteBasis::Lost)];
     let mut world = Fake::new(fleets(&lives));

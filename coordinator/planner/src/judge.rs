@@ -85,6 +85,14 @@ pub enum Distrust {
         /// Of how many that are fresh from both.
         of: usize,
     },
+    /// Most agents say one thing and the catalogue's own checks another: it is stale, or it is not read
+    /// from where clients read it.
+    CatalogueDisagrees {
+        /// How many disagree in the same way.
+        disagree: usize,
+        /// Of how many that are fresh from both.
+        of: usize,
+    },
 }
 
 /// On what an instance counts as lost.

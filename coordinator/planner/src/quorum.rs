@@ -63,7 +63,10 @@ pub(crate) fn leads(members: &impl Members, id: &InstanceId) -> bool {
 /// Why an instance must not leave now, as a fact that can be looked up; `None` where it may.
 ///
 /// One that is lost by two sources takes no live voter away: for it, others that are lost too do not
-/// speak against it.
+/// speak against it. Nor do they for one that was never healthy: where it was made for a lost one, and
+/// neither could go before the other, none ever would. Whether it votes the others know: where no more
+/// voters live than there are others, it takes none away; else it is taken for one of them, and what
+/// is left must be enough also while the lost are still counted.
 pub(crate) fn keeps(
     state: &FleetState,
     id: &InstanceId,
@@ -76,7 +79,7 @@ pub(crate) fn keeps(
     }
     let lost = |id: &InstanceId| members.judged(id).loss == Loss::TwoSources;
     let gone = lost(id);
-    let takes = u32::from(!gone && when == When::Now);
+    let unproven = !gone && !instance.proven && when == When::Now;
     let others: Vec<(&InstanceId, &Instance)> = state
         .instances
         .iter()
@@ -88,13 +91,16 @@ pub(crate) fn keeps(
     // A changed count takes effect after the rollout; a smaller one needs no more than it will be.
     let running = state.running().map_or(u32::MAX, |one| one.count);
     let count = state.spec.count.min(running);
-    let least = majority(count);
     let mut leaders = u32::from(leads(members, id));
+    let all = u32::try_from(others.len()).unwrap_or(u32::MAX);
+    let others = others.into_iter().map(|(other, _)| other);
+    let others: Vec<&InstanceId> = others
+        .filter(|other| !((gone || unproven) && lost(other)))
+        .collect();
+    let others_vote = u32::try_from(others.len()).unwrap_or(u32::MAX);
+    let some_lost = others_vote < all;
     let mut heard = 0;
-    for (other, _) in others {
-        if gone && lost(other) {
-            continue;
-        }
+    for other in others {
         if !members.judged(other).healthy() {
             let class = members.judged(other).class;
             return Some(
@@ -110,10 +116,26 @@ pub(crate) fn keeps(
             word.needed,
             word.age.as_secs_f64()
         );
+        // There are no other members than those that are known here. A fleet that has fewer than its
+        // count, or had before one that was never healthy, is a quorum of so many.
+        let all_known = word.needed.saturating_mul(2) <= all.saturating_add(3);
+        let there = all.saturating_add(u32::from(!unproven));
+        let least = if all_known {
+            majority(count.min(there))
+        } else {
+            majority(count)
+        };
+        let never_voted = unproven && word.voters <= others_vote;
+        let takes = u32::from(!gone && !never_voted && when == When::Now);
         let left = word.voters.saturating_sub(takes);
         if word.needed < least {
             return Some(format!("{says}; a fleet of {count} needs {least}"));
         }
+        let least = if unproven && some_lost {
+            least.max(word.needed)
+        } else {
+            least
+        };
         if word.voters < word.needed || left < least {
             return Some(format!("{says}; {left} would be left and {least} must"));
         }

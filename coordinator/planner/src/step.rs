@@ -7,6 +7,7 @@ mod budget;
 mod delete;
 mod drain;
 pub(crate) mod exclusive;
+mod flap;
 mod freeze;
 mod hide;
 mod make;
@@ -57,6 +58,7 @@ pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
     make::step(pass);
     drain::step(pass);
     retire::step(pass);
+    flap::step(pass);
     hide::step(pass);
     orders::step(pass);
     budget::step(pass);

@@ -116,6 +116,7 @@ impl Catalogue for SimCatalogue {
                 roles: published.roles.clone(),
                 visible: visible.map(|entry| entry.instance.clone()).collect(),
                 unconfirmed: self.unconfirmed(published.number),
+                checks: BTreeMap::new(),
             };
             (fleet.clone(), seen)
         });

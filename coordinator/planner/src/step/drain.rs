@@ -41,9 +41,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Life::Draining(_) | Life::Making | Life::Up | Life::Retiring(_) => None,
         })
         .collect();
-    if !draining.is_empty() && pass.holds_all("what drains is not removed") {
-        return;
-    }
+    let draining = pass.not_frozen(draining, "what drains is not removed");
     for (id, reason) in draining {
         let why = match drained(pass, &id) {
             Drained::Waits => continue,

@@ -36,7 +36,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
         return;
     }
-    if pass.holds_all("nothing is repaired") {
+    if pass.holds_others("nothing is repaired") {
         return;
     }
     let idle = pass.state().not_to_serve();
