@@ -377,3 +377,23 @@ fn a_standby_that_is_gone_and_ordered_away_leaves_although_nobody_serves() {
         world.web().instances.len() == 1 && world.active("1.0").len() == 1
     });
 }
+
+#[test]
+fn one_that_had_finished_before_it_was_kept_finishes_anew_when_it_is_one_too_many() {
+    let mut world = new_world();
+    world.behaviour.insert("3.0".to_owned(), Behaviour::Broken);
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Draining);
+    let all: Vec<InstanceId> = world.machines.keys().cloned().collect();
+    for id in &all {
+        world.kill_agent(id);
+    }
+    drop(world.start("3.0"));
+    world.run_for(Duration::from_secs(3));
+    for id in &all {
+        world.revive_agent(id);
+    }
+    world.run_until(900, |world| {
+        world.web().instances.len() == 1 && world.web().running().is_none()
+    });
+}

@@ -142,7 +142,8 @@ impl<'a> Operator<'a> {
         let Some(step) = self.scenario.steps.get(self.next).cloned() else {
             let faulty = !self.scenario.faults.is_empty();
             let aftermath = now < console.world.faults_until() + AFTERMATH;
-            let to_come = faulty && (aftermath || console.world.is_any_dead());
+            let world = &console.world;
+            let to_come = faulty && (aftermath || world.is_any_dead() || world.is_any_hidden());
             if to_come || self.held.is_any() {
                 return Progress::GoesOn;
             }

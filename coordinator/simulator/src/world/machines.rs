@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use calvin_lifecycle::{CheckOutcome, HookOutcome, HookRun, Input, Lifecycle, Output};
-use calvin_model::{Connections, WorkloadState};
+use calvin_model::{CatalogueRole, Connections, WorkloadState};
 use calvin_planner::{Instance, Life, MachineState};
 use calvin_proto::{
     convert::{FromAgent, ToAgent},
@@ -143,6 +143,23 @@ impl World {
         there.any(|number| {
             let machine = self.machine(*number);
             machine.dead && !self.truth.strays.contains(&machine.instance)
+        })
+    }
+
+    /// Whether clients do not find yet an active instance that answers again: one that failed more
+    /// than once is shown again only after a while.
+    pub(crate) fn is_any_hidden(&self) -> bool {
+        let disk = self.disk.borrow();
+        let records = disk.stored.fleets.values();
+        let mut records = records.flat_map(|fleet| &fleet.instances);
+        records.any(|(id, one)| {
+            let active = one.catalogue == CatalogueRole::Active;
+            let mut entries = self.served.entries.iter();
+            let found = entries.any(|it| it.instance == *id && it.role == CatalogueRole::Active);
+            let answers = self
+                .running(id)
+                .is_some_and(|number| self.machine(number).answers(self.now));
+            active && answers && !found
         })
     }
 
