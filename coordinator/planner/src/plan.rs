@@ -339,7 +339,8 @@ impl Answers<'_> {
 struct Lacking {
     /// Of those that were up or are draining: how many, of how many.
     up: (usize, usize),
-    /// Of these and those that it was asked to make: a machine is listed from then on.
+    /// Of these, those that it was asked to make, and those that are being removed since the list: a
+    /// machine is in every list from the request until it is gone.
     all: (usize, usize),
 }
 
@@ -393,7 +394,7 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
             if let Some(machine) =
                 machine.filter(|machine| must_list(input, instance, seen, *machine))
             {
-                list.count(instance.life != Life::Making, machine);
+                list.count(there(instance), machine);
             }
         }
     }
