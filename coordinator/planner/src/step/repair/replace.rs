@@ -11,8 +11,8 @@ use super::{
     select,
 };
 use crate::{
-    invariant::InvariantId, judge::Loss, pass::Pass, plan::DeleteBasis, report::InstanceClass,
-    state::Purpose,
+    invariant::InvariantId, judge::Loss, pass::Pass, phase::Phase, plan::DeleteBasis,
+    report::InstanceClass, state::Purpose,
 };
 
 pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
@@ -81,12 +81,15 @@ fn is_kept_aside(pass: &Pass<'_>, id: &InstanceId) -> bool {
 }
 
 /// Whether a lost member keeps a rollout of its quorum from going on: the others must be healthy for
-/// that, so it is replaced meanwhile. One that the wave replaces anyway is not.
+/// that, so it is replaced meanwhile. One that the wave replaces anyway is not, unless the wave goes back:
+/// then it would be missed.
 fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let quorum = pass.state().spec.kind == FleetKind::Quorum;
     let lost = pass.judged(id).loss == Loss::TwoSources;
-    let blue = pass.running().map(|rollout| &rollout.sets.blue);
-    quorum && lost && !blue.is_some_and(|blue| blue.contains(id))
+    let replaces = pass.running().is_some_and(|rollout| {
+        rollout.phase != Phase::RollingBack && rollout.sets.blue.contains(id)
+    });
+    quorum && lost && !replaces
 }
 
 fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
