@@ -69,7 +69,8 @@ pub(crate) fn has_record(fleets: &BTreeMap<FleetName, FleetState>, instance: &In
 
 /// All machines of all providers, by the instance that their tag names.
 struct Machines<'a> {
-    by_instance: BTreeMap<InstanceId, Found<'a>>,
+    /// More than one, where a creation made so many.
+    by_instance: BTreeMap<InstanceId, Vec<Found<'a>>>,
     faults: BTreeMap<InstanceId, ProviderFault>,
     list_ages: BTreeMap<String, Duration>,
     notices: Vec<Notice>,
@@ -110,16 +111,18 @@ pub(crate) fn look<P: Ports>(
     for fleet in fleets.values() {
         let list_age = machines.list_ages.get(&fleet.spec.provider).copied();
         for id in fleet.instances.keys() {
-            let machine = machine_of(&mut machines, id, list_age);
-            if let Some(address) = machine.and_then(|machine| machine.address) {
-                addresses.see(id, address);
-            }
             let AgentSeen {
                 agent,
                 session,
+                from,
                 revoked,
                 alarm,
             } = agents.remove(id).unwrap_or_default();
+            let at = [from, addresses.get(id)];
+            let machine = machine_of(&mut machines, id, list_age, at);
+            if let Some(address) = machine.and_then(|machine| machine.address) {
+                addresses.see(id, address);
+            }
             if let Some(text) = &alarm {
                 machines.notices.push(Notice::Alarm {
                     instance: id.clone(),
@@ -149,7 +152,11 @@ pub(crate) fn look<P: Ports>(
         mut notices,
         ..
     } = machines;
-    notices.extend(by_instance.into_iter().map(stray));
+    let strays = by_instance.into_iter().flat_map(|(instance, found)| {
+        let found = found.into_iter();
+        found.map(move |found| (instance.clone(), found))
+    });
+    notices.extend(strays.map(stray));
     Look {
         observed: Observed {
             instances,
@@ -188,14 +195,14 @@ fn list_machines<P: Ports>(ports: &P) -> Machines<'_> {
                 machine,
                 age,
             };
-            if let Some(first) = machines.by_instance.get(&instance) {
+            let all = machines.by_instance.entry(instance.clone()).or_default();
+            if let Some(first) = all.first() {
                 let providers = doubled
                     .entry(instance)
                     .or_insert_with(|| vec![first.provider.to_owned()]);
                 providers.push(name.to_owned());
-            } else {
-                machines.by_instance.insert(instance, found);
             }
+            all.push(found);
         }
     }
     for (instance, providers) in doubled {
@@ -214,19 +221,40 @@ fn machine_of(
     machines: &mut Machines<'_>,
     instance: &InstanceId,
     list_age: Option<Duration>,
+    at: [Option<IpAddr>; 2],
 ) -> Option<MachineObserved> {
-    if let Some(found) = machines.by_instance.remove(instance) {
-        return Some(MachineObserved {
-            age: found.age,
-            state: found.machine.state,
-            address: found.machine.address,
-        });
+    let found = machines.by_instance.remove(instance).unwrap_or_default();
+    if let Some(found) = the_one(&found, at) {
+        return Some(found);
     }
     list_age.map(|age| MachineObserved {
         age,
         state: MachineState::Absent,
         address: None,
     })
+}
+
+/// Which of an instance's machines it is. Of several it is the one from which its agent came: only one
+/// of them has its identity. Before any did, none has an address that clients could be told.
+fn the_one(found: &[Found<'_>], at: [Option<IpAddr>; 2]) -> Option<MachineObserved> {
+    let observed = |found: &Found<'_>| MachineObserved {
+        age: found.age,
+        state: found.machine.state,
+        address: found.machine.address,
+    };
+    let (first, others) = found.split_first()?;
+    if others.is_empty() {
+        return Some(observed(first));
+    }
+    let mut known = at.into_iter().flatten();
+    let chosen = known.find_map(|at| found.iter().find(|one| one.machine.address == Some(at)));
+    Some(chosen.map_or_else(
+        || MachineObserved {
+            address: None,
+            ..observed(first)
+        },
+        observed,
+    ))
 }
 
 fn stray((instance, found): (InstanceId, Found<'_>)) -> Notice {
