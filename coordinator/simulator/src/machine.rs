@@ -70,6 +70,8 @@ pub(crate) struct Machine {
     /// When the agent's deadline is put into the queue.
     pub(crate) tick_at: Option<Duration>,
     pub(crate) workload: WorkloadState,
+    /// It has been a member of a quorum: from when it had caught up.
+    pub(crate) joined: bool,
     /// Its process is there.
     pub(crate) at_work: bool,
     /// Since when its process runs, or ran last.
@@ -128,6 +130,7 @@ impl Machine {
             checks: Vec::new(),
             tick_at: None,
             workload: WorkloadState::NotWanted,
+            joined: false,
             at_work: false,
             running_since: Duration::ZERO,
             workload_orders: 0,

@@ -32,6 +32,10 @@ impl World {
             self.feed(number, Input::Quorum(QuorumOutcome::Failed(trouble)));
             return;
         }
+        if caught_up(machine, now) {
+            self.machine_mut(number).joined = true;
+        }
+        let machine = self.machine(number);
         let fleet = &machine.tag.fleet;
         let members = self.machines.iter().enumerate();
         let voters: Vec<usize> = members
@@ -41,7 +45,7 @@ impl World {
         // One that died is a member until its machine is gone.
         let members = self.by_instance.values().filter(|number| {
             let one = self.machine(**number);
-            one.tag.fleet == *fleet && one.running_since > Duration::ZERO
+            one.tag.fleet == *fleet && one.joined
         });
         let number_of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let alive = number_of(voters.len());
