@@ -1,7 +1,7 @@
 //! An operator who presses everything: any order at any time, whatever goes on.
 
 use calvin_engine::View;
-use calvin_model::{FleetSpec, InstanceId, ZoneName, fleet::FleetKind};
+use calvin_model::{FleetName, FleetSpec, InstanceId, ZoneName, fleet::FleetKind};
 use calvin_planner::{Command, FleetState, FreezeScope};
 
 use crate::{fault::Fault, scenario::Scenario};
@@ -136,20 +136,7 @@ pub(super) fn order(
         // Rarely: what comes after it needs time to be made again.
         Button::Delete if random.u8(..3) == 0 => Command::DeleteFleet { fleet },
         Button::Delete => return None,
-        Button::Freeze => {
-            let (scope, until) = if random.bool() {
-                (FreezeScope::New, None)
-            } else {
-                let until = view.wall_ms + random.u64(FREEZE_MS.0..=FREEZE_MS.1);
-                (FreezeScope::All, Some(until))
-            };
-            Command::Freeze {
-                fleet: random.bool().then_some(fleet),
-                scope,
-                until_wall_ms: until,
-                reason,
-            }
-        }
+        Button::Freeze => freeze(random.bool().then_some(fleet), view, random),
         Button::Unfreeze => Command::Unfreeze {
             fleet: random.bool().then_some(fleet),
         },
@@ -178,6 +165,22 @@ pub(super) fn order(
         },
         Button::ResumeRepairs => Command::ResumeRepairs { fleet, reason },
     })
+}
+
+/// Either kind of a freeze, of this fleet or of all.
+fn freeze(fleet: Option<FleetName>, view: &View, random: &mut fastrand::Rng) -> Command {
+    let (scope, until_wall_ms) = if random.bool() {
+        (FreezeScope::New, None)
+    } else {
+        let until = view.wall_ms + random.u64(FREEZE_MS.0..=FREEZE_MS.1);
+        (FreezeScope::All, Some(until))
+    };
+    Command::Freeze {
+        fleet,
+        scope,
+        until_wall_ms,
+        reason: "pressed".to_owned(),
+    }
 }
 
 /// As many as a fleet of this kind may have.

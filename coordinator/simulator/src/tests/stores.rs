@@ -62,7 +62,7 @@ struct AllAtOnce;
 
 impl calvin_engine::Decide for AllAtOnce {
     fn plan(&self, input: &calvin_planner::PlanInput<'_>) -> calvin_planner::Plan {
-        let mut input = input.clone();
+        let mut input = *input;
         let mut fleets = input.fleets.clone();
         for fleet in fleets.values_mut() {
             fleet.spec.kind = FleetKind::Service;

@@ -24,7 +24,7 @@ impl World {
         number: MachineNumber,
     ) -> [Option<MachineNumber>; 2] {
         match self.twins.get(instance).copied() {
-            Some(twin) if number.0 % 2 == 0 => [Some(twin), Some(number)],
+            Some(twin) if number.0.is_multiple_of(2) => [Some(twin), Some(number)],
             twin => [Some(number), twin],
         }
     }
