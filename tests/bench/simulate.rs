@@ -1,6 +1,6 @@
 //! The simulator: how many seeds it runs in a second with everything going wrong, in how much
 //! memory, and how close a rollout over thousands of machines comes to what its provider can do.
-//! A wave is ten times what its provider makes at one time: in each the last machine is followed by
+//! A wave is twenty times what its provider makes at one time: in each the last machine is followed by
 //! soak, settling, bake and drain, in which the provider has nothing to do.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -82,8 +82,8 @@ fn seeds(figures: &mut Figures) {
 fn large_fleet(figures: &mut Figures) {
     let text = format!(
         "name = \"web\"\nimage = \"web@2\"\ncount = {INSTANCES}\n\
-         [replace]\nsurge = \"25%\"\nmin_healthy = \"5s\"\nsettle = \"5s\"\nbake = \"10s\"\n\
-         healthy_deadline = \"20m\"\nprogress_deadline = \"20m\"\n"
+         [replace]\nsurge = \"50%\"\nmin_healthy = \"5s\"\nsettle = \"5s\"\nbake = \"10s\"\n\
+         healthy_deadline = \"1h\"\nprogress_deadline = \"1h\"\n"
     );
     let spec = FleetSpec::parse("bench", &text).expect("a fleet file");
     let question = Question {
@@ -99,6 +99,8 @@ fn large_fleet(figures: &mut Figures) {
     let forecast = forecast(&question, Turnout::Good).expect("there is a fleet");
     let took = started.elapsed();
     assert!(forecast.ended, "the rollout did not end");
+    let least = forecast.fleets[0].least_answering;
+    assert_eq!(least, INSTANCES as usize, "the least that answered");
     let takes = forecast.fleets[0].takes;
     let bound = MACHINE * INSTANCES.div_ceil(IN_FLIGHT);
     println!(

@@ -19,7 +19,7 @@ const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 /// What the columns of a forecast are.
 const COLUMNS: &str = "SERVING: the fewest that answered, of those wanted; GAP: time in which \
     none did; MACHINES: the most at one time; NOTICED: from when clients found the first new \
-    instance, or else from the order, until the image was given up (where it turns bad later: from the first failure until a person \
+    instance, or else from the order, until the image was given up (where it leaks: from the first failure until a person \
     went back); BACK: from then until they \
     found no new one; FAILED: time for which they found instances that did not answer, added up \
     over these.";
@@ -151,7 +151,7 @@ fn short(turnout: &ForecastView) -> &'static str {
     match turnout.turnout {
         "good" => "good",
         "never_healthy" => "never healthy",
-        "bad_once_done" => "turns bad later",
+        "bad_once_done" => "leaks",
         _ => "turns bad",
     }
 }
