@@ -17,7 +17,7 @@ use self::fake::*;
 use crate::{
     command::CommandError,
     engine::{Engine, PassOutcome},
-    ports::Revision,
+    ports::{AgentSeen, Revision},
     view::Notice,
 };
 
@@ -309,6 +309,34 @@ fn two_machines_with_one_tag_are_shown() {
             .to_string()
             .starts_with("2 machines")
     );
+}
+
+#[test]
+fn of_two_machines_with_one_tag_clients_are_told_that_from_which_the_agent_came() {
+    let mut world = Fake::new(fleets(&[Life::Up]));
+    let both = [1, 2].map(|last| Some(address(last)));
+    let both = both.map(|address| (MachineState::Running, address));
+    let both = both.map(|(state, address)| (id(0), state, address));
+    let list: Vec<_> = both
+        .iter()
+        .map(|(id, state, at)| (id, *state, *at))
+        .collect();
+    world.list(&list);
+    let mut engine = start(&mut world, Script::default());
+    let machine = |engine: &mut Engine<&mut Fake, Script>| {
+        engine.pass();
+        engine.view().observed.instances[&id(0)].machine.unwrap()
+    };
+    assert_eq!(machine(&mut engine).address, None, "nobody knows which");
+    let seen = AgentSeen {
+        from: Some(address(2)),
+        ..AgentSeen::default()
+    };
+    engine.ports_mut().seen.insert(id(0), seen);
+    assert_eq!(machine(&mut engine).address, Some(address(2)));
+    // Its session is over, and nothing else is known: it is where it was.
+    engine.ports_mut().seen.clear();
+    assert_eq!(machine(&mut engine).address, Some(address(2)));
 }
 
 #[test]

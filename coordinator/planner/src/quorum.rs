@@ -91,6 +91,10 @@ pub(crate) fn keeps(
     // A changed count takes effect after the rollout; a smaller one needs no more than it will be.
     let running = state.running().map_or(u32::MAX, |one| one.count);
     let count = state.spec.count.min(running);
+    let least = majority(count);
+    if when == When::Now && is_no_voter(&others, least, members) {
+        return None;
+    }
     let mut leaders = u32::from(leads(members, id));
     let all = u32::try_from(others.len()).unwrap_or(u32::MAX);
     let others = others.into_iter().map(|(other, _)| other);
@@ -153,6 +157,25 @@ pub(crate) fn keeps(
     (leaders != 1).then(|| format!("{leaders} members say that they lead"))
 }
 
+/// Whether the others alone are all the voters that each of them sees, and enough: then this one takes
+/// none away, whatever the rest is like. Without a word it is not known.
+fn is_no_voter(others: &[(&InstanceId, &Instance)], least: u32, members: &impl Members) -> bool {
+    let healthy = others.iter().filter(|(id, _)| members.judged(id).healthy());
+    let words = healthy.filter_map(|(id, _)| word(members, id));
+    let words: Vec<QuorumReport> = words.filter(|word| word.caught_up).collect();
+    are_all_voters(&words, least)
+}
+
+/// Whether those that say this are all the voters that each of them sees, and enough.
+fn are_all_voters(words: &[QuorumReport], least: u32) -> bool {
+    let voting = u32::try_from(words.len()).unwrap_or(u32::MAX);
+    let enough = |word: &QuorumReport| word.voters >= word.needed.max(least);
+    !words.is_empty()
+        && words
+            .iter()
+            .all(|word| word.voters <= voting && enough(word))
+}
+
 /// Why a member is not ready to serve: it has not caught up, as far as is known.
 pub(crate) fn lags(state: &FleetState, id: &InstanceId, members: &impl Members) -> Option<String> {
     if !votes(state) {
@@ -162,5 +185,34 @@ pub(crate) fn lags(state: &FleetState, id: &InstanceId, members: &impl Members) 
         None => Some(format!("{id} does not say whether it has caught up")),
         Some(word) if !word.caught_up => Some(format!("{id} has not caught up yet")),
         Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn words(voters: &[u32]) -> Vec<QuorumReport> {
+        let word = |voters: &u32| QuorumReport {
+            voters: *voters,
+            needed: 2,
+            leader: false,
+            caught_up: true,
+            age: Duration::ZERO,
+        };
+        voters.iter().map(word).collect()
+    }
+
+    #[test]
+    fn who_is_no_voter_takes_none_away_and_only_where_the_others_can_decide() {
+        assert!(are_all_voters(&words(&[2, 2]), 2));
+        // A third is seen alive by one of them: it may be the one in question.
+        assert!(!are_all_voters(&words(&[2, 3]), 2));
+        // Alone, it may be the one that is cut off.
+        assert!(!are_all_voters(&words(&[1]), 2));
+        assert!(!are_all_voters(&words(&[2, 2]), 3));
+        assert!(!are_all_voters(&[], 1));
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     pass::Pass,
     phase::Phase,
     plan::{DeleteBasis, EventKind},
+    quorum::votes,
     state::{Build, FleetState, Instance, Life, Owed, Purpose, WaveOrder},
 };
 
@@ -85,8 +86,9 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
             Loss::TwoSources | Loss::Silence if pass.guard.is_some() => held.push(id),
-            // Another comes first: what is left of a quorum must be enough without it.
-            Loss::TwoSources if pass.state().spec.kind == FleetKind::Quorum => {
+            // Another comes first: what is left of a quorum must be enough without it. Before any
+            // serves there is none.
+            Loss::TwoSources if votes(pass.state()) => {
                 let why = format!("{silent}, and its provider says that it is gone");
                 mark(pass, &id, Some(DeleteBasis::Lost), &why);
             }

@@ -188,6 +188,28 @@ fn a_member_that_is_lost_in_a_rollout_is_replaced_before_it_goes_on() {
 }
 
 #[test]
+fn a_member_that_its_wave_would_replace_and_that_is_lost_is_made_again_when_the_wave_goes_back() {
+    let mut world = new_world(3);
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let blue = world.web().rollout.as_ref().unwrap().sets.blue[0].clone();
+    world.kill_machine(&blue);
+    let reason = "bad".to_owned();
+    let fleet = web();
+    world.order(&Command::Rollback { fleet, reason }).unwrap();
+    world.run_to(Phase::RolledBack);
+    world.run_until(600, |world| !world.web().instances.contains_key(&blue));
+    assert_eq!(world.active("1.0").len(), 3, "{}", world.story());
+}
+
+#[test]
+fn a_fleet_that_is_deleted_acts_on_no_record_that_goes_with_it() {
+    let mut world = new_world(1);
+    world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
+    world.run_until(600, |world| !world.fleets.contains_key(&web()));
+}
+
+#[test]
 fn without_a_quorum_nothing_is_taken_away() {
     let mut world = new_world(3);
     let ids: Vec<InstanceId> = world.web().instances.keys().cloned().collect();

@@ -30,7 +30,11 @@ impl World {
         if self.is_newest(number) {
             self.check_publication(number, &snapshot);
         }
-        if snapshot.version > self.served.version {
+        // After a restore the newest may have a smaller number than names that nobody has any more.
+        let up = self.machines.iter().filter(|machine| machine.is_up());
+        let known = up.filter_map(|machine| machine.names.as_ref().map(|names| names.version));
+        let first = self.is_newest(number) && known.max() < Some(snapshot.version);
+        if snapshot.version > self.served.version || first {
             self.served = snapshot;
             self.check_who_entered();
         }
@@ -146,13 +150,23 @@ impl World {
                 CatalogueRole::Absent | CatalogueRole::Standby | CatalogueRole::Entered => false,
             };
             let answers = self
-                .running(&entry.instance)
+                .running_at(&entry.instance, entry.address)
                 .is_some_and(|number| self.machine(number).answers(self.now));
             if active && answers {
                 *answering.entry(entry.fleet.clone()).or_default() += 1;
             }
         }
         answering
+    }
+
+    /// Whether clients find one as active that does not answer.
+    pub(crate) fn is_any_found_silent(&self) -> bool {
+        let active = self.served.entries.iter();
+        let mut active = active.filter(|entry| entry.role == CatalogueRole::Active);
+        active.any(|entry| {
+            let there = self.running_at(&entry.instance, entry.address);
+            !there.is_some_and(|number| self.machine(number).answers(self.now))
+        })
     }
 
     /// A change of the names never takes away a fleet's last entry that answers, other than for

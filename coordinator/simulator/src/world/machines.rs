@@ -420,6 +420,7 @@ impl World {
         };
         self.feed(number, Input::Connections(Some(connections)));
         self.feed(number, Input::Check { index, outcome });
+        self.ask_for_voters(number);
         let event = Event::Check(number, run, index);
         self.queue.put(now + self.pace.check, event);
     }
@@ -441,9 +442,22 @@ impl World {
     }
 
     pub(super) fn workload(&mut self, number: MachineNumber, order: u64, state: WorkloadState) {
+        let now = self.now;
         let machine = self.machine_mut(number);
         if machine.workload_orders == order && machine.is_up() {
+            match state {
+                WorkloadState::Running => {
+                    machine.at_work = true;
+                    machine.running_since = now;
+                }
+                WorkloadState::Stopped => machine.at_work = false,
+                WorkloadState::NotWanted
+                | WorkloadState::Starting
+                | WorkloadState::Backoff
+                | WorkloadState::Stopping => {}
+            }
             machine.workload = state;
+            self.check_at_work(number);
             self.feed(number, Input::Workload(state));
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     invariant::InvariantId,
     judge::Loss,
     pass::Pass,
+    phase::Phase,
     plan::DeleteBasis,
     report::InstanceClass,
     state::{Life, Purpose},
@@ -86,12 +87,15 @@ fn is_kept_aside(pass: &Pass<'_>, id: &InstanceId) -> bool {
 }
 
 /// Whether a lost member keeps a rollout of its quorum from going on: the others must be healthy for
-/// that, so it is replaced meanwhile. One that the wave replaces anyway is not.
+/// that, so it is replaced meanwhile. One that the wave replaces anyway is not, unless the wave goes back:
+/// then it would be missed.
 fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let quorum = pass.state().spec.kind == FleetKind::Quorum;
     let lost = pass.judged(id).loss == Loss::TwoSources;
-    let blue = pass.running().map(|rollout| &rollout.sets.blue);
-    quorum && lost && !blue.is_some_and(|blue| blue.contains(id))
+    let replaces = pass.running().is_some_and(|rollout| {
+        rollout.phase != Phase::RollingBack && rollout.sets.blue.contains(id)
+    });
+    quorum && lost && !replaces
 }
 
 /// Whether an instance in whose place another serves already has the room that a rollout waits for,
