@@ -141,19 +141,7 @@ fn of_fleet(
             && instance.life == Life::Up
             && is_absent(view, id)
         {
-            // A rollout that runs rests on what is not there.
-            let answer = match fleet.running() {
-                None => replace(id),
-                Some(rollout) if rollout.from.is_none() => Command::Abort {
-                    fleet: fleet_name(),
-                    reason: reason(),
-                },
-                Some(_) => Command::Rollback {
-                    fleet: fleet_name(),
-                    reason: reason(),
-                },
-            };
-            ask(Question::Missing(id.clone()), answer);
+            ask(Question::Missing(id.clone()), replace(id));
         }
         let other = fleet.serving.as_ref() != Some(&instance.build);
         let serves = instance.catalogue == CatalogueRole::Active && !instance.leaving();
