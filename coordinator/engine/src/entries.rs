@@ -137,8 +137,8 @@ pub(crate) fn catalogue_entries(
 }
 
 /// An instance that clients may find, that was not seen in this run, and that may well serve
-/// although the provider's list lacks it. Read from the records: the planner gives no role to what has
-/// no machine.
+/// although the provider's list lacks it, or has more than one for it. Read from the records: the
+/// planner gives no role to what has no machine.
 ///
 /// One that had the time to speak and is silent is left out as by any list: where the machines did
 /// go, those that are made in their place must be found.
@@ -177,7 +177,8 @@ pub(crate) fn left_out_by_mistake<'a>(
                 observed.watching_for <= time_to_speak
             }
         };
-        absent && speaks
+        // Of several machines that carry its tag its agent has yet to show which it is.
+        (absent || seen.doubled) && speaks
     };
     let mut instances = fleet.instances.iter();
     let left_out = instances.find(|(id, instance)| has_no_entry(id, instance) && may_serve(id));

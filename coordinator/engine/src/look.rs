@@ -100,8 +100,9 @@ impl<K: Borrow<InstanceId>, V, I: Iterator<Item = (K, V)>> InOrder<I> {
 
 /// All machines of all providers.
 struct Machines<'a> {
-    /// In the order of the instances that their tags name.
-    found: Vec<(InstanceId, Found<'a>)>,
+    /// In the order of the instances that their tags name; more than one, where a creation made so
+    /// many.
+    found: Vec<(InstanceId, Vec<Found<'a>>)>,
     faults: BTreeMap<InstanceId, ProviderFault>,
     list_ages: BTreeMap<String, Duration>,
     notices: Vec<Notice>,
@@ -155,13 +156,15 @@ pub(crate) fn look<P: Ports>(
         let AgentSeen {
             agent,
             session,
+            from,
             revoked,
             alarm,
         } = agents.take(id).unwrap_or_default();
         if let Some(text) = &alarm {
             alarms.insert((&fleet.spec.name, id.clone()), text.clone());
         }
-        let found = found.take(id).map(|found| found.observed);
+        let found = found.take(id).unwrap_or_default();
+        let found = the_one(&found, [from, addresses.get(id)]);
         let seen = InstanceObserved {
             agent,
             session,
@@ -189,7 +192,11 @@ pub(crate) fn look<P: Ports>(
             .into_iter()
             .map(|((_, instance), text)| Notice::Alarm { instance, text }),
     );
-    notices.extend(found.left().map(stray));
+    let strays = found.left().flat_map(|(instance, found)| {
+        let found = found.into_iter();
+        found.map(move |found| (instance.clone(), found))
+    });
+    notices.extend(strays.map(stray));
     Look {
         observed: Observed {
             instances,
@@ -235,14 +242,15 @@ fn list_machines<P: Ports>(ports: &P) -> Machines<'_> {
     all.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut doubled: BTreeMap<InstanceId, Vec<String>> = BTreeMap::new();
     for (instance, found) in all {
-        match machines.found.last() {
+        match machines.found.last_mut() {
             Some((first, one)) if *first == instance => {
                 let providers = doubled
                     .entry(instance)
-                    .or_insert_with(|| vec![one.provider.to_owned()]);
+                    .or_insert_with(|| one.iter().map(|one| one.provider.to_owned()).collect());
                 providers.push(found.provider.to_owned());
+                one.push(found);
             }
-            Some(_) | None => machines.found.push((instance, found)),
+            Some(_) | None => machines.found.push((instance, vec![found])),
         }
     }
     for (instance, providers) in doubled {
@@ -263,6 +271,24 @@ fn absent(list_age: Option<Duration>) -> Option<MachineObserved> {
         state: MachineState::Absent,
         address: None,
     })
+}
+
+/// Which of an instance's machines it is. Of several it is the one from which its agent came: only one
+/// of them has its identity. Before any did, none has an address that clients could be told.
+fn the_one(found: &[Found<'_>], at: [Option<IpAddr>; 2]) -> Option<MachineObserved> {
+    let (first, others) = found.split_first()?;
+    if others.is_empty() {
+        return Some(first.observed);
+    }
+    let mut known = at.into_iter().flatten();
+    let chosen = known.find_map(|at| found.iter().find(|one| one.observed.address == Some(at)));
+    Some(chosen.map_or_else(
+        || MachineObserved {
+            address: None,
+            ..first.observed
+        },
+        |one| one.observed,
+    ))
 }
 
 fn stray((instance, found): (InstanceId, Found<'_>)) -> Notice {

@@ -246,6 +246,9 @@ pub struct AgentSeen {
     pub agent: Option<AgentObserved>,
     /// Whether the session lives.
     pub session: SessionObserved,
+    /// From where its newest session came.
+    #[serde(default)]
+    pub from: Option<IpAddr>,
     /// The identity is revoked and no stream is open.
     pub revoked: bool,
     /// Something about the identity that a person must look at.

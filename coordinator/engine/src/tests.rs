@@ -17,7 +17,7 @@ use self::fake::*;
 use crate::{
     command::CommandError,
     engine::{Engine, PassOutcome},
-    ports::Revision,
+    ports::{AgentSeen, Revision},
     view::Notice,
 };
 
@@ -240,6 +240,26 @@ fn a_machine_is_deleted_only_on_the_committed_basis() {
 }
 
 #[test]
+fn a_machine_that_is_finished_after_its_record_is_gone_is_shown_and_left_alone() {
+    let mut world = Fake::new(fleets(&[Life::Retiring(DeleteBasis::NeverHealthy)]));
+    let gone = plan_of(change(&[]), vec![]);
+    let mut engine = start(&mut world, Script::of([gone]));
+    engine.pass();
+    let late = (&id(0), MachineState::Running, Some(address(9)));
+    engine.ports_mut().list(&[late]);
+    engine.ports_mut().take_calls();
+    engine.ports_mut().forward(250);
+    engine.pass();
+    let view = engine.view();
+    let shown: Vec<String> = view.notices.iter().map(ToString::to_string).collect();
+    let text = shown.iter().find(|text| text.contains(id(0).as_str()));
+    let text = text.unwrap_or_else(|| panic!("{shown:?}"));
+    assert!(text.contains("finished it after it was given up; it is left alone"));
+    let calls = engine.ports_mut().take_calls();
+    assert!(!calls.iter().any(|call| call.starts_with("delete")));
+}
+
+#[test]
 fn a_machine_is_made_only_with_a_committed_intent_of_that_image() {
     let lives = [Life::Making, Life::Retiring(DeleteBasis::Lost)];
     let mut world = Fake::new(fleets(&lives));
@@ -289,6 +309,34 @@ fn two_machines_with_one_tag_are_shown() {
             .to_string()
             .starts_with("2 machines")
     );
+}
+
+#[test]
+fn of_two_machines_with_one_tag_clients_are_told_that_from_which_the_agent_came() {
+    let mut world = Fake::new(fleets(&[Life::Up]));
+    let both = [1, 2].map(|last| Some(address(last)));
+    let both = both.map(|address| (MachineState::Running, address));
+    let both = both.map(|(state, address)| (id(0), state, address));
+    let list: Vec<_> = both
+        .iter()
+        .map(|(id, state, at)| (id, *state, *at))
+        .collect();
+    world.list(&list);
+    let mut engine = start(&mut world, Script::default());
+    let machine = |engine: &mut Engine<&mut Fake, Script>| {
+        engine.pass();
+        engine.view().observed.instances[&id(0)].machine.unwrap()
+    };
+    assert_eq!(machine(&mut engine).address, None, "nobody knows which");
+    let seen = AgentSeen {
+        from: Some(address(2)),
+        ..AgentSeen::default()
+    };
+    engine.ports_mut().seen.insert(id(0), seen);
+    assert_eq!(machine(&mut engine).address, Some(address(2)));
+    // Its session is over, and nothing else is known: it is where it was.
+    engine.ports_mut().seen.clear();
+    assert_eq!(machine(&mut engine).address, Some(address(2)));
 }
 
 #[test]

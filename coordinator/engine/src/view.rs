@@ -73,7 +73,8 @@ impl View {
 /// Something that a person should look at. None of it is acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// A machine with our tag that nobody intended. It is shown, never removed.
+    /// A machine with our tag that has no record: nobody intended it, or its provider finished it
+    /// after it was given up. It is shown, never removed.
     Stray {
         /// Whose list it is in.
         provider: String,
@@ -144,7 +145,7 @@ impl fmt::Display for Notice {
                 }
                 write!(
                     f,
-                    "), which nobody here intended; it is left alone: look at it, and delete it by hand if it is not needed"
+                    "), which has no record here: nobody intended it, or its provider finished it after it was given up; it is left alone: look at it, and delete it by hand if it is not needed"
                 )
             }
             Self::Doubled {

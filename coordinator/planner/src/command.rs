@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     environment::{EnvironmentRules, EnvironmentState, FreezeScope, Order},
+    invariant::InvariantId,
     moment::Moment,
     observed::WindowObserved,
     plan::{Event, EventKind},
@@ -216,6 +217,8 @@ pub enum Refusal {
         why: String,
         /// What to do instead.
         hint: String,
+        /// The rule that it protects, where it is one of the planner's.
+        rule: Option<InvariantId>,
     },
     /// What a previewed plan would do has changed.
     #[error("plan {plan} no longer holds: {changed}")]
@@ -225,6 +228,26 @@ pub enum Refusal {
         /// What is different now.
         changed: String,
     },
+}
+
+impl Refusal {
+    /// The rule that the order would break; none where it has no object, or nothing to do.
+    #[must_use]
+    pub fn rule(&self) -> Option<InvariantId> {
+        match self {
+            Self::NotNow { rule, .. } => *rule,
+            Self::NoFleet { .. } | Self::NoInstance { .. } | Self::PlanChanged { .. } => None,
+        }
+    }
+
+    /// The same, for the sake of a rule.
+    fn protecting(mut self, protected: InvariantId) -> Self {
+        match &mut self {
+            Self::NotNow { rule, .. } => *rule = Some(protected),
+            Self::NoFleet { .. } | Self::NoInstance { .. } | Self::PlanChanged { .. } => {}
+        }
+        self
+    }
 }
 
 /// What taking an order changes: to be committed, with its events, before anything is planned.
@@ -339,6 +362,7 @@ impl<'a> Desk<'a> {
         };
         if state.deleting {
             return Err(Refusal::NotNow {
+                rule: None,
                 what: format!("could not change fleet {name}"),
                 why: "it is being deleted".to_owned(),
                 hint: format!("wait until it is gone: calvin fleet show {name}"),
@@ -374,6 +398,7 @@ impl<'a> Desk<'a> {
             return Ok(());
         }
         Err(Refusal::NotNow {
+            rule: None,
             what: what.to_owned(),
             why: format!("it needs a reason: {why}"),
             hint: "say why: --reason WHY".to_owned(),

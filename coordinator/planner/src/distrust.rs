@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use calvin_model::{Health, Mutant};
+use calvin_model::{Health, InstanceId, Mutant};
 
 use crate::{
     judge::{Distrust, FRESH_INTERVALS, PROBE_FRESH},
-    observed::{InstanceObserved, SessionObserved},
+    observed::{AgentObserved, CatalogueObserved, InstanceObserved, SessionObserved},
     plan::PlanInput,
     state::{FleetState, Instance, Life, Purpose},
     sums::most_at_once,
@@ -24,10 +24,9 @@ pub(crate) struct Doubts {
     /// How long ago sessions ended, and how many were heard in this run.
     ended: Vec<Duration>,
     heard: usize,
-    /// Where agents and probes say the same, and where only one of them says that it is well.
-    both: usize,
-    probes_only: usize,
-    agents_only: usize,
+    /// What agents and the coordinator's own probes say, and agents and the catalogue's checks.
+    probes: Opinions,
+    checks: Opinions,
 }
 
 impl Doubts {
@@ -36,6 +35,7 @@ impl Doubts {
         &mut self,
         input: &PlanInput<'_>,
         fleet: &FleetState,
+        id: &InstanceId,
         instance: &Instance,
         seen: &InstanceObserved,
     ) {
@@ -54,11 +54,15 @@ impl Doubts {
         if !instance.proven || is_green(fleet, instance) {
             return;
         }
-        match opinions(input, seen) {
-            Some((true, true) | (false, false)) => self.both += 1,
-            Some((true, false)) => self.agents_only += 1,
-            Some((false, true)) => self.probes_only += 1,
-            None => {}
+        let Some(agent) = agent(input, seen) else {
+            return;
+        };
+        if let Some(probe) = probe(input, seen) {
+            self.probes.count(agent, probe);
+        }
+        let catalogue = input.observed.catalogue.get(&fleet.spec.name);
+        if let Some(check) = catalogue.and_then(|it| check(input, it, id)) {
+            self.checks.count(agent, check);
         }
     }
 
@@ -71,14 +75,38 @@ impl Doubts {
                 of: heard,
             };
         }
-        let (disagree, of) = (
-            self.agents_only.max(self.probes_only),
-            self.both + self.agents_only + self.probes_only,
-        );
-        if most_at_once(disagree, of) {
+        if let Some((disagree, of)) = self.probes.most_disagree() {
             return Distrust::ProbesDisagree { disagree, of };
         }
+        if let Some((disagree, of)) = self.checks.most_disagree() {
+            return Distrust::CatalogueDisagrees { disagree, of };
+        }
         Distrust::None
+    }
+}
+
+/// What agents say beside what another source says of them.
+#[derive(Debug, Default)]
+struct Opinions {
+    agree: usize,
+    agent_only: usize,
+    other_only: usize,
+}
+
+impl Opinions {
+    fn count(&mut self, agent: bool, other: bool) {
+        match (agent, other) {
+            (true, true) | (false, false) => self.agree += 1,
+            (true, false) => self.agent_only += 1,
+            (false, true) => self.other_only += 1,
+        }
+    }
+
+    /// How many disagree in the same way, of how many, where that is too many to be true.
+    fn most_disagree(&self) -> Option<(usize, usize)> {
+        let disagree = self.agent_only.max(self.other_only);
+        let of = self.agree + self.agent_only + self.other_only;
+        most_at_once(disagree, of).then_some((disagree, of))
     }
 }
 
@@ -91,21 +119,32 @@ fn is_green(fleet: &FleetState, instance: &Instance) -> bool {
     fleet.running().is_some_and(|rollout| rollout.id == *of)
 }
 
-/// What an agent and the coordinator's own probe say, where both are fresh and clear.
-fn opinions(input: &PlanInput<'_>, seen: &InstanceObserved) -> Option<(bool, bool)> {
-    let stale_after = input.observed.report_interval * FRESH_INTERVALS;
-    let agent = seen
-        .agent
-        .as_ref()
-        .filter(|agent| agent.age <= stale_after)?;
-    let probe = seen
-        .probe
-        .filter(|probe| probe.age <= stale_after.max(PROBE_FRESH))?;
-    match agent.report.health {
-        Health::Healthy => Some((true, probe.passing)),
-        Health::Unhealthy => Some((false, probe.passing)),
+fn stale_after(input: &PlanInput<'_>) -> Duration {
+    input.observed.report_interval * FRESH_INTERVALS
+}
+
+/// What an agent says of its workload, while that is fresh and clear.
+fn agent(input: &PlanInput<'_>, seen: &InstanceObserved) -> Option<bool> {
+    let fresh = |agent: &&AgentObserved| agent.age <= stale_after(input);
+    match seen.agent.as_ref().filter(fresh)?.report.health {
+        Health::Healthy => Some(true),
+        Health::Unhealthy => Some(false),
         Health::Unknown => None,
     }
+}
+
+/// What the coordinator's own probe says, while that is fresh.
+fn probe(input: &PlanInput<'_>, seen: &InstanceObserved) -> Option<bool> {
+    let fresh = stale_after(input).max(PROBE_FRESH);
+    let probe = seen.probe.filter(|probe| probe.age <= fresh)?;
+    Some(probe.passing)
+}
+
+/// What the catalogue's own checks say, while that is fresh. It is read as often as probes are sent.
+fn check(input: &PlanInput<'_>, catalogue: &CatalogueObserved, id: &InstanceId) -> Option<bool> {
+    let fresh = stale_after(input).max(PROBE_FRESH);
+    let check = catalogue.checks.get(id)?;
+    (check.age <= fresh).then_some(check.passing)
 }
 
 /// The most sessions that ended within [`AT_ONCE`] of each other.

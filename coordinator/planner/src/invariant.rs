@@ -21,191 +21,60 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Plan, PlanInput, answering};
 use view::View;
 
-/// A rule that no plan may break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InvariantId {
-    /// A plan never takes the last entries that serve, nor drops below the wanted count what
-    /// could serve, other than by an operator's order to delete.
-    ServingCapacityNeverBelowMinimum,
-    /// A machine is deleted only on a committed basis: an order, a rollout's end, or loss by two
-    /// sources of different kinds.
-    NoDeleteWithoutTwoSourcesOrOrder,
-    /// The generation of an instance's wanted state grows with each change and never falls.
-    GenerationNeverGoesBack,
-    /// A machine is made only for an instance whose record is committed, and once.
-    OneMachinePerIntent,
-    /// A rollout that does not move says what it waits for.
-    RolloutEndsOrSaysWhatItWaitsFor,
-    /// A rollout that went back ends with the old image active.
-    RollbackRestoresBlue,
-    /// Nothing is hidden, replaced or removed because nothing is known of it.
-    UnknownNeverKills,
-    /// An instance enters the catalogue under its service's name only when it is healthy.
-    UnprovenNeverServes,
-    /// Blue's machines stay until green has baked.
-    BlueStaysUntilGreenIsProven,
-    /// At most one unmanaged instance of a fleet is replaced at a time, and none while many are
-    /// unmanaged: then the fault is probably elsewhere.
-    UnmanagedOneAtATime,
-    /// Health hides at most half of a fleet's active entries: when more fail at once, the fault is
-    /// probably elsewhere, and the catalogue keeps them.
-    HealthNeverHidesMost,
-    /// Silence alone counts only while most others answer on the same path.
-    SilenceAloneNeedsWitnesses,
-    /// A provider's list that lacks most of its machines at once is no word against them.
-    ShortListNeedsWitnesses,
-    /// What a person is to decide waits for a person.
-    PolicyHolds,
-    /// While too many of a fleet fail at once, nothing of it is replaced or removed for that.
-    MeltdownHolds,
-    /// While the coordinator has reasons to distrust its own eyes, nothing is replaced or removed
-    /// for loss or ill health.
-    DistrustHolds,
-    /// In a zone that a person says is lost, nothing that is silent is removed.
-    LostZoneIsLeftAlone,
-    /// No more machines are in flight, and no more are deleted within a time, than the budgets of
-    /// the fleet and of the environment allow.
-    BudgetsNeverExceeded,
-    /// A machine is intended only where its provider has one free and the declared limits last.
-    NothingMadeWithoutRoom,
-    /// What is frozen starts nothing.
-    FrozenStartsNothing,
-    /// Outside of its windows no rollout starts or switches.
-    ClosedWindowStartsNothing,
-    /// A protected instance is never touched.
-    ProtectedNeverTouched,
-    /// Nothing is made from a vetoed image.
-    VetoedIsNeverMade,
-    /// A gate is passed only with enough approvals.
-    ApprovedByEnough,
-    /// A paused rollout goes no further.
-    PausedGoesNoFurther,
-    /// The history tells every change there was.
-    HistoryTellsEveryChange,
-    /// Never two instances of an exclusive fleet are at work at once.
-    ExclusiveNeverTwice,
-    /// One member of a quorum leaves at a time, while every other is healthy and knows enough voters.
-    QuorumOneAtATime,
-}
+/// Makes the rules from one table: names, documentation and words cannot drift apart.
+macro_rules! invariants {
+    ($($name:ident: $rule:literal,)*) => {
+        /// A rule that no plan may break.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum InvariantId {
+            $(#[doc = $rule] $name,)*
+        }
 
-impl InvariantId {
-    /// All of them.
-    pub const ALL: [Self; 28] = [
-        Self::ServingCapacityNeverBelowMinimum,
-        Self::NoDeleteWithoutTwoSourcesOrOrder,
-        Self::GenerationNeverGoesBack,
-        Self::OneMachinePerIntent,
-        Self::RolloutEndsOrSaysWhatItWaitsFor,
-        Self::RollbackRestoresBlue,
-        Self::UnknownNeverKills,
-        Self::UnprovenNeverServes,
-        Self::BlueStaysUntilGreenIsProven,
-        Self::UnmanagedOneAtATime,
-        Self::HealthNeverHidesMost,
-        Self::SilenceAloneNeedsWitnesses,
-        Self::ShortListNeedsWitnesses,
-        Self::PolicyHolds,
-        Self::MeltdownHolds,
-        Self::DistrustHolds,
-        Self::LostZoneIsLeftAlone,
-        Self::BudgetsNeverExceeded,
-        Self::NothingMadeWithoutRoom,
-        Self::FrozenStartsNothing,
-        Self::ClosedWindowStartsNothing,
-        Self::ProtectedNeverTouched,
-        Self::VetoedIsNeverMade,
-        Self::ApprovedByEnough,
-        Self::PausedGoesNoFurther,
-        Self::HistoryTellsEveryChange,
-        Self::ExclusiveNeverTwice,
-        Self::QuorumOneAtATime,
-    ];
-}
+        impl InvariantId {
+            /// All of them.
+            pub const ALL: [Self; [$(stringify!($name)),*].len()] = [$(Self::$name),*];
 
-impl InvariantId {
-    /// The rule, one sentence for people.
-    #[must_use]
-    pub fn rule(self) -> &'static str {
-        match self {
-            Self::ServingCapacityNeverBelowMinimum => {
-                "what serves never ends by our doing, nor falls below the wanted count, or while a rollout runs below `min_serving`, other than by an order to delete"
-            }
-            Self::NoDeleteWithoutTwoSourcesOrOrder => {
-                "a machine is deleted only on a committed basis: an order, the end of a rollout, or loss by two sources of different kinds"
-            }
-            Self::GenerationNeverGoesBack => {
-                "the generation of an instance's wanted state grows with each change and never falls"
-            }
-            Self::OneMachinePerIntent => "a machine is made only for a committed intent, and once",
-            Self::RolloutEndsOrSaysWhatItWaitsFor => {
-                "a rollout that does not move says what it waits for"
-            }
-            Self::RollbackRestoresBlue => {
-                "a rollout that went back ends with all of blue that can serve active, and nothing left of green"
-            }
-            Self::UnknownNeverKills => {
-                "nothing is hidden, replaced or removed because nothing is known of it"
-            }
-            Self::UnprovenNeverServes => {
-                "an instance is found under its service's name only when it is freshly healthy in its role, and a switch counts only when it is read back"
-            }
-            Self::BlueStaysUntilGreenIsProven => "blue's machines stay until green has baked",
-            Self::UnmanagedOneAtATime => {
-                "at most one unmanaged instance of a fleet is replaced at a time, and none while more than one, or 20 %, are unmanaged"
-            }
-            Self::HealthNeverHidesMost => {
-                "health hides at most half of a fleet's active entries, and never the last one"
-            }
-            Self::SilenceAloneNeedsWitnesses => {
-                "silence alone counts only while most others answer on the same path"
-            }
-            Self::ShortListNeedsWitnesses => {
-                "a provider's list that lacks most of its machines at once, and more than one, is no word against them"
-            }
-            Self::PolicyHolds => "what a policy leaves to a person waits for a person",
-            Self::MeltdownHolds => {
-                "while so many of a fleet fail at once that the cause is probably elsewhere, nothing of it is replaced or removed for that"
-            }
-            Self::DistrustHolds => {
-                "while most sessions end at once, or most probes contradict the agents, nothing is replaced or removed for loss or ill health"
-            }
-            Self::LostZoneIsLeftAlone => {
-                "in a zone that a person says is lost, nothing that is silent is removed until it is found again"
-            }
-            Self::BudgetsNeverExceeded => {
-                "no more machines are in flight, and no more are deleted within a time, than the budgets of the fleet and of the environment allow; an order to delete a fleet, a way back, and what is lost by two sources or never was healthy are counted and not held"
-            }
-            Self::NothingMadeWithoutRoom => {
-                "a machine is intended only where its provider has one free and the declared limits last, over all fleets"
-            }
-            Self::FrozenStartsNothing => {
-                "while something is frozen no rollout, wave or switch of it begins; where all is frozen, nothing is made or removed, and only going back goes on"
-            }
-            Self::ClosedWindowStartsNothing => {
-                "outside of its windows no rollout of a fleet, no wave and no switch begins; going back waits for no window"
-            }
-            Self::ProtectedNeverTouched => {
-                "a protected instance is not replaced, drained or removed, whatever else is decided"
-            }
-            Self::VetoedIsNeverMade => "nothing is made from a vetoed image",
-            Self::ApprovedByEnough => {
-                "a rollout passes a gate only when as many different persons approved as its fleet wants, and only those who may"
-            }
-            Self::PausedGoesNoFurther => {
-                "a paused rollout makes nothing and goes no further; it may only go back or end"
-            }
-            Self::HistoryTellsEveryChange => {
-                "every change of a rollout's phase, of an instance's life, role or names, and of an order has its line in the history"
-            }
-            Self::QuorumOneAtATime => {
-                "one member of a quorum leaves at a time, while every other is healthy, has caught up and says itself that enough voters live"
-            }
-            Self::ExclusiveNeverTwice => {
-                "of an exclusive fleet nobody is told to be active, nor found as it, while the work of another is not known to have stopped"
+            /// The rule, one sentence for people.
+            #[must_use]
+            pub fn rule(self) -> &'static str {
+                match self {
+                    $(Self::$name => $rule,)*
+                }
             }
         }
-    }
+    };
+}
+
+invariants! {
+    ServingCapacityNeverBelowMinimum: "what serves never ends by our doing, nor falls below the wanted count, or while a rollout runs below `min_serving`, other than by an order to delete",
+    NoDeleteWithoutTwoSourcesOrOrder: "a machine is deleted only on a committed basis: an order, the end of a rollout, loss by two sources of different kinds or by silence while another serves in its place, or that it never was healthy, stayed unhealthy or lost its agent for as long as the fleet says",
+    GenerationNeverGoesBack: "the generation of an instance's wanted state grows with each change and never falls",
+    OneMachinePerIntent: "a machine is made only for a committed intent, and once",
+    RolloutEndsOrSaysWhatItWaitsFor: "a rollout that does not move says what it waits for",
+    RollbackRestoresBlue: "a rollout that went back ends with all of blue that can serve active, and nothing left of green",
+    UnknownNeverKills: "nothing is hidden, replaced or removed because nothing is known of it",
+    UnprovenNeverServes: "an instance is found under its service's name only when it is freshly healthy in its role, and a switch counts only when it is read back",
+    BlueStaysUntilGreenIsProven: "blue's machines stay until green has baked",
+    UnmanagedOneAtATime: "at most one unmanaged instance of a fleet is replaced at a time, and none while more than one, or 20 %, are unmanaged",
+    HealthNeverHidesMost: "health hides at most half of a fleet's active entries, and never the last one",
+    SilenceAloneNeedsWitnesses: "silence alone counts only while most others answer on the same path",
+    ShortListNeedsWitnesses: "a provider's list that lacks most of its machines at once, and more than one, is no word against them",
+    PolicyHolds: "what a policy leaves to a person waits for a person",
+    MeltdownHolds: "while so many of a fleet fail at once that the cause is probably elsewhere, nothing of it is replaced or removed for that",
+    DistrustHolds: "while most sessions end at once, or most probes or most of the catalogue's checks contradict the agents, nothing is replaced or removed for loss or ill health",
+    LostZoneIsLeftAlone: "in a zone that a person says is lost, nothing that is silent is removed until it is found again",
+    BudgetsNeverExceeded: "no more machines are in flight, and no more are deleted within a time, than the budgets of the fleet and of the environment allow; an order to delete a fleet, a way back, and what is lost by two sources or never was healthy are counted and not held",
+    NothingMadeWithoutRoom: "a machine is intended only where its provider has one free and the declared limits last, over all fleets",
+    FrozenStartsNothing: "while something is frozen no rollout, wave or switch of it begins; where all is frozen, nothing is made or removed, and only going back goes on; a rollout that cannot wait passes it for its own instances alone",
+    ClosedWindowStartsNothing: "outside of its windows no rollout of a fleet, no wave and no switch begins; going back waits for no window",
+    ProtectedNeverTouched: "a protected instance is not replaced, drained or removed, whatever else is decided",
+    VetoedIsNeverMade: "nothing is made from a vetoed image",
+    ApprovedByEnough: "a rollout passes a gate only when as many different persons approved as its fleet wants, and only those who may",
+    PausedGoesNoFurther: "a paused rollout makes nothing and goes no further: it may go back, start a soak again that flapped, finish a switch whose old work has stopped, and end when nothing is left of its last blue; what serves is repaired",
+    HistoryTellsEveryChange: "every change of a rollout's phase, of an instance's life, role or names, and of an order has its line in the history",
+    ExclusiveNeverTwice: "of an exclusive fleet nobody is told to be active, nor found as it, while the work of another is not known to have stopped",
+    QuorumOneAtATime: "one member of a quorum leaves at a time, while every other is healthy, has caught up and says itself that enough voters live; beside one that is lost or was never healthy, the lost are not asked",
 }
 
 impl fmt::Display for InvariantId {

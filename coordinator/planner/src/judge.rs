@@ -14,6 +14,7 @@ use calvin_model::{Health, Mutant};
 use crate::{
     moment::Moment,
     observed::{InstanceObserved, MachineState, Observed, SessionObserved},
+    plan::DeleteBasis,
     report::InstanceClass,
     state::{Instance, Life},
     sums::witnesses_needed,
@@ -80,6 +81,14 @@ pub enum Distrust {
     },
     /// Most agents say one thing and the coordinator's own probes another.
     ProbesDisagree {
+        /// How many disagree in the same way.
+        disagree: usize,
+        /// Of how many that are fresh from both.
+        of: usize,
+    },
+    /// Most agents say one thing and the catalogue's own checks another: it is stale, or it is not read
+    /// from where clients read it.
+    CatalogueDisagrees {
         /// How many disagree in the same way.
         disagree: usize,
         /// Of how many that are fresh from both.
@@ -291,7 +300,11 @@ fn loss(
         // A machine that is not there has no address to probe, so its missing probe says no less
         // than a failing one would.
         (Some(MachineState::Absent), ListTrust::Believed) => (true, true),
-        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => (false, not_reached),
+        // Where a person says that it is to be replaced, that is the second source.
+        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => {
+            let ordered = instance.replace == Some(DeleteBasis::Ordered);
+            (ordered, ordered || not_reached)
+        }
         (Some(MachineState::Stopped), _) => (true, not_reached),
         (
             Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None,

@@ -41,8 +41,9 @@ pub use invariant::{InvariantId, Violation, check};
 pub use judge::{Answering, Distrust, Judgement, ListTrust, Loss, judge};
 pub use moment::Moment;
 pub use observed::{
-    AgentObserved, Capacity, CatalogueObserved, FaultKind, InstanceObserved, MachineObserved,
-    MachineState, Observed, ProbeObserved, ProviderFault, SessionObserved, WindowObserved,
+    AgentObserved, Capacity, CatalogueObserved, CheckObserved, FaultKind, InstanceObserved,
+    MachineObserved, MachineState, Observed, ProbeObserved, ProviderFault, SessionObserved,
+    WindowObserved,
 };
 pub use people::{Aim, Approval, Gates, Pause, Promotion, Standing, Whose};
 pub use phase::Phase;
@@ -50,7 +51,7 @@ pub use plan::{Action, DeleteBasis, Event, EventKind, FleetPlan, Next, Plan, Pla
 pub use preview::{
     InstancePreview, PlanId, RolloutPreview, WavePreview, WayBack, preview, preview_in,
 };
-pub use repairs::Repairs;
+pub use repairs::{Flaps, Repairs};
 pub use report::{Blocked, FleetReport, InstanceClass, InstanceReport, RestsOn, Waiting};
 pub use state::{
     Build, Deletion, FleetState, Gap, Instance, Life, NextRollout, Owed, Purpose, Rollout, Wave,

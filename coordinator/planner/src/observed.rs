@@ -168,4 +168,16 @@ pub struct CatalogueObserved {
     pub visible: Vec<InstanceId>,
     /// Live agents that have not stored the newest names yet. Empty for Consul.
     pub unconfirmed: Vec<InstanceId>,
+    /// What the catalogue's own checks say, where it has some: the embedded one has none.
+    #[serde(default)]
+    pub checks: BTreeMap<InstanceId, CheckObserved>,
+}
+
+/// What a catalogue's own checks say of an instance, all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckObserved {
+    /// Time since that was read.
+    pub age: Duration,
+    /// Whether they pass.
+    pub passing: bool,
 }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub(crate) use moves::basis_of;
-pub(crate) use people::{freeze_of, window_closed};
+pub(crate) use people::{freeze_of, freeze_of_all, window_closed};
 
 /// Whether a pass made or deleted anything that the budgets count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) ledger: Ledger<'a>,
     /// What could not be made or deleted in this pass, by reason, and how many.
     pub(crate) short: BTreeMap<Shortage, u32>,
+    /// What the newest of these was refused for.
+    pub(crate) refused: Option<Shortage>,
     /// Whether this pass made or deleted anything that the budgets count.
     pub(crate) granted: Granted,
     /// Agents that serve older names and are likely to come back.
@@ -151,6 +153,7 @@ impl<'a> Pass<'a> {
             environment: input.environment,
             ledger: Ledger::default(),
             short: BTreeMap::new(),
+            refused: None,
             granted: Granted::Nothing,
             returning: answering.returning,
             known,
@@ -201,6 +204,11 @@ impl<'a> Pass<'a> {
     pub(crate) fn fails(&self, id: &InstanceId) -> bool {
         let judgement = self.judged(id);
         judgement.failing() || self.state().failed.contains(id) && !judgement.serves()
+    }
+
+    /// How long an instance that flapped must still be healthy before clients find it again.
+    pub(crate) fn backs_off(&self, id: &InstanceId) -> Option<Duration> {
+        self.state().repairs.backs_off(id, self.judged(id))
     }
 
     /// What is seen of an instance.

@@ -30,8 +30,6 @@ pub struct Approval {
     pub reason: String,
     /// When, in milliseconds since 1970 UTC.
     pub wall_ms: u64,
-    /// The wave that was under way, from 0.
-    pub wave: u32,
 }
 
 /// Where a rollout asks for persons: the fleet's policy when the rollout started. A spec that is

@@ -155,7 +155,8 @@ pub enum DeleteBasis {
     FleetDeleted,
     /// An operator ordered its replacement.
     Ordered,
-    /// Lost, by at least two sources of different kinds.
+    /// Lost: by two sources of different kinds, at once; or by silence alone, that most others on the
+    /// same path do not share, when another serves in its place.
     Lost,
     /// Its agent was gone for longer than `unmanaged_after`, and its replacement serves.
     Unmanaged,
@@ -234,6 +235,7 @@ static UNREAD: CatalogueObserved = CatalogueObserved {
     roles: BTreeMap::new(),
     visible: Vec::new(),
     unconfirmed: Vec::new(),
+    checks: BTreeMap::new(),
 };
 
 /// Decides the next moves of every fleet. Same input, same plan: no clock, no IO, no global state.
@@ -337,7 +339,8 @@ impl Answers<'_> {
 struct Lacking {
     /// Of those that were up or are draining: how many, of how many.
     up: (usize, usize),
-    /// Of these and those that it was asked to make: a machine is listed from then on.
+    /// Of these, those that it was asked to make, and those that are being removed since the list: a
+    /// machine is in every list from the request until it is gone.
     all: (usize, usize),
 }
 
@@ -371,9 +374,9 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
     let watching_for = input.observed.watching_for;
     for fleet in input.fleets.values() {
         let list = answers.lists.entry(&fleet.spec.provider).or_default();
-        for (_, instance, seen) in with_seen(fleet, input.observed) {
+        for (id, instance, seen) in with_seen(fleet, input.observed) {
             if let Some(seen) = seen {
-                doubts.count(input, fleet, instance, seen);
+                doubts.count(input, fleet, id, instance, seen);
             }
             let alive = seen.is_some_and(|seen| matches!(seen.session, SessionObserved::Alive(_)));
             // What is silent in a zone that a person says is lost is no witness of anything.
@@ -391,7 +394,7 @@ pub(crate) fn answering<'a>(input: &PlanInput<'a>) -> Answers<'a> {
             if let Some(machine) =
                 machine.filter(|machine| must_list(input, instance, seen, *machine))
             {
-                list.count(instance.life != Life::Making, machine);
+                list.count(there(instance), machine);
             }
         }
     }

@@ -63,7 +63,10 @@ pub(crate) fn leads(members: &impl Members, id: &InstanceId) -> bool {
 /// Why an instance must not leave now, as a fact that can be looked up; `None` where it may.
 ///
 /// One that is lost by two sources takes no live voter away: for it, others that are lost too do not
-/// speak against it.
+/// speak against it. Nor do they for one that was never healthy: where it was made for a lost one, and
+/// neither could go before the other, none ever would. Whether it votes the others know: where no more
+/// voters live than there are others, it takes none away; else it is taken for one of them, and what
+/// is left must be enough also while the lost are still counted.
 pub(crate) fn keeps(
     state: &FleetState,
     id: &InstanceId,
@@ -76,7 +79,7 @@ pub(crate) fn keeps(
     }
     let lost = |id: &InstanceId| members.judged(id).loss == Loss::TwoSources;
     let gone = lost(id);
-    let takes = u32::from(!gone && when == When::Now);
+    let unproven = !gone && !instance.proven && when == When::Now;
     let others: Vec<(&InstanceId, &Instance)> = state
         .instances
         .iter()
@@ -89,12 +92,19 @@ pub(crate) fn keeps(
     let running = state.running().map_or(u32::MAX, |one| one.count);
     let count = state.spec.count.min(running);
     let least = majority(count);
+    if when == When::Now && is_no_voter(&others, least, members) {
+        return None;
+    }
     let mut leaders = u32::from(leads(members, id));
+    let all = u32::try_from(others.len()).unwrap_or(u32::MAX);
+    let others = others.into_iter().map(|(other, _)| other);
+    let others: Vec<&InstanceId> = others
+        .filter(|other| !((gone || unproven) && lost(other)))
+        .collect();
+    let others_vote = u32::try_from(others.len()).unwrap_or(u32::MAX);
+    let some_lost = others_vote < all;
     let mut heard = 0;
-    for (other, _) in others {
-        if gone && lost(other) {
-            continue;
-        }
+    for other in others {
         if !members.judged(other).healthy() {
             let class = members.judged(other).class;
             return Some(
@@ -110,10 +120,26 @@ pub(crate) fn keeps(
             word.needed,
             word.age.as_secs_f64()
         );
+        // There are no other members than those that are known here. A fleet that has fewer than its
+        // count, or had before one that was never healthy, is a quorum of so many.
+        let all_known = word.needed.saturating_mul(2) <= all.saturating_add(3);
+        let there = all.saturating_add(u32::from(!unproven));
+        let least = if all_known {
+            majority(count.min(there))
+        } else {
+            majority(count)
+        };
+        let never_voted = unproven && word.voters <= others_vote;
+        let takes = u32::from(!gone && !never_voted && when == When::Now);
         let left = word.voters.saturating_sub(takes);
         if word.needed < least {
             return Some(format!("{says}; a fleet of {count} needs {least}"));
         }
+        let least = if unproven && some_lost {
+            least.max(word.needed)
+        } else {
+            least
+        };
         if word.voters < word.needed || left < least {
             return Some(format!("{says}; {left} would be left and {least} must"));
         }
@@ -131,6 +157,25 @@ pub(crate) fn keeps(
     (leaders != 1).then(|| format!("{leaders} members say that they lead"))
 }
 
+/// Whether the others alone are all the voters that each of them sees, and enough: then this one takes
+/// none away, whatever the rest is like. Without a word it is not known.
+fn is_no_voter(others: &[(&InstanceId, &Instance)], least: u32, members: &impl Members) -> bool {
+    let healthy = others.iter().filter(|(id, _)| members.judged(id).healthy());
+    let words = healthy.filter_map(|(id, _)| word(members, id));
+    let words: Vec<QuorumReport> = words.filter(|word| word.caught_up).collect();
+    are_all_voters(&words, least)
+}
+
+/// Whether those that say this are all the voters that each of them sees, and enough.
+fn are_all_voters(words: &[QuorumReport], least: u32) -> bool {
+    let voting = u32::try_from(words.len()).unwrap_or(u32::MAX);
+    let enough = |word: &QuorumReport| word.voters >= word.needed.max(least);
+    !words.is_empty()
+        && words
+            .iter()
+            .all(|word| word.voters <= voting && enough(word))
+}
+
 /// Why a member is not ready to serve: it has not caught up, as far as is known.
 pub(crate) fn lags(state: &FleetState, id: &InstanceId, members: &impl Members) -> Option<String> {
     if !votes(state) {
@@ -140,5 +185,34 @@ pub(crate) fn lags(state: &FleetState, id: &InstanceId, members: &impl Members) 
         None => Some(format!("{id} does not say whether it has caught up")),
         Some(word) if !word.caught_up => Some(format!("{id} has not caught up yet")),
         Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn words(voters: &[u32]) -> Vec<QuorumReport> {
+        let word = |voters: &u32| QuorumReport {
+            voters: *voters,
+            needed: 2,
+            leader: false,
+            caught_up: true,
+            age: Duration::ZERO,
+        };
+        voters.iter().map(word).collect()
+    }
+
+    #[test]
+    fn who_is_no_voter_takes_none_away_and_only_where_the_others_can_decide() {
+        assert!(are_all_voters(&words(&[2, 2]), 2));
+        // A third is seen alive by one of them: it may be the one in question.
+        assert!(!are_all_voters(&words(&[2, 3]), 2));
+        // Alone, it may be the one that is cut off.
+        assert!(!are_all_voters(&words(&[1]), 2));
+        assert!(!are_all_voters(&words(&[2, 2]), 3));
+        assert!(!are_all_voters(&[], 1));
     }
 }

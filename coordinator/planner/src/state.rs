@@ -280,6 +280,20 @@ impl FleetState {
             .filter(|rollout| !rollout.phase.ended())
     }
 
+    /// Whether an instance is part of a running rollout that cannot wait: of its sets, made for it,
+    /// or left by an attempt before a first one that it takes the place of.
+    #[must_use]
+    pub fn of_emergency(&self, id: &InstanceId) -> bool {
+        let Some(rollout) = self.running().filter(|one| one.emergency.is_some()) else {
+            return false;
+        };
+        let made_for_it = |one: &Instance| one.purpose == Purpose::Rollout(rollout.id.clone());
+        rollout.from.is_none()
+            || rollout.sets.green.contains(id)
+            || rollout.sets.blue.contains(id)
+            || self.instances.get(id).is_some_and(made_for_it)
+    }
+
     /// Whether the running rollout's greens are active in the catalogue: from then on traffic is
     /// theirs, and going back means to switch back.
     #[must_use]

@@ -7,6 +7,7 @@ mod budget;
 mod delete;
 mod drain;
 pub(crate) mod exclusive;
+mod flap;
 mod freeze;
 mod hide;
 mod make;
@@ -57,6 +58,7 @@ pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
     make::step(pass);
     drain::step(pass);
     retire::step(pass);
+    flap::step(pass);
     hide::step(pass);
     orders::step(pass);
     budget::step(pass);
@@ -70,9 +72,15 @@ pub(crate) fn plan_fleet(pass: &mut Pass<'_>) -> FleetPlan {
     } else {
         pass.take_change().map_or(Next::Same, Next::Change)
     };
+    let actions = std::mem::take(&mut pass.actions);
+    let actions = match next {
+        // Nothing rests on a record that is gone; entries that are left are those of ghosts.
+        Next::Remove => Vec::new(),
+        Next::Same | Next::Change(_) => actions,
+    };
     FleetPlan {
         next,
-        actions: std::mem::take(&mut pass.actions),
+        actions,
         events: std::mem::take(&mut pass.events),
         hidden: std::mem::take(&mut pass.hidden),
         names_wait,

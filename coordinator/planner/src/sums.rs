@@ -2,6 +2,17 @@
 //! an outage or a rule that never holds. They stand in one place, and as a table in the tests and
 //! in the documentation.
 
+use std::time::Duration;
+
+/// How long one that flapped for the first time stays hidden: five report intervals of 2 s.
+const FLAP_FIRST: Duration = Duration::from_secs(10);
+/// The longest that one stays hidden that is healthy: by then what serves beside it has carried its
+/// share for long enough.
+const FLAP_LONGEST: Duration = Duration::from_secs(120);
+/// One that has been healthy for so long does not flap any more: well over [`FLAP_LONGEST`], so that
+/// nothing is forgotten before it is found again.
+pub(crate) const FLAPS_FORGOTTEN: Duration = Duration::from_secs(300);
+
 /// How many of a fleet may be unmanaged while one of them is replaced: one, or 20 %.
 #[must_use]
 pub fn unmanaged_limit(fleet: usize) -> usize {
@@ -19,6 +30,18 @@ pub fn repair_limit(fleet: usize) -> usize {
 #[must_use]
 pub fn hidden_limit(active: usize) -> usize {
     (active / 2).min(active.saturating_sub(1))
+}
+
+/// How long an instance that failed `times` lately must be healthy before clients find it again: none
+/// the first time, then 10 s, doubled each time, two minutes at most.
+#[must_use]
+pub fn flap_backoff(times: u32) -> Duration {
+    let Some(doublings) = times.checked_sub(2) else {
+        return Duration::ZERO;
+    };
+    // 10 s doubled four times is more than two minutes already.
+    let doubled = FLAP_FIRST.saturating_mul(1 << doublings.min(4));
+    doubled.min(FLAP_LONGEST)
 }
 
 /// How many of the other instances of an environment must answer for one that is only silent to
@@ -103,6 +126,9 @@ mod tests {
             assert_eq!(majority(members), least, "{members}");
         }
         assert!(!list_is_short(1, 1));
+        let waits = [0, 1, 2, 3, 4, 5, 6, 7, u32::MAX].map(|times| flap_backoff(times).as_secs());
+        assert_eq!(waits, [0, 0, 10, 20, 40, 80, 120, 120, 120]);
+        assert!(FLAPS_FORGOTTEN > FLAP_LONGEST);
         // One alone has nobody to ask: its silence never counts.
         assert!(witnesses_needed(0) > 0);
         assert_eq!(hidden_limit(0), 0);

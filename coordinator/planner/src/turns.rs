@@ -1,8 +1,9 @@
 //! In which order fleets take from what all share, and which fleets others have to wait for.
 //!
 //! Those that a budget or the room refused something in an earlier pass go first: of these what
-//! serves too little, then what has lost instances, then the others, and within each the one that
-//! has waited longest. Whoever gets something goes to the end, so that nobody waits for ever.
+//! serves too little, then what repairs or keeps its count, then what a rollout waits for, and within
+//! each the one that has waited longest. A fleet of which one instance after the other is given up
+//! comes with the last, whatever it lacks. Whoever gets something goes to the end, so that nobody waits for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +14,12 @@ use crate::{pass::Pass, state::FleetState};
 /// How much a fleet that waits needs what it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Need {
-    /// Fewer serve than must.
+    /// It served once, and fewer serve than must.
     TooFewServe,
-    /// It has lost some.
+    /// No rollout of it runs, so what it waits for is a repair or its count; or it owes one that was
+    /// lost.
     Repair,
-    /// It grows, or is replaced.
+    /// Its rollout waits; or what it makes never becomes healthy.
     Change,
 }
 

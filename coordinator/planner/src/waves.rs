@@ -1,10 +1,11 @@
 //! How large each wave of a rollout is: one computation for the planner, the preview and whoever
 //! counts waves for people.
 
-use calvin_model::{FleetSpec, fleet::FleetKind};
+use calvin_model::{FleetSpec, InstanceId, fleet::FleetKind};
 
 use crate::{
     ledger::Shortage,
+    plan::DeleteBasis,
     state::{Build, FleetState, Instance, Rollout, WaveOrder},
 };
 
@@ -184,14 +185,15 @@ pub(crate) fn smaller(size: Size, wished: Option<Size>, bound: Option<Shortage>)
     })
 }
 
-/// Instances that stay, by whether they run `build`: those that do, then the others. What a failed
-/// first rollout left makes room for the next attempt, and counts as neither.
+/// Instances that stay and can be part of a wave, by whether they run `build`: those that do, then the
+/// others. One that was lost with its zone counts as neither, nor does what a failed first rollout left,
+/// which makes room for the next attempt.
 pub(crate) fn new_and_old(state: &FleetState, build: &Build) -> (u32, u32) {
     if state.serving.is_none() {
         return (0, 0);
     }
     let mut counts = (0, 0);
-    for instance in state.instances.values().filter(|one| !one.leaving()) {
+    for (_, instance) in staying(state) {
         if instance.build.image == build.image {
             counts.0 += 1;
         } else if instance.protected.is_none() {
@@ -213,9 +215,8 @@ pub fn waves_in_all(state: &FleetState) -> u32 {
         return begun;
     }
     let (mut new, mut old) = (0_u32, 0_u32);
-    for (id, instance) in &state.instances {
-        let of_wave = rollout.sets.green.contains(id) || rollout.sets.blue.contains(id);
-        if instance.leaving() || of_wave {
+    for (id, instance) in staying(state) {
+        if rollout.sets.green.contains(id) || rollout.sets.blue.contains(id) {
             continue;
         }
         if instance.build.image == rollout.to.image {
@@ -234,6 +235,15 @@ pub fn waves_in_all(state: &FleetState) -> u32 {
         return begun;
     }
     begun.saturating_add(amount(sizing.all(new, old, u32::MAX).len()))
+}
+
+/// Those that stay, but for those that were lost with their zone: they are no part of a wave.
+pub(crate) fn staying(state: &FleetState) -> impl Iterator<Item = (&InstanceId, &Instance)> {
+    let staying = |one: &Instance| {
+        let lost_zone = one.replace == Some(DeleteBasis::ZoneLost);
+        !one.leaving() && !lost_zone
+    };
+    state.instances.iter().filter(move |(_, one)| staying(one))
 }
 
 fn amount(number: usize) -> u32 {

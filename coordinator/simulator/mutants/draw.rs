@@ -31,8 +31,6 @@ pub(crate) fn scenario(seed: u64) -> Scenario {
     // Not the numbers that the simulation of the same seed draws.
     let mut random = fastrand::Rng::with_seed(seed ^ 0x6d75_7461_6e74_7300);
     let mut scenario = Scenario::small(random.u32(INSTANCES.0..=INSTANCES.1));
-    // What fails for ever would be replaced for ever, until all repairs are held for a person.
-    scenario.spec.repair.repair_after = HumanDuration::from_secs(3_600);
     // Each image can be ordered as often as somebody likes.
     scenario.spec.repair.image_failures = u32::MAX;
     let mut version = random.u32(GOOD..=FLAPPING);
@@ -102,6 +100,7 @@ fn flapping() -> SimImage {
             turn: Duration::from_secs(4),
         },
         work: Work::Boot,
+        votes: false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The coordinator's end of the sessions.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, net::IpAddr, rc::Rc, time::Duration};
 
-use calvin_engine::ports::{Admitted, AgentLink, AgentSeen};
+use calvin_engine::ports::{Admitted, AgentHeard, AgentLink, AgentSeen, NotAdopted};
 use calvin_model::{InstanceId, Report, Wanted};
 use calvin_planner::{AgentObserved, SessionObserved};
 
@@ -17,7 +17,16 @@ use crate::{
 pub(crate) struct Session {
     pub(crate) number: SessionNumber,
     pub(crate) machine: MachineNumber,
+    pub(crate) from: IpAddr,
     pub(crate) since: Duration,
+}
+
+/// What an agent said when it came last.
+#[derive(Debug)]
+struct Heard {
+    at: Duration,
+    machine: MachineNumber,
+    said: AgentHeard,
 }
 
 /// The coordinator's end.
@@ -30,10 +39,16 @@ pub(crate) struct SimLink {
     pub(crate) admitted: BTreeMap<InstanceId, Admitted>,
     pub(crate) sessions: BTreeMap<InstanceId, Session>,
     by_number: BTreeMap<SessionNumber, InstanceId>,
+    /// From where each instance came last.
+    from: BTreeMap<InstanceId, IpAddr>,
     ended: BTreeMap<InstanceId, Duration>,
     reports: BTreeMap<InstanceId, (Duration, Report)>,
     /// What the world has not sent yet.
     pub(crate) outbox: Vec<(InstanceId, Wanted)>,
+    /// Nothing is told to anybody: the engine recovers.
+    listens_only: bool,
+    /// What agents said that were not let in.
+    heard: BTreeMap<InstanceId, Heard>,
     /// Revoked, with a stream that the world has not closed yet.
     pub(crate) closing: Vec<SessionNumber>,
 }
@@ -48,16 +63,40 @@ impl SimLink {
             admitted: BTreeMap::new(),
             sessions: BTreeMap::new(),
             by_number: BTreeMap::new(),
+            from: BTreeMap::new(),
             ended: BTreeMap::new(),
             reports: BTreeMap::new(),
             outbox: Vec::new(),
+            listens_only: false,
+            heard: BTreeMap::new(),
             closing: Vec::new(),
         }
+    }
+
+    /// Whether nothing is told to anybody.
+    pub(crate) fn only_listens(&self) -> bool {
+        self.listens_only
+    }
+
+    /// Whether the agent of an instance has come since nobody is let in.
+    pub(crate) fn has_heard(&self, instance: &InstanceId) -> bool {
+        self.heard.contains_key(instance)
+    }
+
+    /// Takes note of what an agent says that is not let in. Who was retired here is not listened to.
+    pub(crate) fn hear(&mut self, instance: &InstanceId, machine: MachineNumber, said: AgentHeard) {
+        if self.disk.borrow().revoked.contains(instance) {
+            return;
+        }
+        let at = self.now;
+        let heard = Heard { at, machine, said };
+        self.heard.insert(instance.clone(), heard);
     }
 
     /// Begins a session; one that the instance had before is none any more.
     pub(crate) fn begin(&mut self, instance: &InstanceId, session: Session) {
         self.by_number.insert(session.number, instance.clone());
+        self.from.insert(instance.clone(), session.from);
         if let Some(before) = self.sessions.insert(instance.clone(), session) {
             self.by_number.remove(&before.number);
         }
@@ -118,6 +157,8 @@ impl AgentLink for SimLink {
             .retain(|instance, _| admitted.contains_key(instance));
         self.ended
             .retain(|instance, _| admitted.contains_key(instance));
+        self.from
+            .retain(|instance, _| admitted.contains_key(instance));
     }
 
     fn revoke(&mut self, instance: &InstanceId) {
@@ -151,6 +192,7 @@ impl AgentLink for SimLink {
             let seen = AgentSeen {
                 agent,
                 session,
+                from: self.from.get(instance).copied(),
                 revoked,
                 alarm: None,
             };
@@ -161,5 +203,33 @@ impl AgentLink for SimLink {
 
     fn report_interval(&self) -> Duration {
         self.report_interval
+    }
+
+    fn only_listen(&mut self, why: Option<&str>) {
+        self.listens_only = why.is_some();
+        self.heard.clear();
+        self.admitted.clear();
+        if self.listens_only {
+            self.closing.extend(self.by_number.keys());
+        }
+    }
+
+    fn heard(&self) -> BTreeMap<InstanceId, AgentHeard> {
+        let heard = self.heard.iter().map(|(instance, heard)| {
+            let mut said = heard.said.clone();
+            said.age = self.now.saturating_sub(heard.at);
+            (instance.clone(), said)
+        });
+        heard.collect()
+    }
+
+    fn adopt(&mut self, instances: &[InstanceId]) -> Result<(), NotAdopted> {
+        let mut disk = self.disk.borrow_mut();
+        for instance in instances {
+            if let Some(heard) = self.heard.get(instance) {
+                disk.keys.insert(instance.clone(), heard.machine);
+            }
+        }
+        Ok(())
     }
 }

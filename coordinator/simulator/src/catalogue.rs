@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use calvin_engine::ports::{Catalogue, NotPublished};
 use calvin_model::{
-    CatalogueEntry, CatalogueRole, FleetName, InstanceId, NamesSnapshot, NamesVersion,
+    CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, NamesSnapshot, NamesVersion,
 };
 use calvin_planner::CatalogueObserved;
 
@@ -73,11 +73,6 @@ impl SimCatalogue {
         }
     }
 
-    /// A new run of the coordinator speaks from now on.
-    pub(crate) fn speak(&mut self, epoch: u64) {
-        self.epoch = epoch;
-    }
-
     fn visible(&self, entries: &[CatalogueEntry]) -> Vec<CatalogueEntry> {
         let shown = |entry: &&CatalogueEntry| !self.hidden.contains(&entry.instance);
         entries.iter().filter(shown).cloned().collect()
@@ -116,6 +111,7 @@ impl Catalogue for SimCatalogue {
                 roles: published.roles.clone(),
                 visible: visible.map(|entry| entry.instance.clone()).collect(),
                 unconfirmed: self.unconfirmed(published.number),
+                checks: BTreeMap::new(),
             };
             (fleet.clone(), seen)
         });
@@ -135,6 +131,15 @@ impl Catalogue for SimCatalogue {
         for entries in self.entries.values_mut() {
             entries.retain(|entry| entry.instance != *instance);
         }
+    }
+
+    fn speak(&mut self, epoch: &Epoch) {
+        self.epoch = epoch.number;
+        self.entries.clear();
+        self.published.clear();
+        self.number = 0;
+        self.snapshot = None;
+        self.changed = true;
     }
 
     fn publish(&mut self) -> Result<(), NotPublished> {

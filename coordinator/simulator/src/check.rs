@@ -35,6 +35,8 @@ pub enum Rule {
     /// The world is asked for a machine only with a committed intent, and to delete one only with
     /// its removal committed.
     OnlyCommittedReachesTheWorld,
+    /// A coordinator that recovers makes, deletes, publishes and tells nothing.
+    WhoRecoversOnlyListens,
     /// Once all is quiet, there is one machine for each record, and no other.
     NothingLeakedOnceQuiet,
     /// Once all is quiet, the fleet is as it is wanted.
@@ -57,6 +59,7 @@ impl fmt::Display for Rule {
             | Self::NoMachineDeletedThatClientsFind
             | Self::MachinesBounded
             | Self::OnlyCommittedReachesTheWorld
+            | Self::WhoRecoversOnlyListens
             | Self::NothingLeakedOnceQuiet
             | Self::EndsAsWanted
             | Self::NothingOfOursIsRefused => fmt::Debug::fmt(self, f),
@@ -131,6 +134,27 @@ pub(crate) fn check_commit(before: Option<&FleetState>, after: Option<&FleetStat
     }
     check_phase(before, after, log);
     check_blue(after, log);
+}
+
+/// Checks what a person's approval makes of one fleet: the records become what is there, whatever
+/// they were, and nothing leaves for it.
+pub(crate) fn check_approval(before: Option<&FleetState>, after: Option<&FleetState>, log: &Log) {
+    let (Some(before), Some(after)) = (before, after) else {
+        let text = "an approval makes or removes a fleet".to_owned();
+        log.broken(Rule::RecordLeavesOnlyRetired, text);
+        return;
+    };
+    for (id, new) in &after.instances {
+        let old = before.instances.get(id);
+        if new.leaving() && old.is_none_or(|old| !old.leaving()) {
+            let rule = Rule::Planner(InvariantId::NoDeleteWithoutTwoSourcesOrOrder);
+            log.broken(rule, format!("an approval removes {id}"));
+        }
+        if old.is_some_and(|old| new.wanted.generation <= old.wanted.generation) {
+            let rule = Rule::Planner(InvariantId::GenerationNeverGoesBack);
+            log.broken(rule, format!("{id}: {:?} is approved", new.wanted));
+        }
+    }
 }
 
 fn is_retiring(instance: &Instance) -> bool {

@@ -63,6 +63,7 @@ pub(crate) struct Desk {
     pub(crate) catalogue: SimCatalogue,
     pub(crate) probe: SimProbe,
     pub(crate) images: Rc<SimImages>,
+    pub(crate) rules: EnvironmentRules,
     pub(crate) fuse: Fuse,
     /// The epoch that it took, once it speaks.
     pub(crate) epoch: Option<Epoch>,
@@ -72,6 +73,8 @@ pub(crate) struct Desk {
     pub(crate) frozen_until: Duration,
     /// Fate ends its process.
     pub(crate) killed: bool,
+    /// It works on a copy of the store.
+    pub(crate) on_copy: bool,
 }
 
 impl Desk {
@@ -143,7 +146,7 @@ impl Ports for Dock {
     }
 
     fn rules(&self) -> EnvironmentRules {
-        EnvironmentRules::default()
+        self.desk().rules.clone()
     }
 
     fn store(&mut self) -> &mut dyn Store {

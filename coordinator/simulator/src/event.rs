@@ -76,6 +76,8 @@ pub(crate) enum Event {
     CatalogueWorks,
     /// It is noted what clients would see.
     Sample,
+    /// Somebody ends the coordinator on a copy of the store.
+    CopyEnds(DeskNumber),
 }
 
 /// An event at its time.

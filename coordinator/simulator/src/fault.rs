@@ -66,11 +66,17 @@ pub enum Fault {
     ClockDrift,
     /// An operator who presses everything.
     Operators,
+    /// A creation succeeds twice: two machines carry the tag of one instance.
+    DoubleCreate,
+    /// A coordinator starts on a copy of the store, beside the old one; with `--adopt` or without.
+    CopiedStore,
+    /// The store is restored from a backup that is some time old.
+    RestoredBackup,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::SlowProvider,
         Self::FailingProvider,
         Self::HungProvider,
@@ -101,6 +107,9 @@ impl Fault {
         Self::ClockJump,
         Self::ClockDrift,
         Self::Operators,
+        Self::DoubleCreate,
+        Self::CopiedStore,
+        Self::RestoredBackup,
     ];
 
     /// The name for people, as a command line takes it.
@@ -137,6 +146,9 @@ impl Fault {
             Self::ClockJump => "clock-jump",
             Self::ClockDrift => "clock-drift",
             Self::Operators => "operators",
+            Self::DoubleCreate => "double-create",
+            Self::CopiedStore => "copied-store",
+            Self::RestoredBackup => "restored-backup",
         }
     }
 

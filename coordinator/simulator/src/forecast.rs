@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use calvin_engine::Planner;
 use calvin_model::{
     FleetName, FleetSpec,
+    fleet::FleetKind,
     image::{ImageTag, Work},
 };
 use calvin_planner::Phase;
@@ -24,6 +25,10 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// After so long as an active one an image turns bad that does.
 const TURNS_BAD_AFTER: Duration = Duration::from_secs(10);
+/// So long after a good rollout would have been over an image turns bad that leaks.
+const LEAKS_AFTER: Duration = Duration::from_secs(60);
+/// So long instances fail before a person is there who goes back.
+const PERSON_COMES: Duration = Duration::from_secs(300);
 /// From so many instances on, everybody looks less often.
 const MANY: u32 = 30;
 
@@ -36,11 +41,18 @@ pub enum Turnout {
     NeverHealthy,
     /// It is healthy until it has been active for 10 s.
     BadOnceActive,
+    /// It is healthy until after its rollout is done. A person goes back 5 min after the first fails.
+    BadOnceDone,
 }
 
 impl Turnout {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Good, Self::NeverHealthy, Self::BadOnceActive];
+    pub const ALL: [Self; 4] = [
+        Self::Good,
+        Self::NeverHealthy,
+        Self::BadOnceActive,
+        Self::BadOnceDone,
+    ];
 
     /// In words.
     #[must_use]
@@ -49,12 +61,17 @@ impl Turnout {
             Self::Good => "the new image is good",
             Self::NeverHealthy => "the new image never becomes healthy",
             Self::BadOnceActive => "the new image turns bad 10s after it is active",
+            Self::BadOnceDone => "the new image turns bad after its rollout is done",
         }
     }
 
-    const fn behaviour(self) -> Behaviour {
+    /// `lasts` is what a good rollout takes.
+    fn behaviour(self, lasts: Duration) -> Behaviour {
         match self {
             Self::Good => Behaviour::Good,
+            Self::BadOnceDone => Behaviour::BadOnceActive {
+                after: lasts + LEAKS_AFTER,
+            },
             Self::NeverHealthy => Behaviour::NeverHealthy,
             Self::BadOnceActive => Behaviour::BadOnceActive {
                 after: TURNS_BAD_AFTER,
@@ -87,6 +104,8 @@ pub struct Forecast {
     pub violations: Vec<Violation>,
     /// Whether all came to rest before the limit.
     pub ended: bool,
+    /// What a person was needed for and answered, and when, from the order on: it would have waited.
+    pub answers: Vec<(Duration, String)>,
     /// What happened, for people.
     pub trace: String,
 }
@@ -125,13 +144,26 @@ pub struct FleetForecast {
 /// Runs one rollout.
 #[must_use]
 pub fn forecast(question: &Question, turnout: Turnout) -> Option<Forecast> {
-    let scenario = scenario(question, turnout)?;
+    let lasts = match turnout {
+        Turnout::Good | Turnout::NeverHealthy | Turnout::BadOnceActive => Duration::ZERO,
+        Turnout::BadOnceDone => forecast(question, Turnout::Good)?.longest(),
+    };
+    let scenario = scenario(question, turnout, lasts)?;
     let outcome = Simulation::run_keeping(&scenario, question.seed, Planner, Keep::Trace);
-    let ordered = outcome.ended.steps_at.get(1).copied().unwrap_or_default();
+    let steps_at = &outcome.ended.steps_at;
+    let ordered = steps_at.get(1).copied().unwrap_or_default();
+    let undone = steps_at.get(2).copied();
+    // What leaks costs nothing before it does.
+    let from = undone.map_or(ordered, |undone| {
+        undone.saturating_sub(PERSON_COMES).max(ordered)
+    });
     let fleets = question.fleets.iter();
-    let fleets = fleets.map(|spec| measure(spec, ordered, &outcome.samples));
+    let fleets = fleets.map(|spec| measure(spec, from, undone, &outcome.samples));
+    let answers = outcome.ended.answers.into_iter();
+    let answers = answers.filter(|(at, _)| *at >= from);
     Some(Forecast {
         turnout,
+        answers: answers.map(|(at, text)| (at - from, text)).collect(),
         fleets: fleets.collect(),
         ended: outcome.ended.quiet,
         trace: outcome.trace.as_str().to_owned(),
@@ -144,24 +176,42 @@ pub fn forecast(question: &Question, turnout: Turnout) -> Option<Forecast> {
     })
 }
 
-fn scenario(question: &Question, turnout: Turnout) -> Option<Scenario> {
+impl Forecast {
+    /// What the slowest of the fleets takes.
+    fn longest(&self) -> Duration {
+        let takes = self.fleets.iter().map(|fleet| fleet.takes);
+        takes.max().unwrap_or_default()
+    }
+}
+
+fn scenario(question: &Question, turnout: Turnout, lasts: Duration) -> Option<Scenario> {
     let (first, more) = question.fleets.split_first()?;
     let old: ImageTag = "old@1".parse().ok()?;
     let new: ImageTag = "new@2".parse().ok()?;
+    let kinds: Vec<FleetKind> = question.fleets.iter().map(|spec| spec.kind).collect();
     let image = |tag: &ImageTag, behaviour| SimImage {
         tag: tag.clone(),
         behaviour,
-        work: Work::Boot,
+        work: if kinds.contains(&FleetKind::Exclusive) {
+            Work::OnActive
+        } else {
+            Work::Boot
+        },
+        votes: kinds.contains(&FleetKind::Quorum),
     };
     let count: u32 = question.fleets.iter().map(|spec| spec.count).sum();
+    let mut steps = vec![Step::Apply(old.clone()), Step::Rollout(new.clone())];
+    if turnout == Turnout::BadOnceDone {
+        steps.push(Step::UndoWhenFailing(PERSON_COMES));
+    }
     Some(Scenario {
         spec: first.clone(),
         more: more.to_vec(),
         images: vec![
             image(&old, Behaviour::Good),
-            image(&new, turnout.behaviour()),
+            image(&new, turnout.behaviour(lasts)),
         ],
-        steps: vec![Step::Apply(old), Step::Rollout(new)],
+        steps,
         cloud: question.cloud,
         pace: pace(count),
         sample_every: Some(EVERY),
@@ -184,7 +234,12 @@ pub fn pace(count: u32) -> Pace {
     }
 }
 
-fn measure(spec: &FleetSpec, ordered: Duration, samples: &[Sample]) -> FleetForecast {
+fn measure(
+    spec: &FleetSpec,
+    ordered: Duration,
+    undone: Option<Duration>,
+    samples: &[Sample],
+) -> FleetForecast {
     let during: Vec<_> = samples
         .iter()
         .filter(|sample| sample.at >= ordered)
@@ -203,13 +258,18 @@ fn measure(spec: &FleetSpec, ordered: Duration, samples: &[Sample]) -> FleetFore
         }
     }
     let found = during.iter().find(|(_, fleet)| fleet.active_new > 0);
-    let given_up = during
-        .iter()
-        .find(|(_, fleet)| fleet.phase == Some(Phase::RollingBack));
+    let mut backwards = during.iter();
+    let given_up = backwards.find(|(at, fleet)| {
+        fleet.phase == Some(Phase::RollingBack) || undone.is_some_and(|undone| *at >= undone)
+    });
     let from = found.map_or(ordered, |(at, _)| *at);
     let back = given_up.and_then(|(at, _)| {
         let mut later = during.iter().skip_while(|(then, _)| then < at);
-        later.find(|(_, fleet)| fleet.active_new == 0)
+        // The image that the way back brings is the newest rollout's own.
+        later.find(|(_, fleet)| match undone {
+            None => fleet.active_new == 0,
+            Some(_) => fleet.active_other == 0,
+        })
     });
     FleetForecast {
         name: spec.name.clone(),

@@ -19,6 +19,8 @@ pub struct SimImage {
     pub behaviour: Behaviour,
     /// When its workload may run.
     pub work: Work,
+    /// Whether its machines vote, and say what they know of their voters.
+    pub votes: bool,
 }
 
 /// How a workload behaves.
@@ -45,26 +47,26 @@ pub enum Behaviour {
     },
 }
 
-impl SimImage {
-    /// What `image add` would have recorded.
-    pub(crate) fn reference(&self) -> ImageRef {
-        let mut bytes = [0; 32];
-        for (place, byte) in bytes.iter_mut().zip(self.tag.to_string().bytes()) {
-            *place = byte;
-        }
-        ImageRef {
-            tag: self.tag.clone(),
-            digest: Digest::from_sha256(bytes),
-        }
+/// What `image add` would have recorded.
+pub(crate) fn reference(tag: &ImageTag) -> ImageRef {
+    let mut bytes = [0; 32];
+    for (place, byte) in bytes.iter_mut().zip(tag.to_string().bytes()) {
+        *place = byte;
     }
+    ImageRef {
+        tag: tag.clone(),
+        digest: Digest::from_sha256(bytes),
+    }
+}
 
+impl SimImage {
     /// What the planner knows of it.
     pub(crate) fn build(&self) -> Build {
         Build {
-            image: self.reference(),
+            image: reference(&self.tag),
             work: self.work,
             services: true,
-            quorum: false,
+            quorum: self.votes,
         }
     }
 
@@ -81,12 +83,17 @@ impl SimImage {
             Work::Boot => "always",
             Work::OnActive => "active",
         };
+        let quorum = if self.votes {
+            "[quorum]\nexec = [\"voters\"]\ninterval = \"2s\"\ntimeout = \"1s\"\n"
+        } else {
+            ""
+        };
         let text = format!(
             "name = \"{}\"\nversion = \"{}\"\n\
              [workload]\ncommand = [\"web\"]\nwork = \"{work}\"\n\
              [[service]]\nname = \"web\"\nport = 80\n\
              [[check]]\nname = \"http\"\nhttp = \"/health\"\nport = 80\n\
-             interval = \"{}ms\"\ntimeout = \"500ms\"\nwhen = \"{when}\"\n",
+             interval = \"{}ms\"\ntimeout = \"500ms\"\nwhen = \"{when}\"\n{quorum}",
             self.tag.name,
             self.tag.version,
             check_every.as_millis().max(1_000),

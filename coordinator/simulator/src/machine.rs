@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
+use calvin_engine::ports::MachineTag;
 use calvin_lifecycle::{AgentRecord, Input, Lifecycle, Spec};
 use calvin_model::{BootId, Generation, InstanceId, NamesSnapshot, Role, WorkloadState};
 use calvin_planner::MachineState;
@@ -40,6 +41,8 @@ impl Flapping {
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) instance: InstanceId,
+    /// What its tag says beyond that.
+    pub(crate) tag: MachineTag,
     pub(crate) address: IpAddr,
     pub(crate) spec: Arc<Spec>,
     behaviour: Behaviour,
@@ -67,6 +70,12 @@ pub(crate) struct Machine {
     /// When the agent's deadline is put into the queue.
     pub(crate) tick_at: Option<Duration>,
     pub(crate) workload: WorkloadState,
+    /// It has been a member of a quorum: from when it had caught up.
+    pub(crate) joined: bool,
+    /// Its process is there.
+    pub(crate) at_work: bool,
+    /// Since when its process runs, or ran last.
+    pub(crate) running_since: Duration,
     pub(crate) workload_orders: u64,
     /// When it became active for the first time.
     active_since: Option<Duration>,
@@ -88,6 +97,7 @@ pub(crate) struct Machine {
 /// What a new machine is made from.
 pub(crate) struct Making {
     pub(crate) instance: InstanceId,
+    pub(crate) tag: MachineTag,
     pub(crate) address: IpAddr,
     pub(crate) spec: Arc<Spec>,
     pub(crate) behaviour: Behaviour,
@@ -101,6 +111,7 @@ impl Machine {
     pub(crate) fn new(making: Making) -> Self {
         Self {
             instance: making.instance,
+            tag: making.tag,
             address: making.address,
             spec: making.spec,
             behaviour: making.behaviour,
@@ -119,6 +130,9 @@ impl Machine {
             checks: Vec::new(),
             tick_at: None,
             workload: WorkloadState::NotWanted,
+            joined: false,
+            at_work: false,
+            running_since: Duration::ZERO,
             workload_orders: 0,
             active_since: None,
             generation: Generation::default(),

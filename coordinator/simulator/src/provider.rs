@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use calvin_engine::ports::{CreateOrder, Machine, MachineList, Provider};
+use calvin_engine::ports::{CreateOrder, Machine, MachineList, MachineTag, Provider};
 use calvin_model::InstanceId;
 use calvin_planner::{DeleteBasis, ProviderFault};
 
@@ -29,6 +29,8 @@ pub(crate) struct SimProvider {
     pub(crate) requests: Vec<Request>,
     /// The last complete list of this run.
     pub(crate) listed: Option<(Duration, Vec<Machine>)>,
+    /// What the tags of all that it ever listed say.
+    pub(crate) tags: BTreeMap<InstanceId, MachineTag>,
     /// What failed, and when it is tried again.
     pub(crate) faults: BTreeMap<InstanceId, (ProviderFault, Duration)>,
     pub(crate) now: Duration,
@@ -40,6 +42,7 @@ impl SimProvider {
             fuse,
             requests: Vec::new(),
             listed: None,
+            tags: BTreeMap::new(),
             faults: BTreeMap::new(),
             now: Duration::ZERO,
         }
@@ -58,6 +61,10 @@ impl Provider for SimProvider {
             self.requests
                 .push(Request::Delete(instance.clone(), basis.clone()));
         }
+    }
+
+    fn tags(&self) -> BTreeMap<InstanceId, MachineTag> {
+        self.tags.clone()
     }
 
     fn list(&self) -> MachineList {

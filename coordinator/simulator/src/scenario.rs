@@ -8,8 +8,8 @@ use std::{
 use calvin_model::{
     FleetName, FleetSpec, HumanDuration,
     fleet::{
-        Amount, BudgetPolicy, DrainPolicy, FleetKind, MeltdownPolicy, OnDrainTimeout,
-        OnSettleTimeout, RepairPolicy, ReplacePolicy,
+        Amount, BudgetPolicy, DrainPolicy, FleetKind, OnDrainTimeout, OnSettleTimeout,
+        RepairPolicy, ReplacePolicy,
     },
     image::{ImageTag, Work},
 };
@@ -105,6 +105,8 @@ pub enum Step {
     Scale(u32),
     /// Go back to the image that served before.
     Undo,
+    /// The same, as soon as an instance that clients find has not answered for so long.
+    UndoWhenFailing(Duration),
     /// Delete the fleet.
     Delete,
     /// The machine of an active instance is lost with all on it.
@@ -151,6 +153,7 @@ impl Scenario {
             tag: image_tag(tag),
             behaviour,
             work: Work::Boot,
+            votes: false,
         };
         let after = Duration::from_secs(2);
         let leak = Duration::from_secs(12);
@@ -174,6 +177,32 @@ impl Scenario {
             sample_every: None,
             limit: Duration::from_secs(600),
         }
+    }
+
+    /// The same with fleets of this kind, and images that they can be made of.
+    #[must_use]
+    pub fn of_kind(mut self, kind: FleetKind) -> Self {
+        for spec in std::iter::once(&mut self.spec).chain(&mut self.more) {
+            spec.kind = kind;
+            if kind == FleetKind::Exclusive {
+                spec.count = 1;
+            }
+        }
+        for image in &mut self.images {
+            match kind {
+                FleetKind::Service => {}
+                FleetKind::Exclusive => image.work = Work::OnActive,
+                FleetKind::Quorum => image.votes = true,
+            }
+            // A quorum whose members all fail for good votes nobody out, and one that fails as soon as it
+            // is active never is: with nothing to go back to, both are beyond any order.
+            if let (FleetKind::Exclusive | FleetKind::Quorum, Behaviour::BadOnceActive { after }) =
+                (kind, image.behaviour)
+            {
+                image.behaviour = Behaviour::LeaksOnceActive { after };
+            }
+        }
+        self
     }
 
     /// The same with one more step.
@@ -254,10 +283,6 @@ fn spec(count: u32) -> FleetSpec {
         repair: RepairPolicy {
             silent_after: HumanDuration::from_secs(60),
             unmanaged_after: HumanDuration::from_secs(120),
-            meltdown: MeltdownPolicy {
-                window: HumanDuration::from_secs(60),
-                ..MeltdownPolicy::default()
-            },
             ..RepairPolicy::default()
         },
         kind: FleetKind::Service,

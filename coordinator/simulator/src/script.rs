@@ -2,7 +2,11 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use calvin_model::{HumanDuration, image::ImageTag};
+use calvin_model::{
+    HumanDuration,
+    fleet::{FleetKind, Gate},
+    image::ImageTag,
+};
 use calvin_planner::Phase;
 
 use crate::{
@@ -18,6 +22,9 @@ impl fmt::Display for Step {
             Self::RollBackIn(phase) => write!(f, "rollback-in:{phase}"),
             Self::Scale(count) => write!(f, "scale:{count}"),
             Self::Undo => f.write_str("undo"),
+            Self::UndoWhenFailing(time) => {
+                write!(f, "undo-when-failing:{}", HumanDuration(*time))
+            }
             Self::Delete => f.write_str("delete"),
             Self::KillMachine => f.write_str("kill-machine"),
             Self::AgentsAway(time) => write!(f, "agents-away:{}", HumanDuration(*time)),
@@ -31,7 +38,7 @@ impl fmt::Display for Step {
 /// A text that is no step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no step {text:?}; there are apply:IMAGE, rollout:IMAGE, rollback-in:PHASE, scale:COUNT, undo, delete, kill-machine, agents-away:DURATION, stray, blackout:DURATION, wait:DURATION"
+    "there is no step {text:?}; there are apply:IMAGE, rollout:IMAGE, rollback-in:PHASE, scale:COUNT, undo, undo-when-failing:DURATION, delete, kill-machine, agents-away:DURATION, stray, blackout:DURATION, wait:DURATION"
 )]
 pub struct UnknownStep {
     /// What was given.
@@ -65,6 +72,7 @@ fn parse(text: &str) -> Option<Step> {
         }
         "scale" => Step::Scale(value?.parse().ok().filter(|count| *count > 0)?),
         "undo" if value.is_none() => Step::Undo,
+        "undo-when-failing" => Step::UndoWhenFailing(time()?.0),
         "delete" if value.is_none() => Step::Delete,
         "kill-machine" if value.is_none() => Step::KillMachine,
         "agents-away" => Step::AgentsAway(time()?.0),
@@ -79,13 +87,23 @@ impl Scenario {
     /// A life of the small fleet that `seed` draws: its first rollout, one more, and what else may
     /// happen to it.
     #[must_use]
-    pub fn drawn(instances: u32, faults: impl IntoIterator<Item = Fault>, seed: u64) -> Self {
+    pub fn drawn(
+        kind: FleetKind,
+        instances: u32,
+        faults: impl IntoIterator<Item = Fault>,
+        seed: u64,
+    ) -> Self {
+        let instances = match kind {
+            FleetKind::Exclusive => 1,
+            FleetKind::Service | FleetKind::Quorum => instances,
+        };
         // Another sequence than that of the simulation itself, which begins with the same seed.
         let mut random = fastrand::Rng::with_seed(seed.rotate_left(32) ^ 0x5c3a_91d7);
-        let scenario = Self::small(instances).with_faults(faults);
+        let mut scenario = Self::small(instances).of_kind(kind).with_faults(faults);
+        scenario.draw_policies(seed);
         let bad = scenario.faults.contains(&Fault::BadImage);
         let version = if bad { random.u32(2..=5) } else { 2 };
-        let mut scenario = scenario.then_rollout(version);
+        scenario = scenario.then_rollout(version);
         for _ in 0..random.u8(..3) {
             let step = match random.u8(..6) {
                 0 => Step::KillMachine,
@@ -102,5 +120,20 @@ impl Scenario {
             }
         }
         scenario
+    }
+
+    /// What operators of some fleets want: zones, and to be asked. By the seed alone, so that it
+    /// stays when less goes wrong.
+    fn draw_policies(&mut self, seed: u64) {
+        let mut random = fastrand::Rng::with_seed(seed ^ 0x7a6f_6e65);
+        if random.u8(..4) == 0 {
+            self.spec.zones = ["a", "b"]
+                .into_iter()
+                .filter_map(|zone| zone.parse().ok())
+                .collect();
+        }
+        if random.u8(..4) == 0 {
+            self.spec.replace.approve = vec![Gate::Switch, Gate::Retire];
+        }
     }
 }

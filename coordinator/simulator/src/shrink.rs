@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use calvin_engine::Planner;
-use calvin_model::HumanDuration;
+use calvin_model::{HumanDuration, fleet::FleetKind};
 
 use crate::{
     check::{Rule, Violation},
@@ -46,6 +46,9 @@ impl Shrunk {
             HumanDuration(scenario.faults_for),
             steps.join(","),
         );
+        if scenario.spec.kind != FleetKind::Service {
+            command.push_str(&format!(" --kind {}", scenario.spec.kind));
+        }
         if let Some(only) = &scenario.only {
             let only: Vec<String> = only.iter().map(u64::to_string).collect();
             command.push_str(" --only ");

@@ -5,11 +5,14 @@ mod answer;
 mod operator;
 mod press;
 mod quiet;
+mod recover;
+mod start;
+mod tidy;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use calvin_engine::{Decide, Engine, Notice, PassOutcome, Planner};
-use calvin_model::{InstanceId, RunId, image::ImageTag};
+use calvin_model::{InstanceId, image::ImageTag};
 use calvin_planner::{InvariantId, Phase};
 
 use self::operator::{Operator, Progress};
@@ -19,6 +22,7 @@ use crate::{
     desk::{DeskNumber, Dock},
     log::Keep,
     scenario::Scenario,
+    store::Copies,
     trace::Trace,
     world::{Sample, World},
 };
@@ -68,6 +72,8 @@ pub struct Ended {
     pub passes: u64,
     /// When each step was taken.
     pub steps_at: Vec<Duration>,
+    /// What an operator answered, who was waited for.
+    pub answers: Vec<(Duration, String)>,
     /// What happened by chance, counted as [`Scenario::only`] counts it.
     pub happened: u64,
 }
@@ -76,6 +82,8 @@ pub struct Ended {
 #[derive(Debug)]
 struct Run<D> {
     number: DeskNumber,
+    /// It works on a copy of the store.
+    on_copy: bool,
     engine: Engine<Dock, D>,
     /// What a person was shown after the last pass.
     notices: Arc<Vec<Notice>>,
@@ -90,6 +98,8 @@ struct Runner<'a, D> {
     runs: Vec<Run<D>>,
     /// When the next run starts, if one is to.
     start_at: Option<Duration>,
+    /// Whether the next run starts on a store that is none of its own.
+    copies: Copies,
     started: u64,
     passes: u64,
 }
@@ -125,6 +135,7 @@ impl Simulation {
             random,
             runs: Vec::new(),
             start_at: Some(Duration::ZERO),
+            copies: Copies::Refused,
             started: 0,
             passes: 0,
         };
@@ -140,13 +151,25 @@ impl<D: Decide + Clone> Runner<'_, D> {
             self.world.another = false;
             self.start_at.get_or_insert(self.world.now());
         }
-        if self.runs.is_empty() && self.start_at.is_none() {
+        if self.world.restoring {
+            for run in std::mem::take(&mut self.runs) {
+                self.world.coordinator_gone(run.number);
+            }
+            self.world.restore();
+        }
+        if let Some(copy) = self.world.copy.take() {
+            self.start_on_copy(copy);
+        }
+        if self.runs.iter().all(|run| run.on_copy) && self.start_at.is_none() {
             let away = Duration::from_millis(self.random.u64(AWAY_MS.0..=AWAY_MS.1));
             self.start_at = Some(self.world.now() + away);
         }
         let until = self.start_at.unwrap_or(self.limit).min(self.limit);
         self.world.advance(until);
         let now = self.world.now();
+        if self.world.restoring {
+            return Progress::GoesOn;
+        }
         if self.start_at.is_some_and(|at| at <= now) {
             self.start_at = None;
             self.start();
@@ -178,33 +201,9 @@ impl<D: Decide + Clone> Runner<'_, D> {
         Progress::GoesOn
     }
 
-    /// A coordinator's process starts, on what is on the disk.
-    fn start(&mut self) {
-        self.started += 1;
-        let number = DeskNumber(self.started);
-        let seed = self.random.u64(..);
-        let dock = Dock::new(self.world.new_desk());
-        let decide = self.decide.clone();
-        let run = run_id(self.started);
-        // What it had is gone with it, when it does not come up.
-        let Ok(mut engine) = Engine::start_with(dock, decide, run, seed) else {
-            return;
-        };
-        let epoch = engine.epoch().clone();
-        if let Some(desk) = engine.ports_mut().take() {
-            self.world.speak(number, desk, &epoch);
-            let notices = Arc::default();
-            self.runs.push(Run {
-                number,
-                engine,
-                notices,
-            });
-        }
-    }
-
     /// One pass of the run at this place, and what follows from it.
     fn pass(&mut self, place: usize) -> Life {
-        let newest = place + 1 == self.runs.len();
+        let newest = self.runs.iter().rposition(|run| !run.on_copy) == Some(place);
         let run = &mut self.runs[place];
         let Some(mut desk) = self.world.desks.remove(&run.number) else {
             return Life::Ended;
@@ -248,9 +247,12 @@ impl<D: Decide + Clone> Runner<'_, D> {
     /// The desk is the world's again. Says whether its process has ended.
     fn give_back(&mut self, place: usize) -> Life {
         let run = &mut self.runs[place];
-        let Some(desk) = run.engine.ports_mut().take() else {
+        let epoch = run.engine.epoch().clone();
+        let Some(mut desk) = run.engine.ports_mut().take() else {
             return Life::Ended;
         };
+        // An approval takes a new one.
+        desk.epoch = Some(epoch);
         let crashed = desk.has_crashed();
         self.world.desks.insert(run.number, desk);
         if crashed { Life::Ended } else { Life::GoesOn }
@@ -283,6 +285,7 @@ impl<D: Decide + Clone> Runner<'_, D> {
             runs: self.started,
             passes: self.passes,
             steps_at: std::mem::take(&mut self.operator.steps_at),
+            answers: self.operator.take_answers(),
             happened: self.world.happened(),
         };
         drop(disk);
@@ -352,14 +355,5 @@ fn check_pass<D: Decide>(run: &mut Run<D>, outcome: PassOutcome, world: &World) 
             let rule = Rule::Planner(InvariantId::RolloutEndsOrSaysWhatItWaitsFor);
             world.broken(rule, format!("{}: silent in {}", rollout.id, rollout.phase));
         }
-    }
-}
-
-/// # Panics
-/// Never: hexadecimal digits are a run id.
-fn run_id(number: u64) -> RunId {
-    match format!("{number:08x}").parse() {
-        Ok(run) => run,
-        Err(error) => unreachable!("the simulator's own run id: {error}"),
     }
 }

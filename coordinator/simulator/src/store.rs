@@ -9,15 +9,36 @@ use std::{
     time::Duration,
 };
 
-use calvin_engine::ports::{Batch, Revision, Store, StoreError, Stored};
+use calvin_engine::ports::{
+    Batch, Recovering, RecoveringChange, Revision, Store, StoreError, Stored,
+};
 use calvin_model::InstanceId;
 
 use crate::{
-    check::{Rule, check_commit},
+    check::{Rule, check_approval, check_commit},
     event::MachineNumber,
     log::Log,
     scenario::{Crash, Side},
 };
+
+/// What becomes of a file that is a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copies {
+    /// It does not start.
+    Refused,
+    /// It starts, and recovers.
+    Adopted,
+}
+
+/// No file is numbered so.
+const NOWHERE: u64 = u64::MAX;
+
+fn recovering(reason: String) -> Recovering {
+    Recovering {
+        reason,
+        since_wall_ms: 0,
+    }
+}
 
 /// What is durable. One at a time writes to it, whoever has it in hand.
 #[derive(Debug)]
@@ -33,6 +54,14 @@ pub(crate) struct Disk {
     pub(crate) revoked: BTreeSet<InstanceId>,
     /// Which machine spent the join token of an instance: another is refused.
     pub(crate) keys: BTreeMap<InstanceId, MachineNumber>,
+    /// Instances that a restored store has no record of any more, or that an approval left out:
+    /// nobody here revokes their identity, and a person deletes their machines.
+    pub(crate) lost_track: BTreeSet<InstanceId>,
+    /// Instances that an approval took as serving, by the word of their agents.
+    pub(crate) approved: BTreeSet<InstanceId>,
+    /// Which file it is, and as which it was made: where they differ it is a copy.
+    file: u64,
+    made_as: u64,
     crash: Crash,
     /// With `Crash::EveryWrite`: the write that is tried now has crashed already.
     tried: bool,
@@ -47,8 +76,56 @@ impl Disk {
             crash_next: None,
             revoked: BTreeSet::new(),
             keys: BTreeMap::new(),
+            lost_track: BTreeSet::new(),
+            approved: BTreeSet::new(),
+            file: 0,
+            made_as: 0,
             crash,
             tried: false,
+        }
+    }
+
+    /// A copy of its file.
+    pub(crate) fn copy(&self, file: u64) -> Self {
+        Self {
+            stored: self.stored.clone(),
+            revoked: self.revoked.clone(),
+            keys: self.keys.clone(),
+            lost_track: self.lost_track.clone(),
+            file,
+            made_as: self.made_as,
+            ..Self::new(Crash::Never)
+        }
+    }
+
+    /// What is in a backup takes its place. It was made as no file at all, so that it does not
+    /// start unless somebody says so; identities are as old as the rest.
+    pub(crate) fn restore(&mut self, backup: Self, file: u64) {
+        self.stored = backup.stored;
+        self.stored.recovering = Some(recovering("it was restored from a backup".to_owned()));
+        self.revoked = backup.revoked;
+        self.keys = backup.keys;
+        self.file = file;
+        self.made_as = NOWHERE;
+    }
+
+    /// A coordinator opens it: a copy only where that is wanted, and then it recovers.
+    pub(crate) fn open(&mut self, copies: Copies) -> Result<(), String> {
+        if self.file == self.made_as {
+            return Ok(());
+        }
+        let differs = format!(
+            "it was made as the file with inode {}, this one has {}",
+            self.made_as, self.file
+        );
+        match copies {
+            Copies::Refused => Err(format!("{differs}; --adopt starts it all the same")),
+            Copies::Adopted => {
+                self.made_as = self.file;
+                let reason = format!("its store was adopted: {differs}");
+                self.stored.recovering = Some(recovering(reason));
+                Ok(())
+            }
         }
     }
 
@@ -74,12 +151,26 @@ impl Disk {
         if let Some(environment) = &batch.environment {
             self.stored.environment = environment.clone();
         }
+        let approved =
+            self.stored.recovering.is_some() && batch.recovering == Some(RecoveringChange::Ends);
         if let Some(change) = &batch.recovering {
             self.stored.recovering = change.after();
         }
         for (name, after) in &batch.fleets {
             let before = self.stored.fleets.get(name);
-            check_commit(before, after.as_ref(), log);
+            if approved {
+                check_approval(before, after.as_ref(), log);
+            } else {
+                check_commit(before, after.as_ref(), log);
+            }
+            if let (true, Some(before), Some(after)) = (approved, before, after) {
+                let left_out = before.instances.keys();
+                let left_out = left_out.filter(|id| !after.instances.contains_key(*id));
+                self.lost_track.extend(left_out.cloned());
+                self.lost_track
+                    .retain(|id| !after.instances.contains_key(id));
+                self.approved.extend(after.instances.keys().cloned());
+            }
             match after {
                 Some(after) => {
                     self.stored.fleets.insert(name.clone(), after.clone());

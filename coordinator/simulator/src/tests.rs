@@ -2,10 +2,13 @@
 
 mod crashes;
 mod faults;
+mod forecasts;
 mod mutants;
+mod stores;
 
 use std::time::Duration;
 
+use calvin_model::fleet::FleetKind;
 use calvin_planner::Phase;
 
 use super::*;

@@ -3,6 +3,7 @@
 //! What a coordinator hands in stays at its desk until its pass is over; then the world takes it,
 //! unless the coordinator has crashed.
 
+mod at_work;
 mod catalogue;
 mod cloud;
 mod coordinator;
@@ -10,20 +11,25 @@ mod fate;
 mod machines;
 mod sampling;
 mod sessions;
+mod stores;
 mod truth;
+mod twins;
+mod voters;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     rc::Rc,
     time::Duration,
 };
 
-use calvin_model::{InstanceId, NamesSnapshot};
+use calvin_model::{FleetName, InstanceId, NamesSnapshot, ZoneName};
+use calvin_planner::{EnvironmentRules, ProviderRules};
 
 pub(crate) use self::sampling::Sampler;
 pub use self::sampling::{FleetSample, Sample};
+pub(crate) use self::stores::Copy;
 use self::{cloud::CloudState, fate::Fate, truth::Truth};
 use crate::{
     check::Rule,
@@ -61,6 +67,12 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     /// Machines that exist, by their tag.
     pub(crate) by_instance: BTreeMap<InstanceId, MachineNumber>,
+    /// Of two machines of one instance, that which is not the instance.
+    twins: BTreeMap<InstanceId, MachineNumber>,
+    /// Instances of which two machines were ever made.
+    doubled: BTreeSet<InstanceId>,
+    /// Fleets of which never two may be at work.
+    exclusive: BTreeSet<FleetName>,
     /// The newest names that any coordinator has published: what agents have, or will have.
     pub(crate) served: Rc<NamesSnapshot>,
     faults: BTreeSet<Fault>,
@@ -68,6 +80,15 @@ pub(crate) struct World {
     faults_until: Duration,
     /// Another coordinator is to start beside the one that runs.
     pub(crate) another: bool,
+    /// Somebody starts one on a copy of the store.
+    pub(crate) copy: Option<Copy>,
+    /// Backups of the store, the oldest first, and when the next is made.
+    backups: VecDeque<Disk>,
+    backup_due: Duration,
+    /// The newest of them is put in the store's place, as soon as no coordinator runs.
+    pub(crate) restoring: bool,
+    /// What `calvin.toml` says.
+    rules: EnvironmentRules,
     /// Until when names reach nobody.
     names_stale_until: Duration,
     /// What an operator presses next, each with its own chance.
@@ -104,10 +125,18 @@ impl World {
             fate,
             machines: Vec::new(),
             by_instance: BTreeMap::new(),
+            twins: BTreeMap::new(),
+            doubled: BTreeSet::new(),
+            exclusive: at_work::exclusive(scenario),
             served: Rc::new(crate::catalogue::no_names()),
             faults: scenario.faults.clone(),
             faults_until: scenario.faults_for,
             another: false,
+            copy: None,
+            backups: VecDeque::new(),
+            backup_due: Duration::ZERO,
+            restoring: false,
+            rules: rules(scenario),
             names_stale_until: Duration::ZERO,
             presses: Vec::new(),
             truth: Truth::new(&scenario.faults),
@@ -191,6 +220,7 @@ impl World {
             Event::StoreWorks => self.disk.borrow_mut().failing = None,
             Event::CatalogueWorks => self.catalogue_works(),
             Event::Sample => self.sample(),
+            Event::CopyEnds(desk) => self.copy_ends(desk),
         }
     }
 
@@ -245,6 +275,21 @@ impl World {
     }
 }
 
+/// The provider has the zones that the fleets name.
+fn rules(scenario: &Scenario) -> EnvironmentRules {
+    let mut zones: Vec<ZoneName> = Vec::new();
+    for zone in scenario.specs().flat_map(|spec| &spec.zones) {
+        if !zones.contains(zone) {
+            zones.push(zone.clone());
+        }
+    }
+    let provider = (crate::provider::NAME.to_owned(), ProviderRules { zones });
+    EnvironmentRules {
+        providers: [provider].into(),
+        ..EnvironmentRules::default()
+    }
+}
+
 /// Two sets, and one more machine for each of a set while it is repaired, in every fleet.
 fn machines_max(scenario: &Scenario) -> usize {
     let pressed = if scenario.faults.contains(&Fault::Operators) {
@@ -259,6 +304,7 @@ fn machines_max(scenario: &Scenario) -> usize {
             | Step::Rollout(_)
             | Step::RollBackIn(_)
             | Step::Undo
+            | Step::UndoWhenFailing(_)
             | Step::Delete
             | Step::KillMachine
             | Step::AgentsAway(_)

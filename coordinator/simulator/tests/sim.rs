@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use calvin_model::fleet::FleetKind;
 use calvin_simulator::{Fault, Scenario, Simulation, Tally, campaign, shrink};
 
 /// Instances of the fleet that every seed is about.
@@ -74,7 +75,7 @@ fn count(number: u64) -> f64 {
 #[test]
 fn all_faults_together_break_no_rule() {
     run("all faults", 0..seeds(30, 1_000, 10_000), &|seed| {
-        Scenario::drawn(INSTANCES, Fault::ALL, seed)
+        Scenario::drawn(FleetKind::Service, INSTANCES, Fault::ALL, seed)
     });
 }
 
@@ -82,7 +83,7 @@ fn all_faults_together_break_no_rule() {
 fn each_fault_alone_breaks_no_rule() {
     for fault in Fault::ALL {
         run(fault.as_str(), 0..seeds(1, 20, 200), &|seed| {
-            Scenario::drawn(3, [fault], seed)
+            Scenario::drawn(FleetKind::Service, 3, [fault], seed)
         });
     }
 }
@@ -92,15 +93,29 @@ fn small_fleets_break_no_rule() {
     for instances in [1, 2, 3] {
         let name = format!("all faults, {instances} instances");
         run(&name, 0..seeds(5, 100, 1_000), &|seed| {
-            Scenario::drawn(instances, Fault::ALL, seed)
+            Scenario::drawn(FleetKind::Service, instances, Fault::ALL, seed)
         });
     }
+}
+
+#[test]
+fn exclusive_fleets_break_no_rule() {
+    run("all faults, exclusive", 0..seeds(10, 300, 3_000), &|seed| {
+        Scenario::drawn(FleetKind::Exclusive, 1, Fault::ALL, seed)
+    });
+}
+
+#[test]
+fn quorum_fleets_break_no_rule() {
+    run("all faults, quorum", 0..seeds(10, 300, 3_000), &|seed| {
+        Scenario::drawn(FleetKind::Quorum, 3, Fault::ALL, seed)
+    });
 }
 
 /// The traces of some seeds, one after the other.
 fn traces() -> String {
     let traces = (100..100 + seeds(5, 40, 200)).map(|seed| {
-        let scenario = Scenario::drawn(INSTANCES, Fault::ALL, seed);
+        let scenario = Scenario::drawn(FleetKind::Service, INSTANCES, Fault::ALL, seed);
         Simulation::run(&scenario, seed).trace.as_str().to_owned()
     });
     traces.collect()

@@ -200,6 +200,7 @@ impl Catalogue for EmbeddedCatalogue {
                     .filter(|(_, version)| !confirmed(**version))
                     .map(|(id, _)| id.clone())
                     .collect(),
+                checks: BTreeMap::new(),
             }
         };
         self.published

@@ -6,11 +6,16 @@ mod seeds;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use calvin_model::{FleetSpec, HumanDuration};
+use calvin_model::{FleetSpec, HumanDuration, fleet::FleetKind};
 use calvin_simulator::{Cloud, Fault, Step};
 use clap::Args;
 
-use super::{exit::Exit, failure::Failure, setting::Setting};
+use super::{
+    exit::Exit,
+    failure::Failure,
+    screen::{Format, Screen},
+    setting::Setting,
+};
 use crate::api::operator::PROCESS;
 
 /// Arguments of `calvin simulate`.
@@ -38,7 +43,7 @@ pub(crate) struct SimulateArguments {
     /// unless given.
     #[arg(long, value_name = "H", value_parser = clap::value_parser!(u64).range(1..=720), conflicts_with = "fault_time")]
     hours: Option<u64>,
-    /// Print what happens, line by line.
+    /// Print what happens, line by line; with `--output json` to standard error.
     #[arg(long)]
     trace: bool,
     /// Fleet files: how long their provider takes to make a machine; 30s unless given, or 300ms where
@@ -48,6 +53,14 @@ pub(crate) struct SimulateArguments {
     /// Fleet files: how many machines their provider makes at one time; any number unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     in_flight: Option<u32>,
+    /// Without files: the kind of the fleet; an exclusive one has one instance.
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "service",
+        conflicts_with = "files"
+    )]
+    kind: Kind,
     /// Without files: how long things go wrong; 90s unless given.
     #[arg(long, value_name = "DURATION", conflicts_with = "files")]
     fault_time: Option<HumanDuration>,
@@ -62,6 +75,24 @@ pub(crate) struct SimulateArguments {
     /// Without files: of what goes wrong by chance only these, by number; `none` for none.
     #[arg(long, value_name = "LIST", conflicts_with = "files", value_parser = only)]
     only: Option<Only>,
+}
+
+/// Kinds of fleets, as a fleet file names them.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    Service,
+    Exclusive,
+    Quorum,
+}
+
+impl From<Kind> for FleetKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Service => Self::Service,
+            Kind::Exclusive => Self::Exclusive,
+            Kind::Quorum => Self::Quorum,
+        }
+    }
 }
 
 /// Numbers of what happens by chance.
@@ -109,6 +140,17 @@ impl SimulateArguments {
         Cloud {
             make: (takes, takes),
             in_flight: self.in_flight.and_then(|many| usize::try_from(many).ok()),
+        }
+    }
+}
+
+/// Shows a trace: beside the result, where that is for a program.
+fn trace(screen: Screen, text: &str) -> Result<(), Failure> {
+    match screen.format {
+        Format::Table => screen.text(text),
+        Format::Json => {
+            screen.say(text);
+            Ok(())
         }
     }
 }

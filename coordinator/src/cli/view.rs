@@ -26,11 +26,11 @@ pub(crate) use plan::{ChangeView, PlanStepView, PlanView};
 #[cfg(test)]
 pub(crate) use recovery::BackedUpFleetView;
 pub(crate) use recovery::{BackupView, FindingView, RecoveryView};
+#[cfg(test)]
+pub(crate) use simulate::{AnswerView, PhaseTimeView, ViolationView};
 pub(crate) use simulate::{
     FleetForecastView, ForecastView, ForecastsView, MomentView, SeedsView, ShortestView,
 };
-#[cfg(test)]
-pub(crate) use simulate::{PhaseTimeView, ViolationView};
 
 /// `None` for the wire's empty text.
 fn some(text: String) -> Option<String> {

@@ -9,6 +9,7 @@ mod orders;
 mod reading;
 mod recovering;
 mod run;
+mod simulating;
 mod terminal;
 mod tls;
 mod tutorial;

@@ -44,7 +44,8 @@ pub struct FleetSpec {
     /// The zones that its instances are spread over; one that nobody names if there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zones: Vec<ZoneName>,
-    /// Fleets that must serve before this one is made, repaired or replaced.
+    /// Fleets that must serve what they should before this one begins anything new: a rollout, more
+    /// instances, the replacement of one that is unhealthy. What is lost is made again all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<FleetName>,
     /// What each instance takes of the environment's limits, such as licences or connections.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use calvin_model::{FleetName, ImageRef, InstanceId, Role};
-use calvin_planner::{FleetState, Instance};
+use calvin_planner::{FleetState, Instance, Life, sums::list_is_short};
 
 use super::{
     Difference, Finding, Found, LISTEN, Listed, Verdict, World,
@@ -139,7 +139,7 @@ fn known_fleet(
     let Settled {
         state: after,
         findings,
-    } = if adopts || seen.iter().any(moved_on) {
+    } = if adopts || seen.iter().any(moved_on) || most_are_gone(state, seen) {
         settle(world, name, state, seen, &first)
     } else {
         keep(state, seen, first)
@@ -151,6 +151,16 @@ fn known_fleet(
         .extend(kept.map(|seen| seen.id.clone()));
     difference.findings.extend(findings);
     difference.fleets.insert(name.clone(), after);
+}
+
+/// Whether a rollout is on record most of whose machines are not there: it cannot go on, nor back, as
+/// a list that lacks most of them is no word against any. A person has looked at this one.
+fn most_are_gone(state: &FleetState, seen: &[Seen<'_>]) -> bool {
+    let up = |seen: &&Seen<'_>| seen.record.is_some_and(|record| record.life == Life::Up);
+    let of = seen.iter().filter(up).count();
+    let gone = seen.iter().filter(up);
+    let gone = gone.filter(|seen| seen.absent && seen.heard.is_none());
+    state.running().is_some() && list_is_short(gone.count(), of)
 }
 
 /// What is to be said of an instance by itself, whatever becomes of its fleet.

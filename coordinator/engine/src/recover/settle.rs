@@ -75,17 +75,23 @@ pub(super) fn settle(
     }
     let staying = instances.values().filter(|one| !one.leaving()).count();
     let count = usize::try_from(before.spec.count).unwrap_or(usize::MAX);
+    // What never served misses nothing: its first rollout is not followed, and would not be repaired.
+    let served = before.serving.is_some() || most(before, &instances).is_some();
     for (number, one) in gone.iter().enumerate() {
         let Some(record) = one.record else { continue };
         let found = missing(&record.build.image.tag);
-        if staying + number < count {
+        if served && staying + number < count {
             let then = REPAIR;
             findings.push(finding(name, one, Verdict::Missing, found, then));
             let mut instance = record.clone();
             instance.wanted.generation = next_generation(one);
             instances.insert(one.id.clone(), instance);
         } else {
-            let then = "its record goes: as many as the fleet is to have were found";
+            let then = if served {
+                "its record goes: as many as the fleet is to have were found"
+            } else {
+                "its record goes: nothing of the fleet serves yet, so nothing is missed"
+            };
             findings.push(finding(name, one, Verdict::Forget, found, then));
         }
     }

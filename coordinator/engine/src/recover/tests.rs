@@ -299,6 +299,37 @@ fn where_everything_is_missing_nothing_is_forgotten() {
 }
 
 #[test]
+fn a_rollout_most_of_whose_machines_are_gone_is_not_followed() {
+    let mut state = fleet(&[1, 2, 3]);
+    state.rollout = Some(rollout(Phase::Soaking));
+    let mut scene = Scene::of(state);
+    scene.there(1, "1.0", Role::Active);
+    assert!(after(&scene.compare()).rollout.is_none());
+    // One that is gone is the rollout's own matter.
+    scene.there(2, "1.0", Role::Active);
+    for number in [1, 2] {
+        scene.agent(number, Role::Active, 7, 3);
+    }
+    assert!(after(&scene.compare()).rollout.is_some());
+}
+
+#[test]
+fn a_fleet_that_never_served_misses_nothing() {
+    let mut state = fleet(&[1, 2]);
+    state.serving = None;
+    state.rollout = Some(rollout(Phase::Provisioning));
+    let mut scene = Scene::of(state);
+    // It was told more than is on record, and does not serve.
+    scene.machine(1, "1.0");
+    scene.agent(1, Role::Standby, 7, 9);
+    let difference = scene.compare();
+    assert_eq!(verdict(&difference, 1), Verdict::Stray);
+    assert_eq!(verdict(&difference, 2), Verdict::Forget);
+    let state = after(&difference);
+    assert!(state.instances.is_empty() && state.serving.is_none());
+}
+
+#[test]
 fn more_that_serve_than_are_wanted_raise_the_count_so_that_none_leaves() {
     let mut scene = Scene::of(fleet(&[1, 2]));
     for number in [1, 2, 11, 12] {

@@ -62,6 +62,8 @@ pub(super) struct Fake {
     pub(super) names_refused: bool,
     pub(super) targets: BTreeMap<InstanceId, Vec<ProbeTarget>>,
     pub(super) admitted: BTreeMap<InstanceId, Admitted>,
+    /// What is seen of agents.
+    pub(super) seen: BTreeMap<InstanceId, AgentSeen>,
     /// What agents said when they came.
     pub(super) heard: BTreeMap<InstanceId, AgentHeard>,
     /// What machines' tags say.
@@ -92,6 +94,7 @@ impl Fake {
             names_refused: false,
             targets: BTreeMap::new(),
             admitted: BTreeMap::new(),
+            seen: BTreeMap::new(),
             heard: BTreeMap::new(),
             tags: BTreeMap::new(),
             calls: Vec::new(),
@@ -249,7 +252,7 @@ impl AgentLink for Fake {
     }
 
     fn observe(&self) -> BTreeMap<InstanceId, AgentSeen> {
-        BTreeMap::new()
+        self.seen.clone()
     }
 
     fn report_interval(&self) -> Duration {

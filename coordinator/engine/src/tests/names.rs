@@ -14,13 +14,20 @@ use crate::{
 fn no_entry_is_lost_while_a_provider_has_not_answered_yet() {
     let mut world = Fake::new(fleets(&[Life::Up, Life::Up]));
     let plan = plan_of(Next::Same, vec![roles(&[0, 1])]);
-    let mut engine = start(&mut world, Script::of([plan.clone(), plan]));
+    let mut engine = start(&mut world, Script::of(vec![plan; 9]));
     engine.pass();
     let calls = engine.ports_mut().take_calls();
     assert!(!calls.iter().any(|call| call.starts_with("roles")));
     // The provider answers: one machine is there, the other is gone.
     let seen = (&id(0), MachineState::Running, Some(address(1)));
     engine.ports_mut().list(&[seen]);
+    // The other may yet speak: the list is one source, and this run has no second one.
+    for _ in 0..3 {
+        engine.ports_mut().forward(1_000);
+        engine.pass();
+        assert!(engine.ports_mut().entries.is_empty());
+    }
+    engine.ports_mut().forward(1_000);
     engine.pass();
     let entries = &engine.ports_mut().entries;
     assert_eq!(entries.len(), 1);

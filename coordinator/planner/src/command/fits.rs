@@ -6,17 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use calvin_model::{FleetName, FleetSpec};
 
 use super::{Desk, Refusal};
-use crate::state::FleetState;
+use crate::{invariant::InvariantId, state::FleetState};
 
 /// Refuses what could never be made where it is to be made.
 pub(super) fn check(desk: Desk<'_>, spec: &FleetSpec) -> Result<(), Refusal> {
-    let found = zones(desk, spec)
-        .or_else(|| uses(desk, spec))
-        .or_else(|| after(desk.input.fleets, spec));
-    let Some((why, hint)) = found else {
+    let room = Some(InvariantId::NothingMadeWithoutRoom);
+    let found = zones(desk, spec).map(|found| (None, found));
+    let found = found
+        .or_else(|| uses(desk, spec).map(|found| (room, found)))
+        .or_else(|| after(desk.input.fleets, spec).map(|found| (None, found)));
+    let Some((rule, (why, hint))) = found else {
         return Ok(());
     };
     Err(Refusal::NotNow {
+        rule,
         what: format!("could not apply fleet {}", spec.name),
         why,
         hint,

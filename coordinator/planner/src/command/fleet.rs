@@ -5,6 +5,7 @@ use calvin_model::{FleetName, FleetSpec, fleet::COUNT_MAX};
 use super::{CommandOutcome, Desk, Refusal, fits, kind, start::Wants};
 use crate::{
     environment::{Freeze, FreezeScope},
+    invariant::InvariantId,
     people::Aim,
     phase::Phase,
     state::{Build, FleetState},
@@ -20,6 +21,7 @@ pub(super) fn apply(
     let what = format!("could not apply fleet {name}");
     if let Err((_, message)) = spec.check() {
         return Err(Refusal::NotNow {
+            rule: None,
             what,
             why: message,
             hint: "correct the file and apply it again".to_owned(),
@@ -35,6 +37,7 @@ pub(super) fn apply(
     let before = desk.fleet(name)?;
     if before.spec.provider != spec.provider {
         return Err(Refusal::NotNow {
+            rule: None,
             what,
             why: format!(
                 "its machines are with provider {}, and a fleet does not move to {}",
@@ -174,6 +177,7 @@ pub(super) fn scale(
     let before = desk.fleet(name)?;
     if count == 0 || count > COUNT_MAX {
         return Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not scale fleet {name} to {count}"),
             why: format!("a count is from 1 to {COUNT_MAX}"),
             hint: format!("to remove all of it: calvin fleet delete {name}"),
@@ -185,6 +189,7 @@ pub(super) fn scale(
     };
     if let Err((_, message)) = asked.check() {
         return Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not scale fleet {name} to {count}"),
             why: message,
             hint: format!(
@@ -230,6 +235,7 @@ pub(super) fn delete(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome,
     let protected: Vec<String> = protected.map(|(id, _)| id.to_string()).collect();
     if let Some(first) = protected.first() {
         return Err(Refusal::NotNow {
+            rule: Some(InvariantId::ProtectedNeverTouched),
             what,
             why: format!(
                 "protected (ProtectedNeverTouched): {}",

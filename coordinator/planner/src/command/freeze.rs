@@ -5,6 +5,7 @@ use calvin_model::FleetName;
 use super::{CommandOutcome, Desk, Refusal};
 use crate::{
     environment::{Freeze, FreezeScope},
+    invariant::InvariantId,
     plan::{Event, EventKind},
     state::FleetState,
     wall::date,
@@ -26,6 +27,7 @@ pub(super) fn freeze(
     let what = format!("could not freeze {target}");
     let refuse = |why: String, hint: String| {
         Err(Refusal::NotNow {
+            rule: None,
             what: what.clone(),
             why,
             hint,
@@ -103,6 +105,7 @@ pub(super) fn unfreeze(
             }
         };
         return Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not unfreeze {target}"),
             why: "it is not frozen".to_owned(),
             hint,
@@ -157,6 +160,7 @@ impl Desk<'_> {
         match self.frozen(state).filter(|freeze| freeze.scope >= scope) {
             None => Ok(()),
             Some(freeze) => Err(Refusal::NotNow {
+                rule: Some(InvariantId::FrozenStartsNothing),
                 what: what.to_owned(),
                 why: format!("it is {} (FrozenStartsNothing)", freeze.told()),
                 hint: hint.to_owned(),

@@ -7,6 +7,7 @@ use calvin_model::{
 
 use super::{CommandOutcome, Desk, Refusal};
 use crate::{
+    invariant::InvariantId,
     people::{Approval, Pause, Promotion},
     phase::Phase,
     state::{FleetState, Rollout},
@@ -26,6 +27,7 @@ impl<'a> Meant<'a> {
         let before = desk.fleet(name)?;
         let Some(rollout) = before.running() else {
             return Err(Refusal::NotNow {
+                rule: None,
                 what: format!("could not {verb} the rollout of fleet {name}"),
                 why: "no rollout runs".to_owned(),
                 hint: format!("look at it: calvin status {name}"),
@@ -61,6 +63,7 @@ impl<'a> Meant<'a> {
 
     fn refuse<T>(&self, why: String, hint: String) -> Result<T, Refusal> {
         Err(Refusal::NotNow {
+            rule: None,
             what: self.what.clone(),
             why,
             hint,
@@ -104,10 +107,12 @@ pub(super) fn pause(
         || phase == Phase::Switching
             && meant.before.spec.kind == calvin_model::fleet::FleetKind::Exclusive;
     if stopped {
-        return meant.refuse(
-            "its old work is stopped and the new has not begun: nobody would serve".to_owned(),
-            format!("wait for the switch, or go back: calvin rollout rollback {name}"),
-        );
+        return meant
+            .refuse(
+                "its old work is stopped and the new has not begun: nobody would serve".to_owned(),
+                format!("wait for the switch, or go back: calvin rollout rollback {name}"),
+            )
+            .map_err(|refusal| refusal.protecting(InvariantId::ServingCapacityNeverBelowMinimum));
     }
     let pause = Pause {
         by: desk.who.to_owned(),
@@ -210,34 +215,38 @@ pub(super) fn approve(
                 rollout.phase
             ),
             format!("see what it waits for: calvin rollout explain {name}"),
-        );
+        )
+        .map_err(|refusal| refusal.protecting(InvariantId::ApprovedByEnough));
     };
     let given = |one: &&Approval| one.gate == gate && one.by == desk.who;
     if let Some(given) = rollout.approvals.iter().find(given) {
-        return meant.refuse(
-            format!(
-                "{} approved the {gate} already, at {}",
-                desk.who,
-                date(given.wall_ms)
-            ),
-            "somebody else has to approve it too".to_owned(),
-        );
+        return meant
+            .refuse(
+                format!(
+                    "{} approved the {gate} already, at {}",
+                    desk.who,
+                    date(given.wall_ms)
+                ),
+                "somebody else has to approve it too".to_owned(),
+            )
+            .map_err(|refusal| refusal.protecting(InvariantId::ApprovedByEnough));
     }
     if rollout.gates.approver == Approver::Other && rollout.started_by == desk.who {
-        return meant.refuse(
-            format!(
-                "{} started it, and approver = \"other\" wants somebody else",
-                desk.who
-            ),
-            "ask somebody else who may change fleets".to_owned(),
-        );
+        return meant
+            .refuse(
+                format!(
+                    "{} started it, and approver = \"other\" wants somebody else",
+                    desk.who
+                ),
+                "ask somebody else who may change fleets".to_owned(),
+            )
+            .map_err(|refusal| refusal.protecting(InvariantId::ApprovedByEnough));
     }
     let approval = Approval {
         gate,
         by: desk.who.to_owned(),
         reason: reason.to_owned(),
         wall_ms: desk.input.wall_ms,
-        wave: rollout.wave,
     };
     let mut approvals = rollout.approvals.clone();
     approvals.push(approval);

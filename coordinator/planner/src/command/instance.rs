@@ -3,7 +3,7 @@
 use calvin_model::InstanceId;
 
 use super::{CommandOutcome, Desk, Refusal};
-use crate::{environment::FreezeScope, plan::DeleteBasis};
+use crate::{environment::FreezeScope, invariant::InvariantId, plan::DeleteBasis};
 
 pub(super) fn replace(
     desk: Desk<'_>,
@@ -13,6 +13,7 @@ pub(super) fn replace(
     let (name, before) = desk.fleet_of(id)?;
     let refuse = |why: String, hint: String| {
         Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not replace instance {id}"),
             why,
             hint,
@@ -32,7 +33,8 @@ pub(super) fn replace(
         return refuse(
             format!("it is protected by {}: {}", order.by, order.reason),
             format!("end that first: calvin instance unprotect {id}"),
-        );
+        )
+        .map_err(|refusal: Refusal| refusal.protecting(InvariantId::ProtectedNeverTouched));
     }
     if let Some(rollout) = before.running() {
         return refuse(

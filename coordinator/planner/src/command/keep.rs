@@ -3,10 +3,17 @@
 use calvin_model::{FleetName, InstanceId, image::ImageTag};
 
 use super::{CommandOutcome, Desk, Refusal};
-use crate::{phase::Phase, plan::DeleteBasis, state::FleetState, wall::date};
+use crate::{
+    invariant::InvariantId, phase::Phase, plan::DeleteBasis, state::FleetState, wall::date,
+};
 
 fn refuse<T>(what: String, why: String, hint: String) -> Result<T, Refusal> {
-    Err(Refusal::NotNow { what, why, hint })
+    Err(Refusal::NotNow {
+        what,
+        why,
+        hint,
+        rule: None,
+    })
 }
 
 pub(super) fn protect(
@@ -58,7 +65,8 @@ pub(super) fn protect(
                     rollout.id
                 ),
                 format!("wait until it has ended: calvin rollout watch {name}"),
-            );
+            )
+            .map_err(|refusal| refusal.protecting(InvariantId::RollbackRestoresBlue));
         }
         if rollout.sets.blue.contains(id) {
             if !may_leave_blue(rollout.phase) {
@@ -71,7 +79,8 @@ pub(super) fn protect(
                     format!(
                         "hold that first: calvin rollout pause {name}; or go back: calvin rollout rollback {name}"
                     ),
-                );
+                )
+                .map_err(|refusal| refusal.protecting(InvariantId::RollbackRestoresBlue));
             }
             rollout.sets.blue.retain(|blue| blue != id);
             line.push_str(&format!(

@@ -3,12 +3,16 @@
 use calvin_model::{FleetSpec, fleet::FleetKind, image::Work};
 
 use super::Refusal;
-use crate::state::{Build, FleetState};
+use crate::{
+    invariant::InvariantId,
+    state::{Build, FleetState},
+};
 
 /// Refuses an image that a kind of fleet cannot be made of.
 pub(super) fn fits(what: &str, spec: &FleetSpec, build: &Build) -> Result<(), Refusal> {
-    let refuse = |why: String, hint: &str| {
+    let refuse = |rule: InvariantId, why: String, hint: &str| {
         Err(Refusal::NotNow {
+            rule: Some(rule),
             what: what.to_owned(),
             why,
             hint: hint.to_owned(),
@@ -16,6 +20,7 @@ pub(super) fn fits(what: &str, spec: &FleetSpec, build: &Build) -> Result<(), Re
     };
     match (spec.kind, build.work) {
         (FleetKind::Exclusive, Work::Boot) => refuse(
+            InvariantId::ExclusiveNeverTwice,
             format!(
                 "kind = \"exclusive\" needs an image whose workload has work = \"on_active\": that of {} has work = \"boot\" and would run beside the active one",
                 build.image
@@ -23,6 +28,7 @@ pub(super) fn fits(what: &str, spec: &FleetSpec, build: &Build) -> Result<(), Re
             "set work = \"on_active\" in image.toml, or leave kind out of the fleet's file",
         ),
         (FleetKind::Quorum, _) if !build.quorum => refuse(
+            InvariantId::QuorumOneAtATime,
             format!(
                 "kind = \"quorum\" needs an image with a [quorum] section: {} has none, so nobody could say how many voters there are",
                 build.image
@@ -41,6 +47,7 @@ pub(super) fn stays(what: &str, before: &FleetState, spec: &FleetSpec) -> Result
         return Ok(());
     }
     Err(Refusal::NotNow {
+        rule: None,
         what: what.to_owned(),
         why: format!(
             "it is of kind \"{}\", and its instances do not become those of kind \"{}\"",

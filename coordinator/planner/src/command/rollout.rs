@@ -4,6 +4,7 @@ use calvin_model::FleetName;
 
 use super::{CommandOutcome, Desk, Refusal, kind, start::Wants};
 use crate::{
+    invariant::InvariantId,
     people::Aim,
     phase::Phase,
     preview::{PlanId, same_plan},
@@ -48,6 +49,7 @@ fn start_now(
     let build = wants.build;
     if before.serving.as_ref().map(|serving| &serving.image) == Some(&build.image) {
         return Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not start a rollout of fleet {name}"),
             why: format!("{} serves already", build.image),
             hint: format!("name another image: calvin rollout start {name} NAME@VERSION"),
@@ -117,6 +119,7 @@ fn start_after(
     let build = wants.build;
     if running.to.image == build.image && running.phase != Phase::RollingBack {
         return Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not start a rollout of fleet {name}"),
             why: format!(
                 "{} is being rolled out already, by {}",
@@ -202,6 +205,7 @@ pub(super) fn abort(
     goes_forward(name, rollout, "abort")?;
     if before.switched() {
         return Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not abort {}", rollout.id),
             why: format!("it is in {}: traffic is switched already", rollout.phase),
             hint: format!("switch back: calvin rollout rollback {name}"),
@@ -227,6 +231,7 @@ fn running<'a>(
     verb: &str,
 ) -> Result<&'a Rollout, Refusal> {
     state.running().ok_or_else(|| Refusal::NotNow {
+        rule: None,
         what: format!("could not {verb} the rollout of fleet {name}"),
         why: "no rollout runs".to_owned(),
         hint: format!("to serve the image from before: calvin undo {name}"),
@@ -238,6 +243,7 @@ fn goes_forward(name: &FleetName, rollout: &Rollout, verb: &str) -> Result<(), R
         return Ok(());
     }
     Err(Refusal::NotNow {
+        rule: None,
         what: format!("could not {verb} {}", rollout.id),
         why: "it goes back already".to_owned(),
         hint: format!("follow it: calvin rollout watch {name}"),
@@ -256,6 +262,7 @@ fn go_back(
     let why = format!("{}: {reason}", desk.who);
     let Some(phase) = turn_back(desk, &mut after, &why) else {
         return Err(Refusal::NotNow {
+            rule: Some(InvariantId::BlueStaysUntilGreenIsProven),
             what: format!("could not roll back {}", rollout.id),
             why: format!(
                 "it is in {}: nothing is left to switch back to",
@@ -276,6 +283,7 @@ pub(super) fn undo(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome, R
     let what = format!("could not undo the last rollout of fleet {name}");
     if let Some(rollout) = before.running() {
         return Err(Refusal::NotNow {
+            rule: None,
             what,
             why: format!("rollout {} runs", rollout.id),
             hint: format!("turn it around: calvin rollout rollback {name}"),
@@ -283,6 +291,7 @@ pub(super) fn undo(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome, R
     }
     let Some(previous) = &before.previous else {
         return Err(Refusal::NotNow {
+            rule: None,
             what,
             why: "no other image served before".to_owned(),
             hint: format!("roll one out: calvin rollout start {name} NAME@VERSION"),
@@ -291,6 +300,7 @@ pub(super) fn undo(desk: Desk<'_>, name: &FleetName) -> Result<CommandOutcome, R
     let image = &previous.image;
     if let Some(veto) = desk.input.environment.vetoes.get(&image.tag) {
         return Err(Refusal::NotNow {
+            rule: Some(InvariantId::VetoedIsNeverMade),
             what,
             why: format!(
                 "{image} served before and is vetoed by {}: {} (VetoedIsNeverMade)",

@@ -5,6 +5,7 @@ use calvin_model::{FleetName, ImageRef};
 use super::{Desk, Refusal};
 use crate::{
     environment::{FreezeScope, Order},
+    invariant::InvariantId,
     people::Aim,
     state::{Build, FleetState, NextRollout},
     wall::date,
@@ -44,6 +45,7 @@ impl Desk<'_> {
             return Ok(());
         };
         Err(Refusal::NotNow {
+            rule: Some(InvariantId::VetoedIsNeverMade),
             what: what.to_owned(),
             why: format!(
                 "{image} is vetoed by {} since {}: {} (VetoedIsNeverMade)",
@@ -70,6 +72,7 @@ impl Desk<'_> {
         self.not_vetoed(image, &what, name)?;
         if let Some(pin) = &before.pin {
             return Err(Refusal::NotNow {
+                rule: None,
                 what,
                 why: format!(
                     "it is pinned by {} since {}: {}",
@@ -83,6 +86,7 @@ impl Desk<'_> {
         let left_out = left_out(before, wants.build);
         if left_out > 0 && left_out >= before.spec.count {
             return Err(Refusal::NotNow {
+                rule: Some(InvariantId::ProtectedNeverTouched),
                 what,
                 why: format!(
                     "all of its {left_out} instances are protected (ProtectedNeverTouched)"

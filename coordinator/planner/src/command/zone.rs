@@ -17,6 +17,7 @@ pub(super) fn lose(
     let known = known(desk);
     if !known.contains(zone) {
         return Err(Refusal::NotNow {
+            rule: None,
             what,
             why: "no fleet and no provider has a zone of that name".to_owned(),
             hint: guess(zone, &known),
@@ -55,6 +56,7 @@ pub(super) fn find(desk: Desk<'_>, zone: &ZoneName) -> Result<CommandOutcome, Re
             format!("those that are: {}", lost.join(", "))
         };
         return Err(Refusal::NotNow {
+            rule: None,
             what: format!("could not take zone {zone} for found"),
             why: "it does not count as lost".to_owned(),
             hint,

@@ -93,7 +93,9 @@ fn health_never_hides_most(view: &View<'_>, found: &mut Found) {
 
 fn unknown_never_hides(view: &View<'_>, found: &mut Found) {
     for id in &view.plan.hidden {
-        if !view.fails(id) {
+        let repairs = view.after.map(|after| &after.repairs);
+        let flaps = repairs.is_some_and(|one| one.backs_off(id, view.judged(id)).is_some());
+        if !view.fails(id) && !flaps {
             found.push((
                 InvariantId::UnknownNeverKills,
                 format!("{id} is hidden and is {:?}", view.judged(id).class),

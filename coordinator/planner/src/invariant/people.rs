@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     environment::FreezeScope,
-    pass::{freeze_of, window_closed},
+    pass::{freeze_of, freeze_of_all, window_closed},
     people::Aim,
     phase::Phase,
     plan::Action,
@@ -177,14 +177,17 @@ fn frozen_starts_nothing(view: &View<'_>, after: &FleetState, found: &mut Found)
 }
 
 fn all_frozen_makes_and_removes_nothing(view: &View<'_>, after: &FleetState, found: &mut Found) {
-    let frozen = |state| freeze_of(view.input, state).map(|freeze| freeze.scope);
+    let frozen = |state| freeze_of_all(view.input, state).map(|freeze| freeze.scope);
+    // What cannot wait passes it, and it alone.
+    let passes = |id: &InstanceId| view.before.of_emergency(id) || after.of_emergency(id);
     let all = Some(FreezeScope::All);
     if frozen(view.before) != all || frozen(after) != all {
         return;
     }
     let mut broken = |text: String| found.push((InvariantId::FrozenStartsNothing, text));
     for action in &view.plan.actions {
-        if let Some(id) = made(action).or_else(|| removed(action)) {
+        let touched = made(action).or_else(|| removed(action));
+        if let Some(id) = touched.filter(|id| !passes(id)) {
             broken(format!("{id} is made or removed while all is frozen"));
         }
     }
@@ -195,8 +198,9 @@ fn all_frozen_makes_and_removes_nothing(view: &View<'_>, after: &FleetState, fou
         .collect();
     for (id, new) in &after.instances {
         match view.before.instances.get(id) {
+            None if passes(id) => {}
             None => broken(format!("{id} is to be made while all is frozen")),
-            Some(old) if new.leaving() && !old.leaving() && !green.contains(id) => {
+            Some(old) if new.leaving() && !old.leaving() && !green.contains(id) && !passes(id) => {
                 broken(format!("{id} leaves while all is frozen"));
             }
             Some(_) => {}

@@ -29,7 +29,7 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
     }
     let mut leave = 0;
     for (id, old, new) in view.changed() {
-        if old.leaving() || !new.leaving() || old.life != Life::Up || !old.proven {
+        if old.leaving() || !new.leaving() || old.life != Life::Up {
             continue;
         }
         if let Some(fact) = keeps(view.before, id, When::Now, view) {

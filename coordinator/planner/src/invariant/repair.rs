@@ -1,5 +1,7 @@
 //! Rules about repairs: that what is unhealthy goes only when it may, and that the guards hold.
 
+use std::collections::BTreeMap;
+
 use calvin_model::InstanceId;
 
 use super::{
@@ -105,7 +107,13 @@ fn meltdown_is_noticed(view: &View<'_>, found: &mut Found) {
         let found = after.instances.get(id);
         found.is_some_and(|one| !one.leaving()) && !idle_now.contains(id) && !of_running(after, id)
     };
-    let fresh = fresh.filter(|(id, _)| stays(id)).count();
+    let fresh: BTreeMap<&InstanceId, &Instance> = fresh.filter(|(id, _)| stays(id)).collect();
+    // One that fails beside the one that it was made for is the same place of the fleet.
+    let place = |one: &&&Instance| match &one.purpose {
+        Purpose::Repair(old) => !fresh.contains_key(old),
+        Purpose::Rollout(_) | Purpose::Scale => true,
+    };
+    let fresh = fresh.values().filter(place).count();
     let off = after.repairs.guards_off(view.input.now);
     // More within this one pass than the whole window allows.
     if melts(fresh, of, policy.count, policy.percent) && !off && after.repairs.melted.is_none() {
@@ -125,9 +133,12 @@ fn guards_hold(view: &View<'_>, found: &mut Found) {
     let rule = match (after.repairs.melted, view.distrust) {
         _ if off => return,
         (Some(_), _) => InvariantId::MeltdownHolds,
-        (None, Distrust::SessionsEnded { .. } | Distrust::ProbesDisagree { .. }) => {
-            InvariantId::DistrustHolds
-        }
+        (
+            None,
+            Distrust::SessionsEnded { .. }
+            | Distrust::ProbesDisagree { .. }
+            | Distrust::CatalogueDisagrees { .. },
+        ) => InvariantId::DistrustHolds,
         (None, Distrust::None) => return,
     };
     for (id, old, new) in view.changed() {

@@ -26,6 +26,7 @@ impl Pass<'_> {
 
     /// Notes that one more machine cannot be made or deleted now.
     pub(crate) fn is_short(&mut self, shortage: Shortage) {
+        self.refused = Some(shortage.clone());
         let number = self.short.entry(shortage).or_default();
         *number = number.saturating_add(1);
     }

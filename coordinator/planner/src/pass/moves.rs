@@ -176,17 +176,19 @@ impl Pass<'_> {
         let Some(instance) = self.instance(id) else {
             return;
         };
-        match instance.life {
+        let (life, catalogue) = (instance.life.clone(), instance.catalogue);
+        let replace = instance.replace.clone();
+        match life {
             Life::Draining(_) | Life::Retiring(_) => return,
-            // In a lost zone it drains until that is found: nothing there is removed.
-            Life::Making if self.left_alone(id) => {}
+            // In a lost zone it drains until that is found: nothing there is removed. So does one for
+            // which the budget of deletions is used up: its machine may be there already.
+            Life::Making if self.left_alone(id) || !self.may_remove(reason) => {}
             Life::Making => {
-                self.retire(id, basis_of(reason, instance.replace.as_ref()), why);
+                self.retire(id, basis_of(reason, replace.as_ref()), why);
                 return;
             }
             Life::Up => {}
         }
-        let catalogue = instance.catalogue;
         if self.must_stay(id, why) {
             return;
         }
@@ -204,6 +206,16 @@ impl Pass<'_> {
             EventKind::InstanceDraining,
             format!("{id} leaves: {why}"),
         );
+    }
+
+    /// Whether the budget of deletions allows that one that was not up yet goes at once.
+    fn may_remove(&mut self, reason: DrainReason) -> bool {
+        match reason {
+            DrainReason::Replaced | DrainReason::ScaledDown | DrainReason::Repaired => {
+                self.may_delete(0)
+            }
+            DrainReason::RolledBack | DrainReason::FleetDeleted => true,
+        }
     }
 
     /// Whether an instance must stay, because the others of its quorum could not do without it; says so.

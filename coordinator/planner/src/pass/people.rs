@@ -10,7 +10,7 @@ use crate::{
     moment::Moment,
     people::Aim,
     plan::PlanInput,
-    state::{Build, FleetState},
+    state::{Build, FleetState, Rollout},
 };
 
 /// Why something does not begin now.
@@ -24,14 +24,21 @@ pub(crate) struct HeldBy {
     pub(crate) ends: Option<Moment>,
 }
 
-/// The strongest freeze that holds a fleet now. A rollout that cannot wait passes all of them.
+/// The strongest freeze that holds the fleet's rollout now. One that cannot wait passes all of them.
 pub(crate) fn freeze_of<'a>(input: &PlanInput<'a>, state: &'a FleetState) -> Option<&'a Freeze> {
-    if state
-        .running()
-        .is_some_and(|rollout| rollout.emergency.is_some())
-    {
+    let emergency = |rollout: &Rollout| rollout.emergency.is_some();
+    if state.running().is_some_and(emergency) {
         return None;
     }
+    freeze_of_all(input, state)
+}
+
+/// The strongest freeze that holds a fleet now, whatever its rollout may pass: repairs, the count
+/// and what else is no part of that rollout wait for its end.
+pub(crate) fn freeze_of_all<'a>(
+    input: &PlanInput<'a>,
+    state: &'a FleetState,
+) -> Option<&'a Freeze> {
     let freezes = [state.freeze.as_ref(), input.environment.freeze.as_ref()];
     let holding = freezes.into_iter().flatten();
     holding
@@ -53,12 +60,12 @@ impl Pass<'_> {
             .map_or(self.now, |standing| standing.since)
     }
 
-    /// How much of the fleet is frozen now.
+    /// How much is frozen of the fleet's rollout now, or of the fleet where none runs.
     pub(crate) fn frozen(&self) -> Option<FreezeScope> {
         freeze_of(&self.input, self.state()).map(|freeze| freeze.scope)
     }
 
-    /// Whether nothing at all may be made or removed now. Says so, if it is.
+    /// Whether the rollout may make and remove nothing at all now. Says so, if it is.
     pub(crate) fn holds_all(&mut self, what: &str) -> bool {
         let Some(held) = self.frozen_by(FreezeScope::All) else {
             return false;
@@ -67,7 +74,37 @@ impl Pass<'_> {
         true
     }
 
-    /// The freeze that holds as much as `scope`, at least.
+    /// The same for what is no part of the rollout: what that may pass holds this all the same.
+    pub(crate) fn holds_others(&mut self, what: &str) -> bool {
+        let Some(held) = self.frozen_beside(FreezeScope::All) else {
+            return false;
+        };
+        self.say_held(what, &held);
+        true
+    }
+
+    /// Of these, the ones that no freeze of everything holds. Says so, if it holds some.
+    pub(crate) fn not_frozen<T>(
+        &mut self,
+        all: Vec<(InstanceId, T)>,
+        what: &str,
+    ) -> Vec<(InstanceId, T)> {
+        let state = self.state();
+        let (own, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(id, _)| state.of_emergency(id));
+        if others.is_empty() || self.holds_others(what) {
+            return own;
+        }
+        own.into_iter().chain(others).collect()
+    }
+
+    /// The freeze that holds as much as `scope`, at least, of what is no part of the rollout.
+    pub(crate) fn frozen_beside(&self, scope: FreezeScope) -> Option<HeldBy> {
+        let freeze = freeze_of_all(&self.input, self.state())?;
+        (freeze.scope >= scope).then(|| self.frozen_fact(freeze))
+    }
+
+    /// The freeze that holds as much as `scope`, at least, of the rollout.
     pub(crate) fn frozen_by(&self, scope: FreezeScope) -> Option<HeldBy> {
         let freeze = freeze_of(&self.input, self.state())?;
         (freeze.scope >= scope).then(|| self.frozen_fact(freeze))

@@ -95,6 +95,7 @@ fn admit(pass: &mut Pass<'_>, id: &InstanceId) {
     let judgement = pass.judged(id);
     let enough = pass.state().spec.replace.min_healthy.0;
     let soaked = judgement.healthy_for.is_some_and(|long| long >= enough);
+    let soaked = soaked && pass.backs_off(id).is_none();
     match catalogue {
         CatalogueRole::Active => pass.want(id, Role::Active, None),
         CatalogueRole::Entered if !judgement.healthy_in_role() => {

@@ -8,7 +8,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     if !pass.state().deleting {
         return;
     }
-    if pass.holds_all("the fleet is not deleted") {
+    if pass.holds_others("the fleet is not deleted") {
         return;
     }
     if pass.running().is_some() {

@@ -41,9 +41,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Life::Draining(_) | Life::Making | Life::Up | Life::Retiring(_) => None,
         })
         .collect();
-    if !draining.is_empty() && pass.holds_all("what drains is not removed") {
-        return;
-    }
+    let draining = pass.not_frozen(draining, "what drains is not removed");
     for (id, reason) in draining {
         let why = match drained(pass, &id) {
             Drained::Waits => continue,
@@ -91,7 +89,9 @@ pub(crate) fn drained(pass: &mut Pass<'_>, id: &InstanceId) -> Drained {
     let told = instance.wanted_since;
     let report = pass.seen(id).and_then(|seen| seen.agent.as_ref());
     let progress = report.and_then(|agent| agent.report.drain);
-    if judgement.in_role && progress.is_some_and(|progress| progress.done) {
+    // What it said before it was told now is about an earlier order.
+    let heard = told < pass.now && judgement.in_role;
+    if heard && progress.is_some_and(|progress| progress.done) {
         return Drained::Done;
     }
     let left = progress

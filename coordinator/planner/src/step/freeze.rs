@@ -33,12 +33,13 @@ fn end(pass: &mut Pass<'_>) {
     pass.change().freeze = None;
 }
 
-/// A count that was applied during a freeze takes effect after it.
+/// A count that was applied during a freeze takes effect after it. A rollout that passes the freeze
+/// passes it alone.
 fn count(pass: &mut Pass<'_>) {
     let Some(count) = pass.state().later_count else {
         return;
     };
-    if let Some(held) = pass.frozen_by(FreezeScope::New) {
+    if let Some(held) = pass.frozen_beside(FreezeScope::New) {
         let before = pass.state().spec.count;
         pass.say_held(&format!("a count of {count} instead of {before}"), &held);
         return;

@@ -34,7 +34,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         let made = pass.create_at(to.clone(), purpose, &why, Claim::Reserved, place);
         let Some(made) = made else {
             // The others would be refused for the same reason.
-            if let Some(number) = pass.short.values_mut().last() {
+            if let Some(why) = pass.refused.clone() {
+                let number = pass.short.entry(why).or_default();
                 *number = number.saturating_add(left - done - 1);
             }
             return;

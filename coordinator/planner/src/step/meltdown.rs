@@ -123,8 +123,16 @@ fn heard_once(pass: &Pass<'_>, id: &InstanceId) -> bool {
     }
 }
 
-/// Notes a failure. One in the place of another moves that one's line on.
+/// Notes a failure. One in the place of another moves that one's line on, and has it for both.
 pub(super) fn note(pass: &mut Pass<'_>, id: &InstanceId, at: Moment) {
+    let mut failed = pass.state().repairs.failures.keys();
+    let replaces = Purpose::Repair(id.clone());
+    if failed.any(|new| {
+        pass.instance(new)
+            .is_some_and(|one| one.purpose == replaces)
+    }) {
+        return;
+    }
     let place = match pass.instance(id).map(|instance| &instance.purpose) {
         Some(Purpose::Repair(old)) => Some(old.clone()),
         Some(Purpose::Rollout(_) | Purpose::Scale) | None => None,
@@ -197,6 +205,9 @@ fn guard(pass: &Pass<'_>) -> Option<Guard> {
         )),
         Distrust::ProbesDisagree { disagree, of } => Some(format!(
             "the coordinator's own probes contradict {disagree} of {of} agents"
+        )),
+        Distrust::CatalogueDisagrees { disagree, of } => Some(format!(
+            "the catalogue's own checks contradict {disagree} of {of} agents"
         )),
     };
     if let Some(what) = distrust {

@@ -14,13 +14,13 @@ use crate::{
 pub(crate) fn step(pass: &mut Pass<'_>) {
     let mut actions = Vec::new();
     let mut vetoed = Vec::new();
-    let frozen = pass.frozen() == Some(FreezeScope::All);
+    let frozen = pass.frozen_beside(FreezeScope::All).is_some();
     for (id, instance) in &pass.state().instances {
         // Nothing is made in a zone that is lost.
         let to_make = instance.life == Life::Making && !made(pass, id) && !pass.zone_lost(instance);
         if to_make && pass.vetoed(&instance.build.image.tag).is_some() {
             vetoed.push(instance.build.clone());
-        } else if to_make && !frozen {
+        } else if to_make && (!frozen || pass.state().of_emergency(id)) {
             actions.push(Action::CreateMachine {
                 instance: id.clone(),
                 fleet: pass.fleet.clone(),

@@ -20,6 +20,7 @@ use crate::{
     pass::Pass,
     phase::Phase,
     plan::{DeleteBasis, EventKind},
+    quorum::votes,
     state::{Build, FleetState, Instance, Life, Owed, Purpose, WaveOrder},
 };
 
@@ -36,7 +37,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     if pass.state().deleting {
         return;
     }
-    if pass.holds_all("nothing is repaired") {
+    if pass.holds_others("nothing is repaired") {
         return;
     }
     let idle = pass.state().not_to_serve();
@@ -84,9 +85,12 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let judgement = pass.judged(&id);
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
-            Loss::TwoSources | Loss::Silence if pass.guard.is_some() => held.push(id),
-            // Another comes first: what is left of a quorum must be enough without it.
-            Loss::TwoSources if pass.state().spec.kind == FleetKind::Quorum => {
+            Loss::TwoSources | Loss::Silence if pass.guard.is_some() && !ordered(pass, &id) => {
+                held.push(id);
+            }
+            // Another comes first: what is left of a quorum must be enough without it. Before any
+            // serves there is none.
+            Loss::TwoSources if votes(pass.state()) => {
                 let why = format!("{silent}, and its provider says that it is gone");
                 mark(pass, &id, Some(DeleteBasis::Lost), &why);
             }
@@ -121,6 +125,12 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let what = format!("{} is not replaced as lost", and_others(first, held.len()));
         pass.guarded(what);
     }
+}
+
+/// Whether a person ordered it replaced: that answers for what a guard would hold.
+fn ordered(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let instance = pass.instance(id);
+    instance.is_some_and(|one| one.replace == Some(DeleteBasis::Ordered))
 }
 
 /// One instance, and how many more.

@@ -29,9 +29,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             Life::Making | Life::Up | Life::Draining(_) => None,
         })
         .collect();
-    if !retiring.is_empty() && pass.holds_all("no machine is removed") {
-        return;
-    }
+    let retiring = pass.not_frozen(retiring, "no machine is removed");
     for (id, basis) in retiring {
         retire(pass, &id, basis);
     }

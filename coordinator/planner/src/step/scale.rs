@@ -32,7 +32,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     let Some(serving) = state.serving.clone() else {
         return;
     };
-    if pass.holds_all("the count is not kept") {
+    if pass.holds_others("the count is not kept") {
         return;
     }
     let overlooked = usize::from(Mutant::MakeMoreThanWanted.lives());

@@ -15,6 +15,7 @@ use crate::{
 pub(crate) fn step(pass: &mut Pass<'_>) -> FleetReport {
     note_holds(pass);
     let mut serving = 0;
+    let idle = pass.state().not_to_serve();
     let instances = pass.state().instances.iter().map(|(id, instance)| {
         let judgement = pass.judged(id);
         if instance.catalogue == CatalogueRole::Active && judgement.serves() && pass.visible(id) {
@@ -32,7 +33,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) -> FleetReport {
             class,
             text,
             since: waits::since(pass, instance, seen, class),
-            waits: waits::waits(pass, id, class),
+            waits: waits::waits(pass, id, class, &idle),
             rests_on: waits::rests_on(seen, class),
         };
         (id.clone(), report)

@@ -23,7 +23,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     }
     take_back(pass);
-    if pass.frozen() == Some(FreezeScope::All) {
+    if pass.frozen_beside(FreezeScope::All).is_some() {
         return;
     }
     let unmanaged: Vec<InstanceId> = pass

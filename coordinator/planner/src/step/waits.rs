@@ -1,12 +1,13 @@
 //! What each instance waits for, since when and until when, and on what that rests. Decides
 //! nothing: it says again, of one instance, what the steps before it went by.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{HumanDuration, InstanceId, fleet::OnDrainTimeout};
 
+use super::repair::healthy_by;
 use crate::{
-    observed::{InstanceObserved, SessionObserved},
+    observed::{InstanceObserved, MachineState, SessionObserved},
     pass::Pass,
     report::{InstanceClass, RestsOn, Waiting},
     state::{Instance, Life},
@@ -63,18 +64,14 @@ pub(super) fn since(
 }
 
 /// What it waits for; a healthy one that stays waits for nothing.
-pub(super) fn waits(pass: &Pass<'_>, id: &InstanceId, class: InstanceClass) -> Option<Waiting> {
+pub(super) fn waits(
+    pass: &Pass<'_>,
+    id: &InstanceId,
+    class: InstanceClass,
+    idle: &BTreeSet<InstanceId>,
+) -> Option<Waiting> {
     let instance = pass.instance(id)?;
     let state = pass.state();
-    let until_healthy = || {
-        if instance.proven {
-            return None;
-        }
-        let deadline = instance
-            .created
-            .after(state.spec.replace.healthy_deadline.0);
-        Some((deadline.since(pass.now), "it is given up".to_owned()))
-    };
     let (what, since, until) = match (&instance.life, class) {
         (Life::Retiring(basis), _) => {
             let what = format!("its machine to be gone ({basis})");
@@ -93,14 +90,20 @@ pub(super) fn waits(pass: &Pass<'_>, id: &InstanceId, class: InstanceClass) -> O
             (what, since, Some((left, then.to_owned())))
         }
         (Life::Making | Life::Up, InstanceClass::Starting) => {
-            let what = "the first report of its agent".to_owned();
+            let what = first_word(pass.seen(id)).to_owned();
             let since = pass.now.since(instance.created);
-            (what, since, until_healthy())
+            (what, since, given_up(pass, id, instance))
         }
         (Life::Making | Life::Up, InstanceClass::Unhealthy) => {
-            let seen = pass.seen(id);
-            let since = since(pass, instance, seen, class);
-            ("to be healthy".to_owned(), since, until_healthy())
+            let since = since(pass, instance, pass.seen(id), class);
+            if instance.proven && instance.replace.is_some() {
+                ("another to serve in its place".to_owned(), since, None)
+            } else {
+                let until = given_up(pass, id, instance);
+                let until = until
+                    .or_else(|| repaired(pass, instance, since).filter(|_| !idle.contains(id)));
+                ("to be healthy".to_owned(), since, until)
+            }
         }
         (Life::Making | Life::Up, InstanceClass::Unknown) => {
             let since = since(pass, instance, pass.seen(id), class);
@@ -126,9 +129,64 @@ pub(super) fn waits(pass: &Pass<'_>, id: &InstanceId, class: InstanceClass) -> O
             let since = since(pass, instance, pass.seen(id), class);
             ("another to take its place".to_owned(), since, None)
         }
-        (Life::Making | Life::Up, InstanceClass::Healthy | InstanceClass::Leaving) => return None,
+        (Life::Making | Life::Up, InstanceClass::Healthy) => {
+            let left = pass.backs_off(id)?;
+            let since = pass.judged(id).healthy_for.unwrap_or_default();
+            let what = "to stay healthy: it failed more than once lately".to_owned();
+            (
+                what,
+                since,
+                Some((left, "clients find it again".to_owned())),
+            )
+        }
+        (Life::Making | Life::Up, InstanceClass::Leaving) => return None,
     };
     Some(Waiting { what, since, until })
+}
+
+/// What one that was never heard waits for, by what its provider says of its machine.
+fn first_word(seen: Option<&InstanceObserved>) -> &'static str {
+    match seen.and_then(|seen| seen.machine).map(|one| one.state) {
+        None | Some(MachineState::Absent) => "its provider to make its machine",
+        Some(MachineState::Creating) => "its provider to finish its machine",
+        Some(MachineState::Running | MachineState::Stopped | MachineState::Deleting) => {
+            "the first report of its agent"
+        }
+    }
+}
+
+/// When one that was never healthy is given up, and what becomes of it. A machine that its provider
+/// finishes after that belongs to nobody: it is shown, and kept.
+fn given_up(pass: &Pass<'_>, id: &InstanceId, instance: &Instance) -> Option<(Duration, String)> {
+    if instance.proven {
+        return None;
+    }
+    let state = pass.state();
+    let green = state
+        .running()
+        .is_some_and(|rollout| rollout.sets.green.contains(id));
+    if green {
+        let deadline = state.spec.replace.healthy_deadline.0;
+        let left = instance.created.after(deadline).left(pass.counted());
+        let then = "it is given up, and made again or the rollout goes back";
+        return Some((left, then.to_owned()));
+    }
+    let left = healthy_by(pass, instance).left(pass.now);
+    Some((left, "it is given up and made again".to_owned()))
+}
+
+/// When one that serves, or is to, is replaced for its health. While a rollout runs its sets are the
+/// rollout's to judge, and what a person protects stays.
+fn repaired(pass: &Pass<'_>, instance: &Instance, since: Duration) -> Option<(Duration, String)> {
+    let state = pass.state();
+    if instance.protected.is_some() {
+        return None;
+    }
+    let then = match state.running() {
+        None => "it is replaced, when its turn comes",
+        Some(_) => "it is replaced, when the rollout has ended",
+    };
+    later(state.spec.repair.repair_after, since, then)
 }
 
 /// The rest of a time that has begun `since` ago; none once it is over, because other things than

@@ -13,7 +13,7 @@ use crate::{
     pass::Pass,
     phase::Phase,
     plan::DeleteBasis,
-    state::{Instance, Life},
+    state::{Instance, Life, Rollout},
     transition::Cause,
 };
 
@@ -47,6 +47,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             "its zone is found"
         };
         mark(pass, &id, None, why);
+        is_back(pass, &id);
     }
     for id in gone {
         lose(pass, &id);
@@ -125,6 +126,20 @@ fn lose(pass: &mut Pass<'_>, id: &InstanceId) {
         | Phase::Done
         | Phase::RolledBack
         | Phase::Failed => {}
+    }
+}
+
+/// A green that is back needs no other in its place, where none is made yet.
+fn is_back(pass: &mut Pass<'_>, id: &InstanceId) {
+    let green = |rollout: &&Rollout| rollout.sets.green.contains(id);
+    let to_make = pass
+        .running()
+        .filter(green)
+        .map_or(0, |one| one.sets.to_make);
+    if to_make > 0
+        && let Some(rollout) = &mut pass.change().rollout
+    {
+        rollout.sets.to_make = to_make - 1;
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use calvin_planner::{Command, Phase};
+use calvin_planner::{Command, Life, Phase, Purpose};
 
-use crate::world::{World, web};
+use crate::world::{Behaviour, World, web};
 
 const SHORT: &str = "min_healthy = \"3s\"\nhealthy_deadline = \"20s\"\nprogress_deadline = \"40s\"\n\
                      settle = \"2s\"\nsettle_max = \"8s\"\nbake = \"5s\"\n";
@@ -186,4 +186,52 @@ fn a_large_wave_takes_no_longer_than_its_provider_needs() {
     // Ten times five, 60 s each: as one reports another starts, so 5 % is more than enough.
     let bound = Duration::from_secs(10 * 60);
     assert!(took <= bound.mul_f64(1.05), "{took:?}");
+}
+
+#[test]
+fn what_is_still_being_made_is_removed_within_the_budget_of_deletions_too() {
+    let mut world = served(3, "[budget]\ndeletions = 1\nwindow = \"300s\"");
+    let fleet = web();
+    world.order(&Command::Scale { fleet, count: 2 }).unwrap();
+    world.run_until(60, |world| world.web().instances.len() == 2);
+    world.start("2.0").unwrap();
+    world.tick();
+    // A blue is lost, and the one in its place is never made.
+    let behaviour = Behaviour::NeverMade;
+    world.behaviour.insert("1.0".to_owned(), behaviour);
+    let blue = world.active("1.0")[0].clone();
+    world.kill_machine(&blue);
+    world.run_to(Phase::Draining);
+    let making = |world: &World| {
+        let instances = world.web().instances.values();
+        instances
+            .filter(|one| one.purpose == Purpose::Repair(blue.clone()))
+            .map(|one| one.life.clone())
+            .next()
+    };
+    let life = making(&world).unwrap();
+    assert!(matches!(life, Life::Draining(_)), "{life}");
+    world.run_for(Duration::from_secs(100));
+    assert!(making(&world).is_some(), "{}", world.story());
+    assert!(world.says("web", "the fleet's budget is 1 deletions in 5m"));
+    world.run_until(900, |world| world.phase() == Some(Phase::Done));
+}
+
+#[test]
+fn what_waits_for_a_budget_is_counted_where_it_waits() {
+    let mut world = served(3, "[budget]\nin_flight = 1");
+    world.slots = Some(5);
+    let lost = world.active("1.0")[0].clone();
+    world.kill_machine(&lost);
+    world.run_for(Duration::from_secs(3));
+    world.start("2.0").unwrap();
+    world.tick();
+    assert!(world.web().owed.contains_key(&lost), "{}", world.story());
+    let said = "2 more to be made: the fleet's budget in_flight is 1";
+    assert!(world.says("web", said), "{}", world.story());
+    assert!(
+        world.says("web", "1 more are not made: provider process has 0 free"),
+        "{}",
+        world.story()
+    );
 }

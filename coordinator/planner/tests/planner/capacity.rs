@@ -1,5 +1,7 @@
 //! Capacity and limits: a wave is reserved whole, or as much of it as fits, over all fleets.
 
+use std::time::Duration;
+
 use calvin_planner::{Phase, WaveOrder};
 
 use crate::world::{World, spec};
@@ -251,4 +253,47 @@ fn a_wave_that_may_take_nothing_away_does_not_begin_again_and_again() {
     let begun = world.events.iter();
     let begun = begun.filter(|one| one.text.contains("a-2: wave"));
     assert!(begun.count() <= 4, "{}", world.story());
+}
+
+#[test]
+fn a_wave_that_nobody_could_approve_waits_for_room_that_is_being_made() {
+    let gates = "surge = 1\nunavailable = 1\napprove = [\"retire\"]";
+    let mut world = world(6);
+    world.apply(&text(5, gates), "1.0");
+    world.run_to(Phase::Done);
+    world.boot_delay_ms = 2_000;
+    let odd = world.active("1.0")[0].clone();
+    let replace = calvin_planner::Command::ReplaceInstance {
+        instance: odd.clone(),
+        reason: "odd".to_owned(),
+    };
+    world.order(&replace).unwrap();
+    world.agent(&odd).drain_takes = None;
+    world.run_until(100, |world| world.web().instances[&odd].leaving());
+    world.start("2.0").unwrap();
+    world.run_for(Duration::from_secs(3));
+    let said = format!("{odd} to be gone: it may make the room for wave 1");
+    assert!(world.says("web", &said), "{}", world.story());
+    let rule = calvin_planner::InvariantId::ApprovedByEnough.to_string();
+    let blocked = &world.report().blocked;
+    assert!(!blocked.iter().any(|one| one.rule == rule), "{blocked:?}");
+    world.run_until(600, |world| world.phase() == Some(Phase::AwaitingRetire));
+}
+
+#[test]
+fn what_another_serves_in_the_place_of_makes_room_for_the_rollout_that_waits_for_it() {
+    let mut world = world(3);
+    world.apply(&text(2, "surge = 1"), "1.0");
+    world.run_to(Phase::Done);
+    let replace = calvin_planner::Command::ReplaceInstance {
+        instance: world.active("1.0")[0].clone(),
+        reason: "odd".to_owned(),
+    };
+    world.order(&replace).unwrap();
+    world.run_until(30, |world| world.web().instances.len() == 3);
+    world.start("2.0").unwrap();
+    world.tick();
+    assert!(world.says("web", "provider process has 0 free"));
+    world.run_until(300, |world| world.phase() == Some(Phase::Done));
+    assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
 }

@@ -349,3 +349,51 @@ fn the_preview_tells_of_the_gap_and_of_the_way_back() {
         .find(|way| way.phase == Phase::Stopping);
     assert!(stopping.is_some(), "{plan:?}");
 }
+
+#[test]
+fn a_standby_that_is_gone_and_ordered_away_leaves_although_nobody_serves() {
+    let mut world = new_world();
+    let blue = the_one_at_work(&world);
+    world.cut_path(&blue);
+    let reason = "it is odd".to_owned();
+    let replace = |instance: &InstanceId| Command::ReplaceInstance {
+        instance: instance.clone(),
+        reason: reason.clone(),
+    };
+    world.order(&replace(&blue)).unwrap();
+    world.run_until(30, |world| world.web().instances.len() == 2);
+    world.run_for(Duration::from_secs(5));
+    let standby = world.web().instances.keys().find(|id| **id != blue);
+    let standby = standby.cloned().unwrap();
+    world.kill_machine(&blue);
+    world.kill_machine(&standby);
+    // Two of two are missing in the list, which is not believed.
+    world.run_for(Duration::from_secs(100));
+    assert!(world.web().instances.contains_key(&standby));
+    world.order(&replace(&standby)).unwrap();
+    world.run_until(300, |world| !world.web().instances.contains_key(&standby));
+    // One of two is believed: the work of the first has stopped.
+    world.run_until(300, |world| {
+        world.web().instances.len() == 1 && world.active("1.0").len() == 1
+    });
+}
+
+#[test]
+fn one_that_had_finished_before_it_was_kept_finishes_anew_when_it_is_one_too_many() {
+    let mut world = new_world();
+    world.behaviour.insert("3.0".to_owned(), Behaviour::Broken);
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Draining);
+    let all: Vec<InstanceId> = world.machines.keys().cloned().collect();
+    for id in &all {
+        world.kill_agent(id);
+    }
+    drop(world.start("3.0"));
+    world.run_for(Duration::from_secs(3));
+    for id in &all {
+        world.revive_agent(id);
+    }
+    world.run_until(900, |world| {
+        world.web().instances.len() == 1 && world.web().running().is_none()
+    });
+}

@@ -7,7 +7,7 @@ use calvin_planner::{
     Action, Command, DeleteBasis, InvariantId, MachineState, Phase, ProviderRules, Refusal,
 };
 
-use crate::world::{World, ids, web};
+use crate::world::{Behaviour, World, ids, web};
 
 const THREE: &str = "count = 6\nzones = [\"a\", \"b\", \"c\"]\n";
 
@@ -287,4 +287,50 @@ fn a_person_answers_for_repairs_that_are_held_and_that_is_written_down() {
     let marked = world.web().instances.values();
     let marked = marked.filter(|one| one.replace == Some(DeleteBasis::Unhealthy));
     assert_eq!(marked.count(), 0);
+}
+
+#[test]
+fn a_green_that_fails_in_a_lost_zone_leaves_when_that_is_found_and_is_no_longer_in_flight() {
+    let mut world = World::new();
+    let rules = ProviderRules {
+        zones: vec![zone("a"), zone("b")],
+    };
+    world.rules.providers.insert("process".to_owned(), rules);
+    let text = "count = 2\nzones = [\"a\", \"b\"]\n[replace]\nmax_instance_failures = 3\n\
+                healthy_deadline = \"20s\"\n[budget]\nin_flight = 1";
+    world
+        .behaviour
+        .insert("1.0".to_owned(), Behaviour::NeverMade);
+    world.apply(text, "1.0");
+    world.tick();
+    lose(&mut world, "a");
+    world.behaviour.remove("1.0");
+    world.run_until(60, |world| world.tells("not healthy within"));
+    world.run_until(200, |world| world.active("1.0").len() == 2);
+    find(&mut world, "a");
+    world.run_until(200, |world| world.web().instances.len() == 2);
+}
+
+#[test]
+fn a_green_that_is_back_from_a_lost_zone_needs_no_other_in_its_place() {
+    let mut world = World::new();
+    let rules = ProviderRules {
+        zones: vec![zone("a"), zone("b")],
+    };
+    world.rules.providers.insert("process".to_owned(), rules);
+    // There is room for those two and no more.
+    world.slots = Some(2);
+    let text = "count = 2\nzones = [\"a\", \"b\"]\n[replace]\nmin_healthy = \"60s\"\n\
+                progress_deadline = \"300s\"";
+    world.apply(text, "1.0");
+    world.run_to(Phase::Soaking);
+    lose(&mut world, "a");
+    let there = there(&world, "a");
+    cut(&mut world, &there);
+    world.run_until(60, |world| world.phase() == Some(Phase::Provisioning));
+    world.run_for(Duration::from_secs(5));
+    find(&mut world, "a");
+    mend(&mut world, &there);
+    world.run_until(200, |world| world.phase() == Some(Phase::Done));
+    assert_eq!(world.active("1.0").len(), 2);
 }

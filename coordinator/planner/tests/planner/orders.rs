@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use calvin_planner::{Command, Phase, Refusal, preview};
 
-use crate::world::{Behaviour, World, spec, web};
+use crate::world::{Behaviour, Machine, World, spec, web};
 
 fn served(text: &str) -> World {
     let mut world = World::new();
@@ -304,4 +304,32 @@ fn a_fleet_that_was_deleted_and_is_made_again_counts_its_rollouts_on() {
     world.apply("count = 1", "1.0");
     let id = world.web().rollout.as_ref().unwrap().id.to_string();
     assert_eq!(id, "web-3");
+}
+
+#[test]
+fn one_that_is_ordered_away_before_it_came_up_leaves_its_place_to_another() {
+    let mut world = World::new();
+    world.apply("count = 1\n[budget]\nin_flight = 1", "1.0");
+    world.run_to(Phase::Done);
+    let behaviour = Behaviour::NeverMade;
+    world.behaviour.insert("1.0".to_owned(), behaviour);
+    let first = world.active("1.0")[0].clone();
+    let fleet = web();
+    world.order(&Command::Scale { fleet, count: 2 }).unwrap();
+    world.run_for(Duration::from_secs(5));
+    let hangs = world.web().instances.keys().find(|id| **id != first);
+    let hangs = hangs.cloned().unwrap();
+    world.behaviour.remove("1.0");
+    world.machines.insert(
+        hangs.clone(),
+        Machine::new(u64::MAX / 2, "1.0".to_owned(), world.work),
+    );
+    world.kill_machine(&hangs);
+    let reason = "it hangs".to_owned();
+    let instance = hangs.clone();
+    world
+        .order(&Command::ReplaceInstance { instance, reason })
+        .unwrap();
+    world.run_until(60, |world| world.active("1.0").len() == 2);
+    assert!(!world.web().instances.contains_key(&hangs));
 }

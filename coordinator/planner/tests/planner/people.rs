@@ -54,7 +54,9 @@ fn greens(world: &World) -> Vec<InstanceId> {
 /// What is asked for and refused: why, and what to do instead.
 pub(crate) fn refused(refusal: Result<Vec<String>, Refusal>) -> (String, String) {
     match refusal.unwrap_err() {
-        Refusal::NotNow { what, why, hint } => {
+        Refusal::NotNow {
+            what, why, hint, ..
+        } => {
             assert!(what.starts_with("could not"), "{what}");
             assert!(!hint.is_empty(), "{what}");
             (why, hint)

@@ -381,3 +381,44 @@ fn an_emergency_skips_no_approval() {
     world.run_for(Duration::from_secs(100));
     assert_eq!(world.phase(), Some(Phase::AwaitingSwitch));
 }
+
+#[test]
+fn an_emergency_passes_the_freeze_for_its_own_rollout_alone() {
+    // The count waits for the end of the freeze.
+    let mut world = served("count = 2");
+    let order = freeze(&world, FreezeScope::New, Some(600));
+    world.order(&order).unwrap();
+    apply(&mut world, "count = 4", "1.0");
+    let order = emergency(&world, "2.0");
+    world.order(&order).unwrap();
+    world.run_to(Phase::Settling);
+    assert!(waits_for(&world, "a count of 4 instead of 2"));
+    world.run_to(Phase::Done);
+    assert_eq!(world.web().spec.count, 2, "{}", world.story());
+    world.run_until(700, |world| world.active("2.0").len() == 4);
+
+    // What was leaving and what is lost wait as well; what the rollout replaces goes.
+    let mut world = served("count = 3\n[repair]\nsilent_after = \"30s\"");
+    world
+        .order(&Command::Scale {
+            fleet: web(),
+            count: 2,
+        })
+        .unwrap();
+    world.run_until(20, |world| {
+        world.web().instances.values().any(|one| one.leaving())
+    });
+    let leaves = world.web().instances.iter();
+    let leaves: Vec<_> = leaves.filter(|(_, one)| one.leaving()).collect();
+    let leaves = leaves[0].0.clone();
+    let order = freeze(&world, FreezeScope::All, Some(1_000));
+    world.order(&order).unwrap();
+    let order = emergency(&world, "2.0");
+    world.order(&order).unwrap();
+    world.run_to(Phase::Settling);
+    assert!(waits_for(&world, "is not removed") || waits_for(&world, "no machine is removed"));
+    world.run_to(Phase::Done);
+    assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
+    assert!(world.machines.contains_key(&leaves), "{}", world.story());
+    world.run_until(1_100, |world| !world.machines.contains_key(&leaves));
+}

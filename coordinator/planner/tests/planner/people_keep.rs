@@ -7,7 +7,7 @@ use calvin_planner::{Command, Phase};
 
 use crate::{
     people::{refused, served, waits_for},
-    world::{World, web},
+    world::{Behaviour, World, web},
 };
 
 fn reason() -> String {
@@ -345,4 +345,27 @@ fn what_is_set_aside_is_no_part_of_the_count_when_the_fleet_grows() {
     world.run_until(100, |world| world.active("2.0").len() == 2);
     assert_eq!(world.machines_there(), 3);
     assert!(world.is_quiet(), "{}", world.story());
+}
+
+#[test]
+fn what_is_not_protected_any_more_leaves_its_place_to_the_next_attempt() {
+    let mut world = World::new();
+    let behaviour = Behaviour::NeverMade;
+    world.behaviour.insert("1.0".to_owned(), behaviour);
+    world.apply("count = 1\n[budget]\nin_flight = 1", "1.0");
+    world.run_for(Duration::from_secs(3));
+    let abort = Command::Abort {
+        fleet: web(),
+        reason: "it hangs".to_owned(),
+    };
+    world.order(&abort).unwrap();
+    let kept = world.web().instances.keys().next().cloned().unwrap();
+    world.order(&protect(&kept)).unwrap();
+    world.start("2.0").unwrap();
+    world.run_for(Duration::from_secs(20));
+    let said = "the fleet's budget in_flight is 1";
+    assert!(world.says("web", said), "{}", world.story());
+    world.order(&unprotect(&kept)).unwrap();
+    world.run_to(Phase::Done);
+    assert!(!world.web().instances.contains_key(&kept));
 }

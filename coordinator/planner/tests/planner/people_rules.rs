@@ -2,7 +2,7 @@
 
 use calvin_model::{DrainReason, InstanceId};
 use calvin_planner::{
-    Action, Approval, Command, DeleteBasis, FreezeScope, InvariantId, Life, Phase, Purpose,
+    Action, Approval, Command, DeleteBasis, FreezeScope, InvariantId, Life, Phase, Purpose, Refusal,
 };
 
 use crate::{
@@ -42,7 +42,6 @@ fn a_plan_that_switches_or_retires_without_enough_approvals_breaks_its_rule() {
         by: by.to_owned(),
         reason: String::new(),
         wall_ms: 0,
-        wave: 0,
     };
     let approvals = |by: [&str; 2], gate| by.map(|by| approval(by, gate)).to_vec();
     let state = world.fleets.get_mut(&web()).unwrap();
@@ -187,4 +186,57 @@ fn a_plan_that_changes_something_and_tells_nothing_breaks_its_rule() {
         state.rollout.as_mut().unwrap().phase = Phase::Switching;
     });
     assert_eq!(found, []);
+}
+
+#[test]
+fn a_refusal_names_the_rule_that_it_protects() {
+    let mut world = served("count = 1\n[replace]\napprove = [\"switch\"]\napprovals = 2");
+    let rule = |refused: Result<Vec<String>, Refusal>| refused.unwrap_err().rule();
+    let instance = world.active("1.0")[0].clone();
+    let protect = Command::Protect {
+        instance: instance.clone(),
+        reason: "look".to_owned(),
+    };
+    world.order(&protect).unwrap();
+    let replace = Command::ReplaceInstance {
+        instance: instance.clone(),
+        reason: "odd".to_owned(),
+    };
+    let protected = Some(InvariantId::ProtectedNeverTouched);
+    assert_eq!(rule(world.order(&replace)), protected);
+    let delete = Command::DeleteFleet { fleet: web() };
+    assert_eq!(rule(world.order(&delete)), protected);
+    assert_eq!(rule(world.start("2.0")), protected);
+    world.order(&Command::Unprotect { instance }).unwrap();
+    let image: calvin_model::image::ImageTag = "web@2.0".parse().unwrap();
+    let veto = Command::Veto {
+        image: image.clone(),
+        reason: "bad".to_owned(),
+    };
+    world.order(&veto).unwrap();
+    let vetoed = Some(InvariantId::VetoedIsNeverMade);
+    assert_eq!(rule(world.start("2.0")), vetoed);
+    world.order(&Command::Unveto { image }).unwrap();
+    world.start("2.0").unwrap();
+    let approve = Command::Approve {
+        fleet: web(),
+        gate: None,
+        reason: "fine".to_owned(),
+    };
+    let approved = Some(InvariantId::ApprovedByEnough);
+    assert_eq!(rule(world.order(&approve)), approved, "nothing to see yet");
+    world.run_to(Phase::AwaitingSwitch);
+    world.order(&approve).unwrap();
+    assert_eq!(rule(world.order(&approve)), approved, "one person twice");
+    freeze(&mut world, FreezeScope::New);
+    assert_eq!(
+        rule(world.order(&delete)),
+        Some(InvariantId::FrozenStartsNothing)
+    );
+    let fleet = "nobody".parse().unwrap();
+    let order = Command::Pause {
+        fleet,
+        reason: "why".to_owned(),
+    };
+    assert_eq!(rule(world.order(&order)), None);
 }

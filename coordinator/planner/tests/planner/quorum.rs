@@ -188,6 +188,28 @@ fn a_member_that_is_lost_in_a_rollout_is_replaced_before_it_goes_on() {
 }
 
 #[test]
+fn a_member_that_its_wave_would_replace_and_that_is_lost_is_made_again_when_the_wave_goes_back() {
+    let mut world = new_world(3);
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Baking);
+    let blue = world.web().rollout.as_ref().unwrap().sets.blue[0].clone();
+    world.kill_machine(&blue);
+    let reason = "bad".to_owned();
+    let fleet = web();
+    world.order(&Command::Rollback { fleet, reason }).unwrap();
+    world.run_to(Phase::RolledBack);
+    world.run_until(600, |world| !world.web().instances.contains_key(&blue));
+    assert_eq!(world.active("1.0").len(), 3, "{}", world.story());
+}
+
+#[test]
+fn a_fleet_that_is_deleted_acts_on_no_record_that_goes_with_it() {
+    let mut world = new_world(1);
+    world.order(&Command::DeleteFleet { fleet: web() }).unwrap();
+    world.run_until(600, |world| !world.fleets.contains_key(&web()));
+}
+
+#[test]
 fn without_a_quorum_nothing_is_taken_away() {
     let mut world = new_world(3);
     let ids: Vec<InstanceId> = world.web().instances.keys().cloned().collect();
@@ -275,4 +297,79 @@ fn an_image_without_a_quorum_command_is_refused_with_both_keys() {
         refused.contains("kind = \"quorum\"") && refused.contains("[quorum]"),
         "{refused}"
     );
+}
+
+/// A world of three in which one was lost, and its replacement runs and is not healthy.
+fn replaced_in_vain(votes: bool) -> (World, InstanceId, InstanceId) {
+    let mut world = new_world(3);
+    let lost = world.web().instances.keys().next().cloned().unwrap();
+    let olds: BTreeSet<InstanceId> = world.web().instances.keys().cloned().collect();
+    world.kill_machine(&lost);
+    world.run_until(60, |world| world.machines.len() == 4);
+    let new = world.machines.keys().find(|id| !olds.contains(*id));
+    let new = new.cloned().unwrap();
+    world.agent(&new).forced = Some(Health::Unhealthy);
+    world.agent(&new).learns = !votes;
+    (world, lost, new)
+}
+
+#[test]
+fn a_replacement_that_is_never_healthy_and_never_voted_is_made_again() {
+    let (mut world, lost, new) = replaced_in_vain(false);
+    world.run_until(120, |world| !world.web().instances.contains_key(&new));
+    world.run_until(120, |world| !world.web().instances.contains_key(&lost));
+    assert_eq!(world.active("1.0").len(), 3, "{}", world.story());
+}
+
+#[test]
+fn a_replacement_that_is_never_healthy_and_votes_stays_while_the_others_are_too_few() {
+    let (mut world, lost, new) = replaced_in_vain(true);
+    world.run_for(Duration::from_secs(600));
+    for id in [&lost, &new] {
+        assert!(!world.web().instances[id].leaving(), "{}", world.story());
+    }
+    let text = held(&world).unwrap();
+    assert!(text.contains("3 voters, 3 needed"), "{text}");
+    assert!(text.contains("2 would be left and 3 must"), "{text}");
+    world.agent(&new).forced = None;
+    world.run_until(120, |world| !world.web().instances.contains_key(&lost));
+}
+
+#[test]
+fn a_green_that_is_never_healthy_goes_also_where_the_count_has_grown() {
+    let mut world = new_world(1);
+    world
+        .order(&Command::Freeze {
+            fleet: None,
+            scope: calvin_planner::FreezeScope::New,
+            until_wall_ms: None,
+            reason: "not now".to_owned(),
+        })
+        .unwrap();
+    world.fleets.get_mut(&web()).unwrap().spec.count = 2;
+    world.behaviour.insert("2.0".to_owned(), Behaviour::Broken);
+    world
+        .order(&Command::StartRollout {
+            fleet: web(),
+            build: world.build("2.0"),
+            plan: None,
+            emergency: Some("it burns".to_owned()),
+        })
+        .unwrap();
+    world.run_to(Phase::RolledBack);
+    assert_eq!(world.active("1.0").len(), 1, "{}", world.story());
+}
+
+#[test]
+fn a_rollout_that_waited_while_the_count_grew_is_no_deadlock() {
+    let mut world = new_world(2);
+    world.start("2.0").unwrap();
+    world.tick();
+    let fleet = web();
+    world.order(&Command::Scale { fleet, count: 4 }).unwrap();
+    world.start("3.0").unwrap();
+    world.run_until(900, |world| {
+        let done = world.phase() == Some(Phase::Done);
+        done && world.active("3.0").len() == 4
+    });
 }

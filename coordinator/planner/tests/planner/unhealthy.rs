@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use calvin_model::{Health, InstanceId};
-use calvin_planner::{Action, Command, DeleteBasis, InvariantId, Life, MachineState, Phase};
+use calvin_planner::{
+    Action, CheckObserved, Command, DeleteBasis, InvariantId, Life, MachineState, Phase,
+};
 
 use crate::world::{Behaviour, Room, World, ids, served, spec, web};
 
@@ -327,4 +329,144 @@ fn an_unhealthy_one_that_is_too_many_makes_room_for_the_rollout_that_replaces_al
     world.start("2.0").unwrap();
     world.run_to(Phase::Done);
     assert_eq!(world.active("2.0").len(), 3, "{}", world.story());
+}
+
+#[test]
+fn an_unhealthy_one_says_since_when_until_when_and_on_whose_word() {
+    let mut world = served("count = 3\n[repair]\nrepair_after = \"60s\"");
+    let id = ids(&world)[0].clone();
+    ail(&mut world, &id);
+    world.run_for(Duration::from_secs(21));
+    let one = world.report().instances[&id].clone();
+    let waits = one.waits.unwrap();
+    assert_eq!(waits.what, "to be healthy");
+    let (left, then) = waits.until.unwrap();
+    assert_eq!(waits.since + left, Duration::from_secs(60));
+    assert_eq!(then, "it is replaced, when its turn comes");
+    assert!(one.rests_on.agent.is_some());
+    world.start("2.0").unwrap();
+    world.tick();
+    let waits = world.report().instances[&id].waits.clone().unwrap();
+    assert!(waits.until.unwrap().1.contains("the rollout has ended"));
+
+    let mut world = served("count = 3\n[repair]\nrepair_after = \"20s\"");
+    let id = ids(&world)[0].clone();
+    world.boot_delay_ms = 30_000;
+    ail(&mut world, &id);
+    world.run_until(60, |world| world.tells("is to be replaced (unhealthy)"));
+    world.tick();
+    let waits = world.report().instances[&id].waits.clone().unwrap();
+    assert_eq!(waits.what, "another to serve in its place");
+}
+
+/// Fails for a moment and is healthy again.
+fn flap(world: &mut World, id: &InstanceId) {
+    ail(world, id);
+    world.run_for(Duration::from_secs(2));
+    assert!(world.hidden.contains(id), "{}", world.story());
+    heal(world, id);
+}
+
+/// How long until clients find one that is healthy again.
+fn found_after(world: &mut World, id: &InstanceId) -> u64 {
+    let begin = world.ms;
+    world.run_until(200, |world| !world.hidden.contains(id));
+    (world.ms - begin) / 1_000
+}
+
+#[test]
+fn one_that_flaps_is_found_again_ever_later_until_it_has_been_healthy_for_long() {
+    let mut world = served("count = 3");
+    let id = ids(&world)[0].clone();
+    let mut after = Vec::new();
+    for _ in 0..7 {
+        flap(&mut world, &id);
+        if after.len() == 3 {
+            world.tick();
+            let text = "healthy for 40s without a break: it failed 4 times lately";
+            assert!(world.says("web", text), "{}", world.story());
+            let waits = world.report().instances[&id].waits.clone().unwrap();
+            assert_eq!(waits.until.unwrap().1, "clients find it again");
+            // Neither silence nor another coordinator brings it back earlier.
+            world.kill_agent(&id);
+            world.machines.get_mut(&id).unwrap().workload_answers = false;
+            world.started_at = world.ms;
+            world.run_for(Duration::from_secs(60));
+            assert!(world.hidden.contains(&id), "{}", world.story());
+            world.machines.get_mut(&id).unwrap().workload_answers = true;
+            world.revive_agent(&id);
+            flap(&mut world, &id);
+        }
+        after.push(found_after(&mut world, &id));
+    }
+    assert_eq!(after, [1, 11, 21, 81, 121, 121, 121], "{}", world.story());
+    world.run_for(Duration::from_secs(310));
+    assert!(world.web().repairs.flaps.is_empty());
+    flap(&mut world, &id);
+    assert_eq!(found_after(&mut world, &id), 1);
+}
+
+#[test]
+fn one_that_flaps_is_found_while_nobody_else_serves() {
+    let mut world = served("count = 2");
+    let both = ids(&world);
+    for _ in 0..3 {
+        flap(&mut world, &both[0]);
+        found_after(&mut world, &both[0]);
+    }
+    flap(&mut world, &both[0]);
+    world.run_for(Duration::from_secs(2));
+    assert!(world.hidden.contains(&both[0]));
+    ail(&mut world, &both[1]);
+    world.run_for(Duration::from_secs(2));
+    assert!(!world.hidden.contains(&both[0]), "{}", world.story());
+    assert!(world.hidden.contains(&both[1]), "{}", world.story());
+}
+
+#[test]
+fn agents_whom_most_checks_of_the_catalogue_contradict_are_not_taken_at_their_word() {
+    let text = "count = 5\n[repair]\nrepair_after = \"30s\"\n[repair.meltdown]\ncount = 9";
+    let mut world = served(text);
+    let before = ids(&world);
+    for id in &before[..3] {
+        ail(&mut world, id);
+        // The probes agree with the agents, the catalogue does not.
+        world.machines.get_mut(id).unwrap().workload_answers = false;
+    }
+    let (age, passing) = (Duration::ZERO, true);
+    let all = before.iter().cloned();
+    world.checks = all.map(|id| (id, CheckObserved { age, passing })).collect();
+    world.run_for(Duration::from_secs(100));
+    assert_eq!(ids(&world), before, "{}", world.story());
+    assert!(held_by(&world, InvariantId::DistrustHolds));
+    let said = "the catalogue's own checks contradict 3 of 5 agents";
+    assert!(world.says("web", said), "{}", world.story());
+    // What was read long ago contradicts nobody.
+    for check in world.checks.values_mut() {
+        check.age = Duration::from_secs(60);
+    }
+    world.run_until(600, |world| {
+        before[..3].iter().all(|id| !ids(world).contains(id))
+    });
+}
+
+#[test]
+fn one_that_fails_beside_the_one_that_it_was_made_for_is_one_failure_with_it() {
+    // Whatever ids they have: those of each seed come in another order.
+    for seed in [10, 20, 30, 40, 50, 60] {
+        let mut world = served("count = 2\n[replace]\nmin_healthy = \"30s\"");
+        world.seed = seed;
+        let instance = ids(&world)[1].clone();
+        let reason = "odd".to_owned();
+        world
+            .order(&Command::ReplaceInstance { instance, reason })
+            .unwrap();
+        world.run_until(30, |world| ids(world).len() == 3);
+        world.run_for(Duration::from_secs(5));
+        for id in ids(&world) {
+            ail(&mut world, &id);
+        }
+        world.run_for(Duration::from_secs(20));
+        assert_eq!(world.web().repairs.melted, None, "{}", world.story());
+    }
 }

@@ -17,8 +17,8 @@ use calvin_model::{
     CatalogueRole, Digest, FleetName, FleetSpec, ImageRef, InstanceId, image::Work,
 };
 use calvin_planner::{
-    Action, AgentObserved, Build, Capacity, CatalogueObserved, Command, CommandInput,
-    EnvironmentRules, EnvironmentState, Event, FaultKind, FleetReport, FleetState,
+    Action, AgentObserved, Build, Capacity, CatalogueObserved, CheckObserved, Command,
+    CommandInput, EnvironmentRules, EnvironmentState, Event, FaultKind, FleetReport, FleetState,
     InstanceObserved, Life, MachineObserved, MachineState, Moment, Next, Observed, Phase, Plan,
     PlanInput, ProbeObserved, ProviderFault, Refusal, SessionObserved, command, plan,
 };
@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) catalogue: BTreeMap<FleetName, BTreeMap<InstanceId, CatalogueRole>>,
     pub(crate) hidden: BTreeSet<InstanceId>,
     pub(crate) unconfirmed: Vec<InstanceId>,
+    /// What the catalogue's own checks say, where it has some.
+    pub(crate) checks: BTreeMap<InstanceId, CheckObserved>,
     /// What a person must look at, of every instance.
     pub(crate) alarm: Option<String>,
     /// Nothing was read back from the catalogue in this run.
@@ -82,6 +84,7 @@ impl World {
             catalogue: BTreeMap::new(),
             hidden: BTreeSet::new(),
             unconfirmed: Vec::new(),
+            checks: BTreeMap::new(),
             alarm: None,
             catalogue_unread: false,
             revoked: BTreeSet::new(),
@@ -198,6 +201,7 @@ impl World {
                 roles: roles.clone(),
                 visible: visible.cloned().collect(),
                 unconfirmed: self.unconfirmed.clone(),
+                checks: self.checks.clone(),
             };
             observed.catalogue.insert(fleet.clone(), seen);
         }
@@ -345,7 +349,10 @@ impl World {
                 instance, build, ..
             } => {
                 let version = build.image.tag.version.to_string();
-                let cannot = self.behaves(&version) == Behaviour::CannotBeMade;
+                let cannot = match self.behaves(&version) {
+                    Behaviour::CannotBeMade | Behaviour::NeverMade => true,
+                    Behaviour::Healthy | Behaviour::Broken | Behaviour::FailsWhenActive => false,
+                };
                 if cannot || self.is_full_for(instance) {
                     return;
                 }

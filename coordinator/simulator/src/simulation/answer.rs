@@ -1,48 +1,194 @@
-//! What only a person ends: a guard that holds the repairs of a fleet for as long as what it serves
-//! fails. The operator waits, in case it passes, and then answers for the repairs.
+//! What only a person ends, and what a person began: a guard that holds the repairs of a fleet, a
+//! rollout that waits for an approval, a freeze, a pause, a veto, a lost zone. The operator waits, in
+//! case it passes, and then answers.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use calvin_engine::View;
-use calvin_model::FleetName;
-use calvin_planner::{Blocked, Command, InvariantId};
+use calvin_model::{CatalogueRole, FleetName, InstanceId, RolloutId, ZoneName, image::ImageTag};
+use calvin_planner::{Blocked, Command, FleetState, InvariantId, Life, MachineState, Phase};
 
-/// How long a guard holds before a person comes to look.
+use super::operator::WHO;
+
+/// How long something holds before a person comes to look.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Since when a guard holds the repairs of which fleet.
-#[derive(Debug, Default)]
-pub(super) struct Held(BTreeMap<FleetName, Duration>);
+/// What is to be answered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Question {
+    /// A guard holds what would be repaired.
+    Guard(FleetName),
+    /// A list lacks most machines, this one among them, and is not believed.
+    Missing(InstanceId),
+    /// A rollout waits for an approval.
+    Gate(RolloutId),
+    /// A rollout is paused.
+    Paused(FleetName),
+    /// A fleet, or all of them, is frozen.
+    Frozen(Option<FleetName>),
+    Pinned(FleetName),
+    Protected(InstanceId),
+    /// It serves from another image than its fleet: it was protected, or the store was restored.
+    Other(InstanceId),
+    Vetoed(ImageTag),
+    LostZone(ZoneName),
+}
 
-impl Held {
+/// Since when what waits for a person.
+#[derive(Debug, Default)]
+pub(super) struct Open(BTreeMap<Question, Duration>);
+
+impl Open {
     /// Looks, and says what is to be ordered.
     pub(super) fn look(&mut self, view: &View, now: Duration) -> Vec<Command> {
-        self.0.retain(|name, _| is_held(view, name));
-        for name in view.fleets.keys().filter(|name| is_held(view, name)) {
-            self.0.entry(name.clone()).or_insert(now);
+        let open = questions(view);
+        self.0.retain(|question, _| open.contains_key(question));
+        let mut orders = Vec::new();
+        for (question, answer) in open {
+            let since = *self.0.entry(question.clone()).or_insert(now);
+            if now >= since + PATIENCE {
+                self.0.remove(&question);
+                orders.push(answer);
+            }
         }
-        let (due, held) = std::mem::take(&mut self.0)
-            .into_iter()
-            .partition(|(_, since)| now >= *since + PATIENCE);
-        self.0 = held;
-        let due: BTreeMap<FleetName, Duration> = due;
-        let resume = |fleet| Command::ResumeRepairs {
-            fleet,
-            reason: "looked at".to_owned(),
-        };
-        due.into_keys().map(resume).collect()
+        orders
     }
 
-    /// Whether a guard holds anything that nobody answered for yet.
+    /// Whether anything waits that nobody answered for yet.
     pub(super) fn is_any(&self) -> bool {
         !self.0.is_empty()
     }
 }
 
-fn is_held(view: &View, fleet: &FleetName) -> bool {
-    let guards =
-        [InvariantId::MeltdownHolds, InvariantId::DistrustHolds].map(|rule| rule.to_string());
-    let holds = |blocked: &Blocked| guards.contains(&blocked.rule);
+/// Everything that waits for a person, with the answer.
+fn questions(view: &View) -> BTreeMap<Question, Command> {
+    let mut open = BTreeMap::new();
+    let environment = &view.environment;
+    if environment.freeze.is_some() {
+        open.insert(Question::Frozen(None), Command::Unfreeze { fleet: None });
+    }
+    for zone in environment.lost_zones.keys() {
+        let zone = zone.clone();
+        let answer = Command::FindZone { zone: zone.clone() };
+        open.insert(Question::LostZone(zone), answer);
+    }
+    // What the coordinator vetoed stays so.
+    let vetoes = environment.vetoes.iter();
+    for (image, _) in vetoes.filter(|(_, order)| order.by == WHO) {
+        let image = image.clone();
+        let answer = Command::Unveto {
+            image: image.clone(),
+        };
+        open.insert(Question::Vetoed(image), answer);
+    }
+    for (name, fleet) in view.fleets.iter() {
+        of_fleet(view, name, fleet, &mut open);
+    }
+    open
+}
+
+fn of_fleet(
+    view: &View,
+    name: &FleetName,
+    fleet: &FleetState,
+    open: &mut BTreeMap<Question, Command>,
+) {
+    let reason = || "looked at".to_owned();
+    let mut ask = |question, answer| {
+        open.insert(question, answer);
+    };
+    let fleet_name = || name.clone();
+    let replace = |id: &InstanceId| Command::ReplaceInstance {
+        instance: id.clone(),
+        reason: reason(),
+    };
+    if fleet.freeze.is_some() {
+        let answer = Command::Unfreeze {
+            fleet: Some(fleet_name()),
+        };
+        ask(Question::Frozen(Some(fleet_name())), answer);
+    }
+    if fleet.pin.is_some() {
+        let answer = Command::Unpin {
+            fleet: fleet_name(),
+        };
+        ask(Question::Pinned(fleet_name()), answer);
+    }
+    if let Some(rollout) = fleet.running() {
+        let fleet = fleet_name();
+        if rollout.paused.is_some() {
+            let answer = Command::Resume {
+                fleet: fleet.clone(),
+            };
+            ask(Question::Paused(fleet), answer);
+        } else if is_gate(rollout.phase) {
+            let answer = Command::Approve {
+                fleet,
+                gate: None,
+                reason: reason(),
+            };
+            ask(Question::Gate(rollout.id.clone()), answer);
+        }
+    }
+    for (id, instance) in &fleet.instances {
+        if instance.protected.is_some() {
+            let answer = Command::Unprotect {
+                instance: id.clone(),
+            };
+            ask(Question::Protected(id.clone()), answer);
+        }
+        if holds(view, name, InvariantId::ShortListNeedsWitnesses)
+            && instance.life == Life::Up
+            && is_absent(view, id)
+        {
+            ask(Question::Missing(id.clone()), replace(id));
+        }
+        let other = fleet.serving.as_ref() != Some(&instance.build);
+        let serves = instance.catalogue == CatalogueRole::Active && !instance.leaving();
+        let left = fleet.running().is_none() && instance.replace.is_none();
+        if other && serves && left && instance.protected.is_none() {
+            ask(Question::Other(id.clone()), replace(id));
+        }
+    }
+    let guards = [InvariantId::MeltdownHolds, InvariantId::DistrustHolds];
+    if guards.into_iter().any(|guard| holds(view, name, guard)) {
+        let fleet = fleet_name();
+        let answer = Command::ResumeRepairs {
+            fleet: fleet.clone(),
+            reason: reason(),
+        };
+        ask(Question::Guard(fleet), answer);
+    }
+}
+
+fn holds(view: &View, fleet: &FleetName, guard: InvariantId) -> bool {
+    let rule = guard.to_string();
+    let holds = |blocked: &Blocked| blocked.rule == rule;
     let report = view.reports.get(fleet);
     report.is_some_and(|report| report.blocked.iter().any(holds))
+}
+
+fn is_absent(view: &View, id: &InstanceId) -> bool {
+    let seen = view.observed.instances.get(id);
+    let machine = seen.and_then(|seen| seen.machine);
+    machine.is_some_and(|machine| machine.state == MachineState::Absent)
+}
+
+fn is_gate(phase: Phase) -> bool {
+    match phase {
+        Phase::AwaitingSwitch | Phase::AwaitingRetire => true,
+        Phase::Provisioning
+        | Phase::MakingRoom
+        | Phase::Soaking
+        | Phase::Stopping
+        | Phase::Switching
+        | Phase::Settling
+        | Phase::Baking
+        | Phase::Draining
+        | Phase::Retiring
+        | Phase::RollingBack
+        | Phase::Done
+        | Phase::RolledBack
+        | Phase::Failed => false,
+    }
 }

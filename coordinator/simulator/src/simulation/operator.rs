@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use calvin_engine::{Decide, Engine, PassOutcome, View};
+use calvin_engine::{Decide, Engine, PassOutcome, View, recover::Approval};
 use calvin_model::{FleetName, FleetSpec, InstanceId};
 use calvin_planner::{Command, FleetState, Phase};
 
-use super::{answer::Held, press, quiet::is_quiet};
+use super::{answer::Open, press, quiet::is_quiet, tidy::Shown};
 use crate::{
     desk::{DeskNumber, Dock},
     provider,
@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// is yet to be noticed, has come by then.
 const AFTERMATH: Duration = Duration::from_secs(20);
 /// Who orders.
-const WHO: &str = "operator";
+pub(super) const WHO: &str = "operator";
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +36,9 @@ pub(super) enum Progress {
 /// The operator.
 #[derive(Debug)]
 pub(super) struct Operator<'a> {
-    scenario: &'a Scenario,
+    pub(super) scenario: &'a Scenario,
     /// The step that is next.
-    next: usize,
+    pub(super) next: usize,
     /// When each step was taken.
     pub(super) steps_at: Vec<Duration>,
     quiet_since: Option<Duration>,
@@ -48,12 +48,18 @@ pub(super) struct Operator<'a> {
     not_before: Duration,
     /// What fate took, until the coordinator has noticed.
     lost: Option<InstanceId>,
-    held: Held,
+    open: Open,
+    shown: Shown,
+    /// Since when the coordinator recovers.
+    pub(super) recovering_since: Option<Duration>,
+    /// Since when one that clients find does not answer, where somebody looks for that.
+    failing_since: Option<Duration>,
+    answers: Vec<(Duration, String)>,
     finished: bool,
 }
 
 /// An engine with its desk at hand.
-struct Console<'w, D> {
+pub(super) struct Console<'w, D> {
     world: &'w mut World,
     engine: &'w mut Engine<Dock, D>,
     desk: DeskNumber,
@@ -69,7 +75,11 @@ impl<'a> Operator<'a> {
             rollouts: None,
             not_before: Duration::ZERO,
             lost: None,
-            held: Held::default(),
+            open: Open::default(),
+            shown: Shown::default(),
+            recovering_since: None,
+            failing_since: None,
+            answers: Vec::new(),
             finished: false,
         }
     }
@@ -111,13 +121,32 @@ impl<'a> Operator<'a> {
                 console.give(&order);
             }
         }
-        for order in self.held.look(&view, now) {
-            console.give(&order);
+        if let Some(recovery) = &view.recovery {
+            self.quiet_since = None;
+            self.recover(&mut console, recovery, &view);
+            return Progress::GoesOn;
+        }
+        self.shown.look(&view, console.world);
+        for order in self.open.look(&view, now) {
+            if let Some(said) = console.order(&order) {
+                self.answers.push((now, said));
+            }
             self.quiet_since = None;
         }
         if let Some(Step::RollBackIn(phase)) = self.scenario.steps.get(self.next) {
             if self.roll_back_in(*phase, &view, &mut console) == Taken::Yes {
                 self.taken(now);
+            }
+            return Progress::GoesOn;
+        }
+        if let Some(Step::UndoWhenFailing(patience)) = self.scenario.steps.get(self.next) {
+            let since = self.failing_since(console.world, now);
+            if since.is_some_and(|since| now >= since + *patience) {
+                let step = Step::UndoWhenFailing(*patience);
+                if self.take(&mut console, &step, &view) == Taken::Yes {
+                    self.taken(now);
+                    self.rollouts = None;
+                }
             }
             return Progress::GoesOn;
         }
@@ -142,8 +171,9 @@ impl<'a> Operator<'a> {
         let Some(step) = self.scenario.steps.get(self.next).cloned() else {
             let faulty = !self.scenario.faults.is_empty();
             let aftermath = now < console.world.faults_until() + AFTERMATH;
-            let to_come = faulty && (aftermath || console.world.is_any_dead());
-            if to_come || self.held.is_any() {
+            let world = &console.world;
+            let to_come = faulty && (aftermath || world.is_any_dead() || world.is_any_hidden());
+            if to_come || self.open.is_any() || self.shown.is_any() {
                 return Progress::GoesOn;
             }
             self.finished = true;
@@ -165,6 +195,21 @@ impl<'a> Operator<'a> {
         Progress::GoesOn
     }
 
+    /// Since when one that clients find does not answer.
+    fn failing_since(&mut self, world: &World, now: Duration) -> Option<Duration> {
+        if world.is_any_found_silent() {
+            self.failing_since.get_or_insert(now);
+        } else {
+            self.failing_since = None;
+        }
+        self.failing_since
+    }
+
+    /// What the operator answered.
+    pub(super) fn take_answers(&mut self) -> Vec<(Duration, String)> {
+        std::mem::take(&mut self.answers)
+    }
+
     fn taken(&mut self, now: Duration) {
         self.steps_at.push(now);
         self.next += 1;
@@ -181,10 +226,11 @@ impl<'a> Operator<'a> {
         if running.is_none_or(|rollout| rollout.phase != phase) {
             return Taken::No;
         }
-        console.give(&Command::Rollback {
+        let given = console.give(&Command::Rollback {
             fleet: fleet.clone(),
             reason: "ordered".to_owned(),
-        })
+        });
+        if given { Taken::Yes } else { Taken::No }
     }
 
     fn take<D: Decide>(&mut self, console: &mut Console<'_, D>, step: &Step, view: &View) -> Taken {
@@ -199,7 +245,7 @@ impl<'a> Operator<'a> {
             let fleet = view.fleets.get(&spec.name);
             let before = rollouts.get(&spec.name).copied().unwrap_or(0);
             if let Some(order) = order(self.scenario, step, spec, fleet, before)
-                && console.give(&order) == Taken::No
+                && !console.give(&order)
             {
                 taken = Taken::No;
             }
@@ -226,6 +272,7 @@ impl<'a> Operator<'a> {
             | Step::RollBackIn(_)
             | Step::Scale(_)
             | Step::Undo
+            | Step::UndoWhenFailing(_)
             | Step::Delete => {}
         }
         taken
@@ -267,7 +314,7 @@ fn order(
             })
         }
         // Where there is nothing to go back to, nobody orders it.
-        Step::Undo => {
+        Step::Undo | Step::UndoWhenFailing(_) => {
             let fleet = fleet?;
             let can = fleet.rollouts == rollouts && fleet.previous.is_some();
             can.then_some(Command::Undo { fleet: name })
@@ -287,27 +334,62 @@ fn order(
 }
 
 impl<D: Decide> Console<'_, D> {
-    fn give(&mut self, order: &Command) -> Taken {
-        let Some(desk) = self.world.desks.remove(&self.desk) else {
-            return Taken::No;
-        };
-        self.engine.ports_mut().put(desk);
-        let answer = self.engine.command(order, WHO);
-        if let Some(desk) = self.engine.ports_mut().take() {
-            self.world.desks.insert(self.desk, desk);
-        }
+    pub(super) fn now(&self) -> Duration {
+        self.world.now()
+    }
+
+    pub(super) fn has_heard_all(&self) -> bool {
+        self.world.has_heard_all(self.desk)
+    }
+
+    /// Gives an order. Says whether it is in effect.
+    pub(super) fn give(&mut self, order: &Command) -> bool {
+        self.order(order).is_some()
+    }
+
+    /// Gives an order. What it was answered, if it is in effect.
+    fn order(&mut self, order: &Command) -> Option<String> {
+        let answer = self.at_desk(|engine| engine.command(order, WHO))?;
         match answer {
             Ok(outcome) => {
                 for line in &outcome.lines {
                     self.world.note(format_args!("order: {line}"));
                 }
-                Taken::Yes
+                Some(outcome.lines.join("; "))
             }
             Err(error) => {
-                self.world.note(format_args!("order {order:?}: {error}"));
-                Taken::No
+                self.world.note(format_args!("not ordered: {error}"));
+                None
             }
         }
+    }
+
+    /// Approves what a coordinator that recovers has found. Says whether that is in effect.
+    pub(super) fn approve(&mut self, approval: &Approval, who: &str) -> bool {
+        match self.at_desk(|engine| engine.approve_recovery(approval, who)) {
+            Some(Ok(lines)) => {
+                for line in &lines {
+                    self.world.note(format_args!("approved: {line}"));
+                }
+                true
+            }
+            Some(Err(error)) => {
+                self.world.note(format_args!("not approved: {error}"));
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn at_desk<T>(&mut self, act: impl FnOnce(&mut Engine<Dock, D>) -> T) -> Option<T> {
+        let desk = self.world.desks.remove(&self.desk)?;
+        self.engine.ports_mut().put(desk);
+        let answer = act(self.engine);
+        if let Some(mut desk) = self.engine.ports_mut().take() {
+            desk.epoch = Some(self.engine.epoch().clone());
+            self.world.desks.insert(self.desk, desk);
+        }
+        Some(answer)
     }
 }
 

@@ -107,10 +107,12 @@ fn check_fleet(world: &World, fleet: &FleetState) {
             world.broken(rule, text);
         }
         let names = &world.served.entries;
-        let found = names
-            .iter()
-            .any(|entry| entry.instance == *id && entry.role == CatalogueRole::Active);
         let number = world.running(id);
+        let address = number.map(|number| world.machines[number.0].address);
+        let found = names.iter().any(|entry| {
+            let here = Some(entry.address) == address;
+            here && entry.instance == *id && entry.role == CatalogueRole::Active
+        });
         let role = number.and_then(|number| world.machines[number.0].role());
         let now = world.now();
         // A fleet that has nothing to go back to may have come to serve an image that fails.

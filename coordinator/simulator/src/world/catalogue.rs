@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use calvin_engine::ports::{AgentLink as _, Probe as _};
-use calvin_model::{CatalogueRole, FleetName, Health, NamesSnapshot};
+use calvin_model::{CatalogueRole, FleetName, Health, NamesSnapshot, Role};
 use calvin_planner::judge::{FRESH_INTERVALS, PROBE_FRESH};
 use calvin_proto::{convert::ToAgent, wire};
 
@@ -30,7 +30,11 @@ impl World {
         if self.is_newest(number) {
             self.check_publication(number, &snapshot);
         }
-        if snapshot.version > self.served.version {
+        // After a restore the newest may have a smaller number than names that nobody has any more.
+        let up = self.machines.iter().filter(|machine| machine.is_up());
+        let known = up.filter_map(|machine| machine.names.as_ref().map(|names| names.version));
+        let first = self.is_newest(number) && known.max() < Some(snapshot.version);
+        if snapshot.version > self.served.version || first {
             self.served = snapshot;
             self.check_who_entered();
         }
@@ -146,13 +150,23 @@ impl World {
                 CatalogueRole::Absent | CatalogueRole::Standby | CatalogueRole::Entered => false,
             };
             let answers = self
-                .running(&entry.instance)
+                .running_at(&entry.instance, entry.address)
                 .is_some_and(|number| self.machine(number).answers(self.now));
             if active && answers {
                 *answering.entry(entry.fleet.clone()).or_default() += 1;
             }
         }
         answering
+    }
+
+    /// Whether clients find one as active that does not answer.
+    pub(crate) fn is_any_found_silent(&self) -> bool {
+        let active = self.served.entries.iter();
+        let mut active = active.filter(|entry| entry.role == CatalogueRole::Active);
+        active.any(|entry| {
+            let there = self.running_at(&entry.instance, entry.address);
+            !there.is_some_and(|number| self.machine(number).answers(self.now))
+        })
     }
 
     /// A change of the names never takes away a fleet's last entry that answers, other than for
@@ -181,12 +195,29 @@ impl World {
             let state = disk.stored.fleets.get(&fleet);
             let deleting = state.is_none_or(|state| state.deleting);
             drop(disk);
-            if !deleting && !self.is_any_said_to_be_healthy(number, snapshot, &fleet) {
+            let unknown = self.is_switch_unknown(&fleet);
+            if !deleting && !unknown && !self.is_any_said_to_be_healthy(number, snapshot, &fleet) {
                 let version = snapshot.version;
                 let text = format!("names {version}: none of the active of {fleet} answers");
                 self.broken(Rule::LastEntryThatAnswersStays, text);
             }
         }
+    }
+
+    /// Whether all that clients still find of a fleet is what a recovered store and the agents say was
+    /// never active: the switch came between the backup and the end of who had ordered it, and no agent
+    /// had heard of it yet.
+    fn is_switch_unknown(&self, fleet: &FleetName) -> bool {
+        let disk = self.disk.borrow();
+        let entries = self.served.entries.iter();
+        let mut active = entries
+            .filter(|entry| entry.role == CatalogueRole::Active && entry.fleet == *fleet)
+            .map(|entry| &entry.instance);
+        active.all(|id| {
+            let role = self.running(id).and_then(|it| self.machine(it).role());
+            let recovered = disk.approved.contains(id) || disk.lost_track.contains(id);
+            recovered && role != Some(Role::Active)
+        })
     }
 
     /// Whether the agent of an instance that clients find as active has freshly said that it is

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use calvin_engine::ports::{CreateOrder, Machine as Listed};
+use calvin_engine::ports::{CreateOrder, Machine as Listed, MachineTag};
 use calvin_model::{BootId, InstanceId};
 use calvin_planner::{
     DeleteBasis, FaultKind, Life, MachineState, ProviderFault, sums::list_is_short,
@@ -36,6 +36,8 @@ const DELETE_MS: (u64, u64) = (100, 500);
 const FAILURES: u32 = 3;
 /// One creation of so many is said to have failed at a late provider.
 const LATE: u32 = 4;
+/// One creation of so many succeeds twice.
+const DOUBLE: u32 = 6;
 /// How much later its machine appears, in milliseconds.
 const LATE_MS: (u64, u64) = (1_000, 8_000);
 /// By how much a list lags behind at most.
@@ -127,6 +129,9 @@ impl World {
         }
         self.forget_fault(instance);
         self.make(order);
+        if self.chance(Fault::DoubleCreate, DOUBLE) {
+            self.make(order);
+        }
     }
 
     /// How often it has failed before; nothing while it waits to be tried again.
@@ -184,6 +189,11 @@ impl World {
         };
         let making = Making {
             instance: order.instance.clone(),
+            tag: MachineTag {
+                fleet: order.fleet.clone(),
+                image: order.image.clone(),
+                epoch: order.epoch,
+            },
             address: Ipv4Addr::from(0x7f01_0000_u32.saturating_add(last)).into(),
             spec,
             behaviour,
@@ -194,7 +204,11 @@ impl World {
         };
         self.note(format_args!("{} is being made", order.instance));
         self.machines.push(Machine::new(making));
-        self.by_instance.insert(order.instance.clone(), number);
+        if self.by_instance.contains_key(&order.instance) {
+            self.add_twin(&order.instance, number);
+        } else {
+            self.by_instance.insert(order.instance.clone(), number);
+        }
         self.check_machines();
         self.cloud.waiting.push_back(number);
         self.begin_to_make();
@@ -300,9 +314,7 @@ impl World {
         machine.state = MachineState::Absent;
         machine.workload_orders += 1;
         let instance = machine.instance.clone();
-        if self.by_instance.get(&instance) == Some(&number) {
-            self.by_instance.remove(&instance);
-        }
+        self.forget_machine(&instance, number);
         self.note(format_args!("{instance} is gone"));
     }
 
@@ -352,6 +364,13 @@ impl World {
             .next()
     }
 
+    fn is_in_lost_zone(&self, instance: &InstanceId) -> bool {
+        let stored = &self.disk.borrow().stored;
+        let mut fleets = stored.fleets.values();
+        let record = fleets.find_map(|fleet| fleet.instances.get(instance));
+        record.is_some_and(|record| stored.environment.has_lost(record.zone.as_ref()))
+    }
+
     pub(super) fn list_machines(&mut self) {
         let now = self.now;
         self.queue.put(now + self.pace.look, Event::List);
@@ -394,6 +413,14 @@ impl World {
             let news = listed
                 .as_ref()
                 .is_none_or(|(_, before)| *before != machines);
+            if news {
+                let tags = machines.iter().filter_map(|one| {
+                    let known = self.by_instance.get(&one.instance)?;
+                    let tag = self.machines[known.0].tag.clone();
+                    Some((one.instance.clone(), tag))
+                });
+                desk.provider.tags.extend(tags);
+            }
             *listed = Some((at.unwrap_or_default(), machines.clone()));
             if news {
                 self.poke(number);
@@ -417,8 +444,9 @@ impl World {
         };
         let (stay, left_out): (Vec<Listed>, Vec<Listed>) =
             machines.iter().cloned().partition(|listed| stays(listed));
+        // Of a zone that a person says is lost, nothing that is not listed is a surprise.
         let up = |listed: &&Listed| match life(listed) {
-            Some(Life::Up | Life::Draining(_)) => true,
+            Some(Life::Up | Life::Draining(_)) => !self.is_in_lost_zone(&listed.instance),
             Some(Life::Making | Life::Retiring(_)) | None => false,
         };
         let lacks = left_out.iter().filter(up).count();
@@ -429,14 +457,17 @@ impl World {
     }
 
     fn true_list(&self) -> Vec<Listed> {
-        let machines = self.by_instance.iter().map(|(instance, number)| {
-            let machine = self.machine(*number);
-            let made = machine.state != MachineState::Creating;
-            Listed {
-                instance: instance.clone(),
-                state: machine.state,
-                address: made.then_some(machine.address),
-            }
+        let machines = self.by_instance.iter().flat_map(|(instance, number)| {
+            let both = self.both(instance, *number);
+            both.into_iter().flatten().map(|number| {
+                let machine = self.machine(number);
+                let made = machine.state != MachineState::Creating;
+                Listed {
+                    instance: instance.clone(),
+                    state: machine.state,
+                    address: made.then_some(machine.address),
+                }
+            })
         });
         machines.collect()
     }

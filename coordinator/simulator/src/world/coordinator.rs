@@ -1,8 +1,9 @@
 //! Coordinators: one more starts, ends, or stands still, and what becomes of what a pass of it
 //! handed in.
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
+use calvin_engine::ports::Catalogue as _;
 use calvin_model::Epoch;
 use calvin_proto::convert::{Order, ToAgent};
 
@@ -16,7 +17,7 @@ use crate::{
     network::KEEPALIVE,
     probe::SimProbe,
     provider::{Request, SimProvider},
-    store::SimStore,
+    store::{Disk, SimStore},
 };
 
 /// By how many millionths a clock is too fast at most.
@@ -27,6 +28,17 @@ pub(super) const WRONG_MS: i64 = 3_600_000;
 impl World {
     /// What a new run of a coordinator has: nothing but the disk.
     pub(crate) fn new_desk(&mut self) -> Box<Desk> {
+        self.desk_at(Rc::clone(&self.disk))
+    }
+
+    /// The same, with a disk that nobody else has.
+    pub(super) fn new_desk_on(&mut self, copy: Disk) -> Box<Desk> {
+        let mut desk = self.desk_at(Rc::new(RefCell::new(copy)));
+        desk.on_copy = true;
+        desk
+    }
+
+    fn desk_at(&mut self, disk: Rc<RefCell<Disk>>) -> Box<Desk> {
         let fuse = self.fuse.of_another_run();
         let mut clock = SimClock::default();
         if self.has(Fault::ClockDrift) {
@@ -39,17 +51,19 @@ impl World {
         catalogue.down = self.desks.values().any(|desk| desk.catalogue.down);
         let mut desk = Desk {
             clock,
-            store: SimStore::new(Rc::clone(&self.disk), self.log.clone()),
+            store: SimStore::new(Rc::clone(&disk), self.log.clone()),
             provider: SimProvider::new(fuse.clone()),
-            link: SimLink::new(fuse.clone(), Rc::clone(&self.disk), self.pace.report),
+            link: SimLink::new(fuse.clone(), disk, self.pace.report),
             catalogue,
             probe: SimProbe::default(),
             images: Rc::clone(&self.images),
+            rules: self.rules.clone(),
             fuse,
             epoch: None,
             due: self.now + self.pace.pass,
             frozen_until: Duration::ZERO,
             killed: false,
+            on_copy: false,
         };
         desk.set_now(self.now);
         Box::new(desk)
@@ -58,9 +72,12 @@ impl World {
     /// A run of the coordinator speaks from now on.
     pub(crate) fn speak(&mut self, number: DeskNumber, mut desk: Box<Desk>, epoch: &Epoch) {
         desk.epoch = Some(epoch.clone());
-        desk.catalogue.speak(epoch.number);
+        desk.catalogue.speak(epoch);
+        let on_copy = desk.on_copy;
         self.desks.insert(number, desk);
-        self.begin_to_judge();
+        if !on_copy {
+            self.begin_to_judge();
+        }
     }
 
     /// A coordinator's process is gone: all that was only in its memory is lost. What it had
@@ -74,7 +91,9 @@ impl World {
         let Some(desk) = self.desks.remove(&number) else {
             return;
         };
-        self.end_to_judge(&desk);
+        if !desk.on_copy {
+            self.end_to_judge(&desk);
+        }
         for session in desk.link.sessions.into_values() {
             let at = self.soon(1, 20);
             let event = Event::AgentLost(session.machine, session.number);
@@ -113,6 +132,7 @@ impl World {
 
     /// Takes what a pass handed in.
     pub(crate) fn take_requests(&mut self, number: DeskNumber) {
+        self.check_listener(number);
         let Some(desk) = self.desks.get_mut(&number) else {
             return;
         };
@@ -164,8 +184,10 @@ impl World {
             if desk.epoch.is_some() && !desk.is_frozen(now) {
                 let mut news = false;
                 let targets = std::mem::take(&mut desk.probe.targets);
-                for instance in targets.keys() {
-                    let reached = self.running(instance).is_some_and(|machine| {
+                for (instance, services) in &targets {
+                    let at = services.first().map(|service| service.address.ip());
+                    let machine = at.and_then(|at| self.running_at(instance, at));
+                    let reached = machine.is_some_and(|machine| {
                         !self.network.is_cut(instance) && self.machine(machine).answers(now)
                     });
                     news |= desk.probe.note(instance, reached);

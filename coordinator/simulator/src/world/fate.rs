@@ -6,9 +6,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{InstanceId, Role};
-use calvin_planner::{Life, MachineState, sums::list_is_short};
+use calvin_planner::MachineState;
 
-use super::{World, coordinator::WRONG_MS};
+use super::{World, coordinator::WRONG_MS, stores::Copy};
 use crate::{
     desk::DeskNumber,
     event::{Event, MachineNumber},
@@ -16,7 +16,7 @@ use crate::{
     machine::Flapping,
     network::{Cut, Way},
     scenario::Side,
-    store::{DISK_FULL_MS, STORE_FAILS_MS},
+    store::{Copies, DISK_FULL_MS, STORE_FAILS_MS},
 };
 
 /// Time from one look of fate to the next.
@@ -42,11 +42,15 @@ const NAMES_MS: (u64, u64) = (1_000, 15_000);
 const FROZEN_MS: (u64, u64) = (1_000, 30_000);
 /// Most actions that a coordinator hands out before it crashes.
 const FUSE: u64 = 6;
+/// How long a coordinator runs on a copy of the store, in milliseconds.
+const COPY_STAYS_MS: (u64, u64) = (5_000, 60_000);
 
 /// Its chances.
 #[derive(Debug)]
 pub(super) struct Fate {
     random: fastrand::Rng,
+    /// What happens to stores is drawn apart: a run without it meets the rest as it always did.
+    of_stores: fastrand::Rng,
     /// The weather of this world: things go wrong so many times more rarely.
     mildness: u32,
     /// What happened so far.
@@ -60,6 +64,7 @@ impl Fate {
         let mildness = random.u32(1..=5);
         Self {
             random,
+            of_stores: fastrand::Rng::with_seed(!seed),
             mildness,
             happened: 0,
             only,
@@ -81,7 +86,8 @@ fn rarity(fault: Fault) -> Option<u32> {
         | Fault::Repetition
         | Fault::SlowStart
         | Fault::BadImage
-        | Fault::ClockDrift => None,
+        | Fault::ClockDrift
+        | Fault::DoubleCreate => None,
         Fault::Cut
         | Fault::HalfCut
         | Fault::AgentCrash
@@ -99,7 +105,8 @@ fn rarity(fault: Fault) -> Option<u32> {
         | Fault::DiskFull
         | Fault::HungProvider
         | Fault::ShortList => Some(20),
-        Fault::MachineDeath | Fault::UnseenDeath => Some(30),
+        Fault::MachineDeath | Fault::UnseenDeath | Fault::CopiedStore => Some(30),
+        Fault::RestoredBackup => Some(60),
     }
 }
 
@@ -115,6 +122,7 @@ impl World {
             return;
         }
         self.queue.put(self.now + INTERVAL, Event::Fate);
+        self.back_up();
         for fault in Fault::ALL {
             if let Some(random) = self.happens(fault) {
                 self.befall(fault, random);
@@ -133,8 +141,13 @@ impl World {
     fn happens(&mut self, fault: Fault) -> Option<fastrand::Rng> {
         let rarity = rarity(fault)?;
         let fate = &mut self.fate;
-        let roll = fate.random.u32(..rarity * fate.mildness);
-        let seed = fate.random.u64(..);
+        let random = if matches!(fault, Fault::CopiedStore | Fault::RestoredBackup) {
+            &mut fate.of_stores
+        } else {
+            &mut fate.random
+        };
+        let roll = random.u32(..rarity * fate.mildness);
+        let seed = random.u64(..);
         if roll > 0 || !self.faults.contains(&fault) {
             return None;
         }
@@ -164,7 +177,18 @@ impl World {
             | Fault::Repetition
             | Fault::SlowStart
             | Fault::BadImage
-            | Fault::ClockDrift => {}
+            | Fault::ClockDrift
+            | Fault::DoubleCreate => {}
+            Fault::CopiedStore => {
+                let stays = time(COPY_STAYS_MS);
+                let copies = if random.bool() {
+                    Copies::Adopted
+                } else {
+                    Copies::Refused
+                };
+                self.copy = Some(Copy { copies, stays });
+            }
+            Fault::RestoredBackup => self.begin_to_restore(&mut random),
             Fault::HungProvider => self.provider_hangs(time(PROVIDER_HANGS_MS)),
             Fault::ShortList => self.cloud.short_until = self.now + time(SHORT_MS),
             Fault::StaleCatalogue => self.names_stale_for(time(NAMES_MS)),
@@ -184,7 +208,7 @@ impl World {
             Fault::OldCoordinator => {
                 self.another = true;
                 let time = time(FROZEN_MS);
-                let newest = self.desks.keys().next_back().copied();
+                let newest = self.newest_desk();
                 if let Some(desk) = newest.filter(|_| random.bool()) {
                     self.freeze(desk, time);
                 }
@@ -239,8 +263,6 @@ impl World {
                     turn: time(&mut random, TURN_MS),
                 });
             }
-            // Where most machines are gone at once a person must look: that is no matter of chance.
-            Fault::MachineDeath | Fault::UnseenDeath if self.most_would_be_gone() => {}
             Fault::MachineDeath => {
                 self.machine_dies(number);
                 if random.bool() {
@@ -275,7 +297,10 @@ impl World {
             | Fault::DiskFull
             | Fault::ClockJump
             | Fault::ClockDrift
-            | Fault::Operators => {}
+            | Fault::Operators
+            | Fault::DoubleCreate
+            | Fault::CopiedStore
+            | Fault::RestoredBackup => {}
         }
     }
 
@@ -295,9 +320,8 @@ impl World {
     }
 
     fn kill_coordinator(&mut self) {
-        if let Some(desk) = self.desks.values_mut().next_back() {
-            desk.killed = true;
-            desk.due = self.now;
+        if let Some(desk) = self.newest_desk() {
+            self.kill(desk);
         }
     }
 
@@ -332,35 +356,12 @@ impl World {
 
     /// The machine of an active instance is lost with all on it. Gives the instance.
     pub(crate) fn kill_machine(&mut self) -> Option<InstanceId> {
-        if self.most_would_be_gone() {
-            return None;
-        }
         let active = |number: &&MachineNumber| self.machine(**number).role() == Some(Role::Active);
         let number = self.by_instance.values().find(active).copied()?;
         let instance = self.machine(number).instance.clone();
         self.note(format_args!("the machine of {instance} is lost"));
         self.machine_gone(number);
         Some(instance)
-    }
-
-    /// Whether most of the machines that are to be there were gone, if one more died.
-    fn most_would_be_gone(&self) -> bool {
-        let disk = self.disk.borrow();
-        let records = disk
-            .stored
-            .fleets
-            .values()
-            .flat_map(|fleet| &fleet.instances);
-        let there = records.filter(|(_, record)| match record.life {
-            Life::Up | Life::Draining(_) => true,
-            Life::Making | Life::Retiring(_) => false,
-        });
-        let (mut gone, mut of) = (1, 0);
-        for (id, _) in there {
-            of += 1;
-            gone += usize::from(self.running(id).is_none());
-        }
-        list_is_short(gone, of)
     }
 
     /// Every agent is gone for so long.

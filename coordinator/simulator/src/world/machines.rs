@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use calvin_lifecycle::{CheckOutcome, HookOutcome, HookRun, Input, Lifecycle, Output};
-use calvin_model::{Connections, WorkloadState};
+use calvin_model::{CatalogueRole, Connections, WorkloadState};
 use calvin_planner::{Instance, Life, MachineState};
 use calvin_proto::{
     convert::{FromAgent, ToAgent},
@@ -143,6 +143,23 @@ impl World {
         there.any(|number| {
             let machine = self.machine(*number);
             machine.dead && !self.truth.strays.contains(&machine.instance)
+        })
+    }
+
+    /// Whether clients do not find yet an active instance that answers again: one that failed more
+    /// than once is shown again only after a while.
+    pub(crate) fn is_any_hidden(&self) -> bool {
+        let disk = self.disk.borrow();
+        let records = disk.stored.fleets.values();
+        let mut records = records.flat_map(|fleet| &fleet.instances);
+        records.any(|(id, one)| {
+            let active = one.catalogue == CatalogueRole::Active;
+            let mut entries = self.served.entries.iter();
+            let found = entries.any(|it| it.instance == *id && it.role == CatalogueRole::Active);
+            let answers = self
+                .running(id)
+                .is_some_and(|number| self.machine(number).answers(self.now));
+            active && answers && !found
         })
     }
 
@@ -403,6 +420,7 @@ impl World {
         };
         self.feed(number, Input::Connections(Some(connections)));
         self.feed(number, Input::Check { index, outcome });
+        self.ask_for_voters(number);
         let event = Event::Check(number, run, index);
         self.queue.put(now + self.pace.check, event);
     }
@@ -424,9 +442,22 @@ impl World {
     }
 
     pub(super) fn workload(&mut self, number: MachineNumber, order: u64, state: WorkloadState) {
+        let now = self.now;
         let machine = self.machine_mut(number);
         if machine.workload_orders == order && machine.is_up() {
+            match state {
+                WorkloadState::Running => {
+                    machine.at_work = true;
+                    machine.running_since = now;
+                }
+                WorkloadState::Stopped => machine.at_work = false,
+                WorkloadState::NotWanted
+                | WorkloadState::Starting
+                | WorkloadState::Backoff
+                | WorkloadState::Stopping => {}
+            }
             machine.workload = state;
+            self.check_at_work(number);
             self.feed(number, Input::Workload(state));
         }
     }

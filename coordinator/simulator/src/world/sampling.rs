@@ -30,6 +30,8 @@ pub struct FleetSample {
     pub silent: usize,
     /// Of the active entries, those of the newest rollout's new image.
     pub active_new: usize,
+    /// Those of any other.
+    pub active_other: usize,
     /// Machines of the newest rollout's new image that work.
     pub new: usize,
     /// Machines of any other image that work.
@@ -80,6 +82,7 @@ impl World {
             answering: 0,
             silent: 0,
             active_new: 0,
+            active_other: 0,
             new: 0,
             old: 0,
             making: 0,
@@ -98,7 +101,7 @@ impl World {
                 continue;
             }
             let answers = self
-                .running(&entry.instance)
+                .running_at(&entry.instance, entry.address)
                 .is_some_and(|number| self.machine(number).answers(self.now));
             if answers {
                 sample.answering += 1;
@@ -108,6 +111,8 @@ impl World {
             let record = fleet.instances.get(&entry.instance);
             if record.is_some_and(|record| Some(&record.build.image) == new_image) {
                 sample.active_new += 1;
+            } else {
+                sample.active_other += 1;
             }
         }
         sample

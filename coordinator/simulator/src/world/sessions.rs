@@ -1,7 +1,7 @@
 //! The coordinator's end of the sessions. Every message is converted to the wire and back, as it
 //! would be on a real network.
 
-use calvin_model::{Digest, EnvironmentName, InstanceId};
+use calvin_model::{Digest, EnvironmentName, Epoch, Generation, InstanceId};
 use calvin_proto::{
     convert::{FromAgent, Hello, Order, ToAgent, Welcome},
     wire,
@@ -31,18 +31,35 @@ impl World {
         }
         let disk = self.disk.borrow();
         let key = disk.keys.get(&instance).copied();
-        if disk.revoked.contains(&instance) || key.is_some_and(|key| key != number) {
+        let refused = disk.revoked.contains(&instance) || key.is_some_and(|key| key != number);
+        drop(disk);
+        let mut desks = self.desks.values();
+        if refused && !desks.any(|desk| desk.link.only_listens()) {
             return None;
         }
-        drop(disk);
         let desk = self.listening()?;
+        if self.desks.get(&desk)?.link.only_listens() {
+            // Who has no certificate yet has nothing to show.
+            if self.machine(number).enrolled {
+                self.hear(desk, number);
+            }
+            return None;
+        }
+        if refused {
+            return None;
+        }
         let epoch = self.desks.get(&desk)?.epoch.clone()?;
         let wanted = self.desks.get(&desk)?.link.admitted.get(&instance)?.wanted;
-        self.disk.borrow_mut().keys.insert(instance.clone(), number);
         self.check_hello(number);
+        if self.has_heard_more(number, &epoch, wanted.generation) {
+            self.hear(desk, number);
+            return None;
+        }
+        self.spend_token(number);
         let session = Session {
             number: SessionNumber(self.next_serial()),
             machine: number,
+            from: self.machine(number).address,
             since: now,
         };
         let at_desk = self.desks.get_mut(&desk)?;
@@ -61,6 +78,15 @@ impl World {
         let welcome = self.over_the_wire(&welcome)?;
         let number = session.number;
         Some((Link { desk, number }, welcome))
+    }
+
+    /// Whether an agent has heard more than a coordinator of this epoch ever said.
+    fn has_heard_more(&self, number: MachineNumber, ours: &Epoch, given: Generation) -> bool {
+        let agent = self.machine(number).agent.as_ref();
+        agent.is_some_and(|agent| {
+            let (epoch, generation) = agent.seen();
+            epoch.is_some_and(|seen| seen.admit(ours).is_err()) || generation > given
+        })
     }
 
     /// A coordinator that takes streams now: any, if there are several.

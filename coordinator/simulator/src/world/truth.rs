@@ -8,7 +8,7 @@ use std::{
 
 use calvin_engine::{
     PassOutcome,
-    ports::{AgentLink as _, Probe as _},
+    ports::{AgentLink as _, MachineTag, Probe as _},
 };
 use calvin_lifecycle::Lifecycle;
 use calvin_model::{CatalogueRole, FleetName, Health, InstanceId};
@@ -247,6 +247,10 @@ impl World {
         for entry in entered {
             let instance = &entry.instance;
             let number = self.by_instance.get(instance);
+            // Of a workload that works only while it is active nobody knew better when it was approved.
+            if self.disk.borrow().approved.contains(instance) {
+                continue;
+            }
             if number.is_some_and(|number| self.machine(*number).is_unfit()) {
                 let text = format!("{instance} is found and cannot stay healthy");
                 self.broken(Rule::Planner(InvariantId::UnprovenNeverServes), text);
@@ -272,7 +276,9 @@ impl World {
     pub(crate) fn check_identities(&self, records: &[&InstanceId]) {
         let disk = self.disk.borrow();
         let gone = self.machines.iter().filter(|machine| {
-            machine.enrolled && records.binary_search(&&machine.instance).is_err()
+            let instance = &machine.instance;
+            let recorded = records.binary_search(&instance).is_ok();
+            machine.enrolled && !recorded && !disk.lost_track.contains(instance)
         });
         for machine in gone.filter(|machine| !disk.revoked.contains(&machine.instance)) {
             let text = format!("{} is gone, its identity is not revoked", machine.instance);
@@ -291,16 +297,22 @@ impl World {
     pub(crate) fn add_stray(&mut self) {
         let serial = self.next_serial();
         let fleets = self.disk.borrow().stored.fleets.keys().next().cloned();
-        let image = self.images.known.values().next();
-        let (Some(fleet), Some(image)) = (fleets, image) else {
+        let image = self.images.known.iter().next();
+        let (Some(fleet), Some((tag, image))) = (fleets, image) else {
             return;
         };
         let (spec, behaviour) = (image.spec.clone(), image.behaviour);
+        let reference = crate::image::reference(tag);
         let instance = InstanceId::new(&fleet, serial);
         let number = MachineNumber(self.machines.len());
         let last = u32::try_from(number.0 + 1).unwrap_or(u32::MAX);
         let mut machine = Machine::new(Making {
             instance: instance.clone(),
+            tag: MachineTag {
+                fleet,
+                image: reference,
+                epoch: 0,
+            },
             address: std::net::Ipv4Addr::from(0x7f01_0000_u32.saturating_add(last)).into(),
             spec,
             behaviour,

@@ -112,6 +112,7 @@ fn look(entry: &Entry, now: Instant) -> AgentSeen {
             report: report.clone(),
         }),
         session,
+        from: entry.from,
         revoked: false,
         alarm: entry.notice.as_ref().map(|notice| notice.text.clone()),
     }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,8 @@ pub(super) struct Entry {
     pub(super) report: Option<(Instant, Report)>,
     pub(super) live: Option<Live>,
     pub(super) ended: Option<Instant>,
+    /// From where its newest session came.
+    pub(super) from: Option<IpAddr>,
     /// What a person must look at, of its last attempt to come in.
     pub(super) notice: Option<Notice>,
 }
@@ -118,7 +121,7 @@ impl Live {
 impl Registry {
     /// Opens a session of an instance that is admitted at this moment; an older one of it ends.
     /// It begins with what is wanted now: what was told between its hello and here is in it.
-    pub(super) fn open(&mut self, instance: &InstanceId) -> Option<Opened> {
+    pub(super) fn open(&mut self, instance: &InstanceId, from: IpAddr) -> Option<Opened> {
         if self.listening.is_some() {
             return None;
         }
@@ -137,6 +140,7 @@ impl Registry {
         };
         let entry = self.entries.entry(instance.clone()).or_default();
         entry.notice = None;
+        entry.from = Some(from);
         if let Some(mut older) = entry.live.replace(live) {
             older.end(Status::aborted("a newer session of this instance began"));
         }
@@ -301,9 +305,14 @@ mod tests {
             wanted,
         };
         let mut registry = Registry::default();
-        assert!(registry.open(&instance).is_none(), "nobody is admitted yet");
+        let from = IpAddr::from([10, 0, 0, 7]);
+        assert!(
+            registry.open(&instance, from).is_none(),
+            "nobody is admitted yet"
+        );
         registry.admit(&BTreeMap::from([(instance.clone(), admitted)]));
-        let opened = registry.open(&instance).unwrap();
+        let opened = registry.open(&instance, from).unwrap();
+        assert_eq!(registry.entries[&instance].from, Some(from));
         let is_open = |registry: &Registry, later| {
             let live = registry.entries[&instance].live.as_ref().unwrap();
             live.is_open(Instant::now() + later)

@@ -94,7 +94,7 @@ impl Agents {
         inbound: Streaming<wire::FromAgent>,
     ) -> Result<Outbound, Denied> {
         let let_in = self.judge(instance, certificate, hello)?;
-        let opened = self.registry().open(instance);
+        let opened = self.registry().open(instance, peer.address.ip());
         let opened = opened.ok_or_else(|| match self.listening() {
             Some(status) => Denied::NotYet(status),
             None => Denied::Refused(Refusal::InstanceUnknown {

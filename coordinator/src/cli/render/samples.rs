@@ -1,8 +1,8 @@
 //! Views for the golden texts: a rollout in trouble, a fleet that is well, one that lost a machine.
 
 use crate::cli::view::{
-    BackedUpFleetView, BackupView, BlockedView, FindingView, FleetForecastView, FleetView,
-    ForecastView, ForecastsView, HistoryLineView, InstanceView, MomentView, OrderView,
+    AnswerView, BackedUpFleetView, BackupView, BlockedView, FindingView, FleetForecastView,
+    FleetView, ForecastView, ForecastsView, HistoryLineView, InstanceView, MomentView, OrderView,
     PhaseTimeView, PlanStepView, PlanView, RecoveryView, ReportView, RestsOnView, RolloutView,
     SeedsView, ShortestView, StatusView, ViolationView, WaitingView, WayBackView,
 };
@@ -366,14 +366,24 @@ pub(crate) fn forecasts() -> ForecastsView {
         turnout,
         ended: true,
         fleets: vec![fleet],
+        answers: Vec::new(),
         violations: Vec::new(),
     };
+    let mut later = forecast("bad_once_done", bad.clone());
+    later.answers.push(AnswerView {
+        at_ms: 75_000,
+        text: "fleet web is repaired again; its guards do not hold for 10m (looked at)".to_owned(),
+    });
     ForecastsView {
         machine_takes_ms: 30_000,
         in_flight: Some(50),
         limit_ms: 86_400_000,
         images: vec!["web@1.4.0".to_owned()],
-        turnouts: vec![forecast("good", good), forecast("bad_once_active", bad)],
+        turnouts: vec![
+            forecast("good", good),
+            forecast("bad_once_active", bad),
+            later,
+        ],
     }
 }
 

@@ -19,7 +19,8 @@ const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 /// What the columns of a forecast are.
 const COLUMNS: &str = "SERVING: the fewest that answered, of those wanted; GAP: time in which \
     none did; MACHINES: the most at one time; NOTICED: from when clients found the first new \
-    instance, or else from the order, until the image was given up; BACK: from then until they \
+    instance, or else from the order, until the image was given up (where it leaks: from the first failure until a person \
+    went back); BACK: from then until they \
     found no new one; FAILED: time for which they found instances that did not answer, added up \
     over these.";
 
@@ -43,10 +44,29 @@ pub(crate) fn forecasts(view: &ForecastsView, canvas: Canvas) -> String {
     }
     text.push('\n');
     text.push_str(&canvas.paragraph(0, COLUMNS));
+    text.push_str(&answers(view, canvas));
     for turnout in &view.turnouts {
         for violation in &turnout.violations {
             let broken = canvas.paint.tone(Tone::Bad, "rule broken");
             let _ = writeln!(text, "\n{broken}: {}: {}", violation.rule, violation.text);
+        }
+    }
+    text
+}
+
+/// Where a person was needed: without one it would have waited.
+fn answers(view: &ForecastsView, canvas: Canvas) -> String {
+    let mut text = String::new();
+    for turnout in &view.turnouts {
+        for answer in &turnout.answers {
+            let said = format!(
+                "{}: after {} a person was needed, who answered: {}",
+                short(turnout),
+                span(answer.at_ms),
+                answer.text
+            );
+            text.push('\n');
+            text.push_str(&canvas.paragraph(0, &said));
         }
     }
     text
@@ -131,6 +151,7 @@ fn short(turnout: &ForecastView) -> &'static str {
     match turnout.turnout {
         "good" => "good",
         "never_healthy" => "never healthy",
+        "bad_once_done" => "leaks",
         _ => "turns bad",
     }
 }
@@ -139,6 +160,9 @@ fn words(turnout: &ForecastView) -> &'static str {
     match turnout.turnout {
         "good" => "where the new image is good",
         "never_healthy" => "where it never becomes healthy",
+        "bad_once_done" => {
+            "where it turns bad after its rollout is done, and a person goes back 5m later"
+        }
         _ => "where it turns bad 10s after it is active",
     }
 }

@@ -75,9 +75,8 @@ pub(super) fn run(
         };
         broken |= !forecast.violations.is_empty();
         if arguments.trace {
-            setting
-                .screen
-                .text(&format!("{}\n{}\n", turnout.as_str(), forecast.trace))?;
+            let trace = format!("{}\n{}\n", turnout.as_str(), forecast.trace);
+            super::trace(setting.screen, &trace)?;
         }
         turnouts.push(ForecastView::new(&forecast));
     }

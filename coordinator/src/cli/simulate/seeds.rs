@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use calvin_model::FleetSpec;
+use calvin_model::{FleetSpec, fleet::FleetKind, image::Work};
 use calvin_simulator::{
     Behaviour, Fault, Pace, Scenario, Simulation, Tally, campaign, pace, shrink,
 };
@@ -36,9 +36,13 @@ pub(super) fn run(arguments: &SimulateArguments, setting: &Setting) -> Result<Ex
         .faults
         .clone()
         .unwrap_or_else(|| Fault::ALL.into_iter().collect());
-    let count = arguments.instances.unwrap_or(INSTANCES);
+    let kind = FleetKind::from(arguments.kind);
+    let count = match kind {
+        FleetKind::Exclusive => 1,
+        FleetKind::Service | FleetKind::Quorum => arguments.instances.unwrap_or(INSTANCES),
+    };
     let scenario = |seed| {
-        let mut scenario = Scenario::drawn(count, faults.iter().copied(), seed);
+        let mut scenario = Scenario::drawn(kind, count, faults.iter().copied(), seed);
         if !arguments.steps.is_empty() {
             scenario.steps.clone_from(&arguments.steps);
         }
@@ -93,6 +97,13 @@ fn of_files(
         scenario.more = more.to_vec();
     }
     scenario.images.truncate(2);
+    for image in &mut scenario.images {
+        let kinds = |kind| fleets.iter().any(|fleet| fleet.kind == kind);
+        image.votes = kinds(FleetKind::Quorum);
+        if kinds(FleetKind::Exclusive) {
+            image.work = Work::OnActive;
+        }
+    }
     scenario.cloud = arguments.cloud(fleets);
     scenario.pace = pace;
     scenario.faults_for = time;
@@ -113,7 +124,7 @@ fn go(
     if arguments.trace {
         let seed = seeds.start;
         let outcome = Simulation::run(&scenario(seed), seed);
-        setting.screen.text(outcome.trace.as_str())?;
+        super::trace(setting.screen, outcome.trace.as_str())?;
     }
     let total = seeds.end.saturating_sub(seeds.start);
     let meter = Meter::new(setting.screen, total);

@@ -25,7 +25,18 @@ pub(crate) struct ForecastView {
     /// It came to rest before the limit.
     pub(crate) ended: bool,
     pub(crate) fleets: Vec<FleetForecastView>,
+    /// What waited for a person, who answered.
+    pub(crate) answers: Vec<AnswerView>,
     pub(crate) violations: Vec<ViolationView>,
+}
+
+/// A person was needed.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct AnswerView {
+    /// Since the order.
+    pub(crate) at_ms: u64,
+    /// What the coordinator said to the answer.
+    pub(crate) text: String,
 }
 
 /// What it does to one fleet.
@@ -114,9 +125,18 @@ impl ForecastView {
                 Turnout::Good => "good",
                 Turnout::NeverHealthy => "never_healthy",
                 Turnout::BadOnceActive => "bad_once_active",
+                Turnout::BadOnceDone => "bad_once_done",
             },
             ended: forecast.ended,
             fleets: forecast.fleets.iter().map(FleetForecastView::new).collect(),
+            answers: forecast
+                .answers
+                .iter()
+                .map(|(at, text)| AnswerView {
+                    at_ms: millis(*at),
+                    text: text.clone(),
+                })
+                .collect(),
             violations: forecast
                 .violations
                 .iter()

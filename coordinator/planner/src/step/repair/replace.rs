@@ -11,13 +11,19 @@ use super::{
     select,
 };
 use crate::{
-    invariant::InvariantId, judge::Loss, pass::Pass, plan::DeleteBasis, report::InstanceClass,
-    state::Purpose,
+    invariant::InvariantId,
+    judge::Loss,
+    pass::Pass,
+    phase::Phase,
+    plan::DeleteBasis,
+    report::InstanceClass,
+    state::{Life, Purpose},
 };
 
 pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     let marked = select(pass, |id, instance| {
-        instance.replace.is_some() && !instance.leaving() && !idle.contains(id)
+        let idle = idle.contains(id) && !is_kept_aside(pass, id);
+        instance.replace.is_some() && !instance.leaving() && !idle
     });
     let (lost, marked): (Vec<_>, Vec<_>) = marked.into_iter().partition(|id| {
         let found = pass.instance(id);
@@ -35,7 +41,7 @@ pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
                 pass.leave(&old, DrainReason::Repaired, why);
                 continue;
             }
-            if lost_voter(pass, &old) {
+            if lost_voter(pass, &old) || keeps_the_room(pass, &old) {
                 replace_one(pass, &old);
                 continue;
             }
@@ -81,15 +87,39 @@ fn is_kept_aside(pass: &Pass<'_>, id: &InstanceId) -> bool {
 }
 
 /// Whether a lost member keeps a rollout of its quorum from going on: the others must be healthy for
-/// that, so it is replaced meanwhile. One that the wave replaces anyway is not.
+/// that, so it is replaced meanwhile. One that the wave replaces anyway is not, unless the wave goes back:
+/// then it would be missed.
 fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let quorum = pass.state().spec.kind == FleetKind::Quorum;
     let lost = pass.judged(id).loss == Loss::TwoSources;
-    let blue = pass.running().map(|rollout| &rollout.sets.blue);
-    quorum && lost && !blue.is_some_and(|blue| blue.contains(id))
+    let replaces = pass.running().is_some_and(|rollout| {
+        rollout.phase != Phase::RollingBack && rollout.sets.blue.contains(id)
+    });
+    quorum && lost && !replaces
+}
+
+/// Whether an instance in whose place another serves already has the room that a rollout waits for,
+/// while it waits for that rollout.
+fn keeps_the_room(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let begun = pass.running().is_some_and(|it| it.sets.begun());
+    let replaced = replacement(pass, id).is_some_and(|new| serves(pass, &new));
+    let ordered = pass
+        .instance(id)
+        .is_some_and(|one| one.replace == Some(DeleteBasis::Ordered));
+    let guarded = pass.guard.is_some() && !ordered;
+    !begun && replaced && !guarded && no_room_at_all(pass)
 }
 
 fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
+    let never_up = pass
+        .instance(old)
+        .is_some_and(|one| one.life == Life::Making && one.replace == Some(DeleteBasis::Ordered));
+    // Nobody misses it, and it may have the place in flight that another needs.
+    if never_up {
+        let why = "it was ordered away before it came up";
+        pass.leave(old, DrainReason::Repaired, why);
+        return;
+    }
     match replacement(pass, old) {
         None if enough(pass) => go_without(pass, old),
         None => {
@@ -138,10 +168,14 @@ fn serves(pass: &Pass<'_>, id: &InstanceId) -> bool {
     active && pass.read_back(id) && pass.judged(id).healthy_in_role()
 }
 
-/// Lets an instance leave that the fleet has too many of, once as many serve as are wanted.
+/// Lets an instance leave that the fleet has too many of, once as many serve as are wanted. One that
+/// was ordered away and that no client finds will never serve, and keeps nobody from it.
 fn go_without(pass: &mut Pass<'_>, old: &InstanceId) {
     let count = usize::try_from(pass.state().spec.count).unwrap_or(usize::MAX);
-    if pass.serving() >= count {
+    let idle = pass.instance(old).is_some_and(|one| {
+        one.catalogue < CatalogueRole::Entered && one.replace == Some(DeleteBasis::Ordered)
+    });
+    if idle || pass.serving() >= count {
         go(pass, old, "the fleet has enough without it");
         return;
     }

@@ -1,6 +1,6 @@
 //! What the phases ask of their greens.
 
-use calvin_model::{InstanceId, image::Work};
+use calvin_model::{DrainReason, InstanceId, image::Work};
 
 use crate::{
     judge::{Judgement, Loss},
@@ -160,9 +160,14 @@ fn count_failure(pass: &mut Pass<'_>, failure: &Failure) -> u32 {
     rollout.failures
 }
 
-/// Removes a failed green; another is made in its place, as soon as the budgets allow it.
+/// Removes a failed green; another is made in its place, as soon as the budgets allow it. In a lost zone
+/// it leaves when that is found, and is no part of the wave any more.
 fn replace(pass: &mut Pass<'_>, failure: &Failure) {
-    pass.retire(&failure.green, failure.basis.clone(), &failure.why);
+    if pass.left_alone(&failure.green) {
+        pass.leave(&failure.green, DrainReason::RolledBack, &failure.why);
+    } else {
+        pass.retire(&failure.green, failure.basis.clone(), &failure.why);
+    }
     if let Some(rollout) = &mut pass.change().rollout {
         rollout.sets.green.retain(|id| *id != failure.green);
         rollout.sets.to_make = rollout.sets.to_make.saturating_add(1);

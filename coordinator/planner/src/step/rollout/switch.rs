@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     invariant::InvariantId,
+    judge::Loss,
     pass::Pass,
     phase::Phase,
     plan::EventKind,
@@ -155,7 +156,11 @@ fn switch(pass: &mut Pass<'_>, greens: &[InstanceId], blues: &[InstanceId]) {
 
 /// Waits until clients find what was switched.
 fn confirm(pass: &mut Pass<'_>, greens: &[InstanceId], blues: &[InstanceId]) {
-    let both: Vec<InstanceId> = greens.iter().chain(blues).cloned().collect();
+    // A lost member of a quorum waits for its replacement, and may have no address for an entry.
+    let lost = |id: &InstanceId| pass.judged(id).loss == Loss::TwoSources;
+    let gone = |id: &InstanceId| lost(id) && pass.role_read(id) == CatalogueRole::Absent;
+    let blues_there = blues.iter().filter(|id| !gone(id));
+    let both: Vec<InstanceId> = greens.iter().chain(blues_there).cloned().collect();
     if !read_back(pass, &both, "switched") {
         return;
     }

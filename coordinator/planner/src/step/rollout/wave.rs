@@ -9,14 +9,14 @@ use crate::{
     invariant::InvariantId,
     pass::Pass,
     phase::Phase,
-    plan::{DeleteBasis, EventKind},
+    plan::EventKind,
     quorum::{When, leads},
     report::InstanceClass,
     spread::{Candidate, Place, Spread, take_evenly},
     state::{Build, FleetState, Wave, WaveOrder},
     step::veto::clear,
     transition::Cause,
-    waves::{Size, Sizing, left_out, smaller},
+    waves::{Size, Sizing, left_out, new_and_old, smaller, staying},
 };
 
 /// Begins the wave that has no sets yet, whole or, where there is no room for all of it, as large
@@ -47,8 +47,7 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
         leave_failed(pass);
     }
     let old = old(pass, &to);
-    let new = staying(pass.state()).filter(|id| is_of(pass.state(), id, &to));
-    let (new, olds) = (amount(new.count()), amount(old.len()));
+    let (new, olds) = new_and_old(pass.state(), &to);
     let sizing = match pass.running() {
         Some(rollout) => Sizing::of_rollout(pass.state(), rollout),
         None => return,
@@ -61,13 +60,7 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
         return;
     };
     if size.order == WaveOrder::RoomFirst && !approved(pass, Gate::Retire) {
-        // Nobody can approve that blue is removed before green has baked.
-        let what = format!(
-            "wave {} does not begin: it would have to make room first",
-            number + 1
-        );
-        let fact = "approve names retire, and green has not proved itself".to_owned();
-        pass.hold(InvariantId::ApprovedByEnough, what, fact);
+        say_unapproved(pass, number + 1);
         return;
     }
     let remark = smaller(size, sizing.next(new, olds, u32::MAX), room.bound);
@@ -111,6 +104,21 @@ pub(crate) fn begin(pass: &mut Pass<'_>) {
     }
 }
 
+/// Says why a wave does not begin that would have to make room: nobody can approve that blue is
+/// removed before green has baked. What leaves already may make the room by itself.
+fn say_unapproved(pass: &mut Pass<'_>, wave: u32) {
+    let mut instances = pass.state().instances.iter();
+    let leaving = instances.find(|(_, one)| one.leaving());
+    if let Some((first, since)) = leaving.map(|(id, one)| (id.clone(), one.since)) {
+        let what = format!("{first} to be gone: it may make the room for wave {wave}");
+        pass.wait(what, pass.now.since(since), None);
+        return;
+    }
+    let what = format!("wave {wave} does not begin: it would have to make room first");
+    let fact = "approve names retire, and green has not proved itself".to_owned();
+    pass.hold(InvariantId::ApprovedByEnough, what, fact);
+}
+
 fn reserve(pass: &mut Pass<'_>, number: u32) {
     let mut ledger = std::mem::take(&mut pass.ledger);
     ledger.reserve(pass.state(), number);
@@ -127,7 +135,7 @@ fn blues(pass: &Pass<'_>, old: Vec<InstanceId>, size: Size, to: &Build) -> Vec<I
     }
     let zone = |id: &InstanceId| state.instances.get(id).and_then(|one| one.zone.clone());
     let mut there: BTreeMap<Option<ZoneName>, usize> = BTreeMap::new();
-    for id in staying(state) {
+    for (id, _) in staying(state) {
         *there.entry(zone(id)).or_default() += 1;
     }
     let mut greens = Spread::of(state, pass.environment, |id| is_of(state, id, to));
@@ -149,7 +157,8 @@ fn blues(pass: &Pass<'_>, old: Vec<InstanceId>, size: Size, to: &Build) -> Vec<I
 
 /// What an earlier first rollout left, to be looked at, never served.
 fn leave_failed(pass: &mut Pass<'_>) {
-    let left: Vec<InstanceId> = staying(pass.state()).cloned().collect();
+    let left = staying(pass.state()).map(|(id, _)| id.clone());
+    let left: Vec<InstanceId> = left.collect();
     for id in left {
         pass.leave(&id, DrainReason::RolledBack, "another attempt starts");
     }
@@ -199,7 +208,7 @@ pub(crate) fn is_last(pass: &Pass<'_>) -> bool {
         return true;
     };
     let new = staying(state)
-        .filter(|id| is_of(state, id, &rollout.to))
+        .filter(|(id, _)| is_of(state, id, &rollout.to))
         .count();
     let wanted = rollout.count.saturating_sub(left_out(state, &rollout.to));
     amount(new) >= wanted || rollout.from.is_none()
@@ -221,8 +230,8 @@ fn done(pass: &mut Pass<'_>) {
 fn old(pass: &Pass<'_>, to: &Build) -> Vec<InstanceId> {
     let state = pass.state();
     let mut old: Vec<InstanceId> = staying(state)
-        .filter(|id| !is_of(state, id, to) && pass.protected(id).is_none())
-        .cloned()
+        .filter(|(id, one)| !is_of(state, id, to) && one.protected.is_none())
+        .map(|(id, _)| id.clone())
         .collect();
     old.sort_by_key(|id| rank(pass, id));
     old
@@ -242,15 +251,6 @@ fn worst_first(class: InstanceClass) -> u8 {
         InstanceClass::Starting | InstanceClass::Unknown => 3,
         InstanceClass::Healthy | InstanceClass::Leaving => 4,
     }
-}
-
-/// Those that stay, but for those that were lost with their zone: they are no part of a wave.
-fn staying(state: &FleetState) -> impl Iterator<Item = &InstanceId> {
-    state
-        .instances
-        .iter()
-        .filter(|(_, one)| !one.leaving() && one.replace != Some(DeleteBasis::ZoneLost))
-        .map(|(id, _)| id)
 }
 
 fn is_of(state: &FleetState, id: &InstanceId, build: &Build) -> bool {

@@ -27,23 +27,21 @@ impl World {
         }
     }
 
-    /// What a member of the world's quorum says: every machine that was made is a member until it is
-    /// deleted, those that run vote, and the oldest leads.
+    /// What a member of the world's quorum says: every machine that was made and does not only learn is
+    /// a member until it is deleted, those that run vote, and the oldest leads.
     pub(super) fn votes(&self, id: &InstanceId) -> Option<QuorumReport> {
         let machine = self.machines.get(id)?;
         let says = !machine.agent.quorum_fails && machine.agent.report.sequence > 0;
-        let alive = || {
-            let machines = self.machines.iter();
-            machines.filter(|(_, machine)| machine.state == MachineState::Running)
-        };
-        let members = u32::try_from(self.machines.len()).ok()?;
+        let members = || self.machines.iter().filter(|(_, one)| !one.agent.learns);
+        let alive = || members().filter(|(_, machine)| machine.state == MachineState::Running);
+        let members = u32::try_from(members().count()).ok()?;
         says.then(|| QuorumReport {
             voters: u32::try_from(alive().count()).unwrap_or(u32::MAX),
             needed: members / 2 + 1,
             leader: alive()
                 .min_by_key(|(first, machine)| (machine.made_at, *first))
                 .is_some_and(|(first, _)| first == id),
-            caught_up: machine.made_at + self.catch_up_ms <= self.ms,
+            caught_up: !machine.agent.learns && machine.made_at + self.catch_up_ms <= self.ms,
             age: Duration::ZERO,
         })
     }

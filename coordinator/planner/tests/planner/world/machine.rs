@@ -18,6 +18,8 @@ pub(crate) enum Behaviour {
     FailsWhenActive,
     /// Their provider cannot make them.
     CannotBeMade,
+    /// Their provider takes the order and never makes them.
+    NeverMade,
 }
 
 /// One machine with its agent and workload.
@@ -42,6 +44,8 @@ pub(crate) struct Agent {
     pub(crate) work_goes_on: bool,
     /// Its quorum's command fails.
     pub(crate) quorum_fails: bool,
+    /// It has joined the others and does not vote yet.
+    pub(crate) learns: bool,
     pub(crate) last_word_at: Option<u64>,
     pub(crate) report: Report,
     healthy_since: u64,
@@ -51,7 +55,7 @@ pub(crate) struct Agent {
 }
 
 impl Machine {
-    pub(super) fn new(ms: u64, version: String, work: Work) -> Self {
+    pub(crate) fn new(ms: u64, version: String, work: Work) -> Self {
         let pulls = work == Work::OnActive;
         let report = Report {
             boot: "b0".parse::<BootId>().unwrap(),
@@ -87,6 +91,7 @@ impl Machine {
                 pulls,
                 work_goes_on: false,
                 quorum_fails: false,
+                learns: false,
                 last_word_at: None,
                 report,
                 healthy_since: ms,
@@ -109,7 +114,9 @@ impl Machine {
             Behaviour::Healthy => Health::Healthy,
             Behaviour::Broken => Health::Unhealthy,
             Behaviour::FailsWhenActive if active => Health::Unhealthy,
-            Behaviour::FailsWhenActive | Behaviour::CannotBeMade => Health::Healthy,
+            Behaviour::FailsWhenActive | Behaviour::CannotBeMade | Behaviour::NeverMade => {
+                Health::Healthy
+            }
         };
         self.agent.say(self.agent.forced.unwrap_or(says), ms);
         if self.path_cut_at.is_none() {
