@@ -300,11 +300,7 @@ fn loss(
         // A machine that is not there has no address to probe, so its missing probe says no less
         // than a failing one would.
         (Some(MachineState::Absent), ListTrust::Believed) => (true, true),
-        // Where a person says that it is to be replaced, that is the second source.
-        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => {
-            let ordered = instance.replace == Some(DeleteBasis::Ordered);
-            (ordered, ordered || not_reached)
-        }
+        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => (false, not_reached),
         (Some(MachineState::Stopped), _) => (true, not_reached),
         (
             Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None,
@@ -319,6 +315,11 @@ fn loss(
     }
     if silent_for <= silent_after {
         return Loss::None;
+    }
+    // A person who says that it is to be replaced is the second source for so long a silence.
+    let ordered = instance.replace == Some(DeleteBasis::Ordered);
+    if ordered && machine == Some(MachineState::Absent) {
+        return Loss::TwoSources;
     }
     // The instance itself is one of `all` and none of `alive`.
     let witnessed = answering.alive >= witnesses_needed(answering.all.saturating_sub(1));
