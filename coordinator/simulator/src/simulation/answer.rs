@@ -143,7 +143,8 @@ fn of_fleet(
         {
             ask(Question::Missing(id.clone()), replace(id));
         }
-        let other = fleet.serving.as_ref() != Some(&instance.build);
+        let serving = fleet.serving.as_ref();
+        let other = serving.is_some_and(|serving| *serving != instance.build);
         let serves = instance.catalogue == CatalogueRole::Active && !instance.leaving();
         let left = fleet.running().is_none() && instance.replace.is_none();
         if other && serves && left && instance.protected.is_none() {
