@@ -368,7 +368,7 @@ fn a_standby_that_is_gone_and_ordered_away_leaves_although_nobody_serves() {
     world.kill_machine(&blue);
     world.kill_machine(&standby);
     // Two of two are missing in the list, which is not believed.
-    world.run_for(Duration::from_secs(100));
+    world.run_for(Duration::from_secs(30));
     assert!(world.web().instances.contains_key(&standby));
     world.order(&replace(&standby)).unwrap();
     world.run_until(300, |world| !world.web().instances.contains_key(&standby));
