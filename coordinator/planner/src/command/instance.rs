@@ -3,7 +3,10 @@
 use calvin_model::InstanceId;
 
 use super::{CommandOutcome, Desk, Refusal};
-use crate::{environment::FreezeScope, invariant::InvariantId, plan::DeleteBasis};
+use crate::{
+    environment::FreezeScope, invariant::InvariantId, phase::Phase, plan::DeleteBasis,
+    state::Rollout,
+};
 
 pub(super) fn replace(
     desk: Desk<'_>,
@@ -36,7 +39,9 @@ pub(super) fn replace(
         )
         .map_err(|refusal: Refusal| refusal.protecting(InvariantId::ProtectedNeverTouched));
     }
-    if let Some(rollout) = before.running() {
+    // One that goes back may do so for ever, where what it goes back to is gone.
+    let goes_on = |rollout: &&Rollout| rollout.phase != Phase::RollingBack;
+    if let Some(rollout) = before.running().filter(goes_on) {
         return refuse(
             format!("rollout {} runs in fleet {name}", rollout.id),
             format!("wait until it has ended: calvin rollout watch {name}"),
@@ -64,6 +69,9 @@ pub(super) fn replace(
         return Ok(Desk::unchanged(format!("{id} is being replaced already")));
     }
     instance.replace = Some(DeleteBasis::Ordered);
-    let line = format!("{id} is replaced: another serves first, then it leaves ({reason})");
+    let when = before.running().map_or_else(String::new, |rollout| {
+        format!("when {} has gone back, if not before: ", rollout.id)
+    });
+    let line = format!("{id} is replaced: {when}another serves first, then it leaves ({reason})");
     Ok(desk.changed(name, after, line))
 }

@@ -46,7 +46,7 @@ pub(super) fn in_the_way(pass: &Pass<'_>, old: &InstanceId) -> bool {
 }
 
 /// Whether nothing can be made because there is no room: a bound of what may be in flight passes.
-pub(super) fn no_room_at_all(pass: &Pass<'_>) -> bool {
+pub(in crate::step) fn no_room_at_all(pass: &Pass<'_>) -> bool {
     let room = pass.ledger.room(pass.state());
     let bound = room.bound.filter(|_| room.fits == 0);
     bound.is_some_and(|bound| match bound {
