@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use crate::graph::{Graph, root};
 
 /// What each package may use of the workspace. What is not here must not be used.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("calvin-model", &[]),
+    ("calvin-consul", &["calvin-model"]),
     ("calvin-proto", &["calvin-model"]),
     ("calvin-planner", &["calvin-model"]),
     ("calvin-engine", &["calvin-model", "calvin-planner"]),
@@ -24,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     (
         "calvin-coordinator",
         &[
+            "calvin-consul",
             "calvin-engine",
             "calvin-model",
             "calvin-planner",
@@ -33,7 +35,12 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ),
     (
         "calvin-agent",
-        &["calvin-lifecycle", "calvin-model", "calvin-proto"],
+        &[
+            "calvin-consul",
+            "calvin-lifecycle",
+            "calvin-model",
+            "calvin-proto",
+        ],
     ),
     ("calvin-tests", &[]),
 ];

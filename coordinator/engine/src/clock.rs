@@ -74,6 +74,11 @@ impl DecisionClock {
         self.counted = now;
     }
 
+    /// Counts silence from now: until now nobody could have spoken to who asks.
+    pub(crate) fn watch_anew(&mut self, now: Duration) {
+        self.watching_since = now;
+    }
+
     /// Notes a look, and says for how long there has been one without a gap. After a gap every
     /// silence is younger than the gap's end: nobody listened before.
     pub(crate) fn look(&mut self, now: Duration) -> Duration {

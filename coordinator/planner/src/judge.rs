@@ -14,6 +14,7 @@ use calvin_model::{Health, Mutant};
 use crate::{
     moment::Moment,
     observed::{InstanceObserved, MachineState, Observed, SessionObserved},
+    plan::DeleteBasis,
     report::InstanceClass,
     state::{Instance, Life},
     sums::witnesses_needed,
@@ -294,12 +295,13 @@ fn loss(
     if probe == Some(true) {
         return Loss::None;
     }
+    let ordered = instance.replace == Some(DeleteBasis::Ordered);
     let not_reached = !instance.build.services || probe == Some(false);
     let (gone_by_provider, path_down) = match (machine, answering.list) {
         // A machine that is not there has no address to probe, so its missing probe says no less
         // than a failing one would.
         (Some(MachineState::Absent), ListTrust::Believed) => (true, true),
-        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => (false, not_reached),
+        (Some(MachineState::Absent), ListTrust::Doubted { .. }) => (false, not_reached || ordered),
         (Some(MachineState::Stopped), _) => (true, not_reached),
         (
             Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None,
@@ -314,6 +316,10 @@ fn loss(
     }
     if silent_for <= silent_after {
         return Loss::None;
+    }
+    // A person who says that it is to be replaced is the second source for so long a silence.
+    if ordered && machine == Some(MachineState::Absent) {
+        return Loss::TwoSources;
     }
     // The instance itself is one of `all` and none of `alive`.
     let witnessed = answering.alive >= witnesses_needed(answering.all.saturating_sub(1));

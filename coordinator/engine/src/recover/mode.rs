@@ -382,6 +382,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let epoch = self.epoch.clone();
         self.ports.agents().speak(&epoch);
         self.ports.agents().only_listen(None);
+        let now = self.ports.clock().monotonic();
+        self.clock.watch_anew(now);
     }
 }
 

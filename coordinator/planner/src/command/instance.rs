@@ -3,10 +3,7 @@
 use calvin_model::InstanceId;
 
 use super::{CommandOutcome, Desk, Refusal};
-use crate::{
-    environment::FreezeScope, invariant::InvariantId, phase::Phase, plan::DeleteBasis,
-    state::Rollout,
-};
+use crate::{environment::FreezeScope, invariant::InvariantId, plan::DeleteBasis};
 
 pub(super) fn replace(
     desk: Desk<'_>,
@@ -39,15 +36,8 @@ pub(super) fn replace(
         )
         .map_err(|refusal: Refusal| refusal.protecting(InvariantId::ProtectedNeverTouched));
     }
-    // One that goes back may do so for ever, where what it goes back to is gone.
-    let goes_on = |rollout: &&Rollout| rollout.phase != Phase::RollingBack;
-    if let Some(rollout) = before.running().filter(goes_on) {
-        return refuse(
-            format!("rollout {} runs in fleet {name}", rollout.id),
-            format!("wait until it has ended: calvin rollout watch {name}"),
-        );
-    }
-    if before.serving.is_none() {
+    let running = before.running().map(|rollout| rollout.id.clone());
+    if before.serving.is_none() && running.is_none() {
         return refuse(
             format!("nothing of fleet {name} ever served"),
             format!("start again: calvin rollout start {name}"),
@@ -69,9 +59,12 @@ pub(super) fn replace(
         return Ok(Desk::unchanged(format!("{id} is being replaced already")));
     }
     instance.replace = Some(DeleteBasis::Ordered);
-    let when = before.running().map_or_else(String::new, |rollout| {
-        format!("when {} has gone back, if not before: ", rollout.id)
-    });
-    let line = format!("{id} is replaced: {when}another serves first, then it leaves ({reason})");
+    // That it is gone may be what the rollout waits to be told: a list that lacks too much says so too.
+    let line = match running {
+        None => format!("{id} is replaced: another serves first, then it leaves ({reason})"),
+        Some(rollout) => format!(
+            "{id} is replaced when {rollout} has ended; where its provider does not list it and it is silent, it counts as lost now ({reason})"
+        ),
+    };
     Ok(desk.changed(name, after, line))
 }

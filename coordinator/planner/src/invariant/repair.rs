@@ -150,7 +150,9 @@ fn guards_hold(view: &View<'_>, found: &mut Found) {
         ];
         let ill = held.iter().any(|basis| rests_on(new, basis));
         let begins = !old.leaving() && new.leaving();
-        let judged = !of_running(view.before, id) && !view.only_a_short_list_lacks(id);
+        // A person who orders it answers for it.
+        let ordered = old.replace == Some(DeleteBasis::Ordered);
+        let judged = !of_running(view.before, id) && !view.only_a_short_list_lacks(id) && !ordered;
         if begins && ill && judged {
             found.push((rule, format!("{id} is removed: {}", new.life)));
         }

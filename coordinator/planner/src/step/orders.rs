@@ -92,10 +92,11 @@ fn roles(pass: &Pass<'_>) -> Option<Action> {
         }
         let machine = pass.seen(id).and_then(|seen| seen.machine);
         let address = machine.and_then(|machine| machine.address);
-        // A list that is not believed, or old, takes no role away: who carries this out may know the
-        // address from an earlier one, or waits for a later one.
+        // A list that is not believed, is old, or has more than one, takes no role away: who carries
+        // this out may know the address from an earlier one, or waits for a later one.
         let fresh = machine.is_none_or(|machine| machine.age <= PROVIDER_FRESH);
-        let believed = matches!(pass.list, ListTrust::Believed) && fresh;
+        let doubled = pass.seen(id).is_some_and(|seen| seen.doubled);
+        let believed = matches!(pass.list, ListTrust::Believed) && fresh && !doubled;
         if address.is_none() && believed && pass.role_read(id) == CatalogueRole::Absent {
             if !listed {
                 return None;

@@ -85,7 +85,9 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let judgement = pass.judged(&id);
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
-            Loss::TwoSources | Loss::Silence if pass.guard.is_some() => held.push(id),
+            Loss::TwoSources | Loss::Silence if pass.guard.is_some() && !ordered(pass, &id) => {
+                held.push(id);
+            }
             // Another comes first: what is left of a quorum must be enough without it. Before any
             // serves there is none.
             Loss::TwoSources if votes(pass.state()) => {
@@ -123,6 +125,12 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let what = format!("{} is not replaced as lost", and_others(first, held.len()));
         pass.guarded(what);
     }
+}
+
+/// Whether a person ordered it replaced: that answers for what a guard would hold.
+fn ordered(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let instance = pass.instance(id);
+    instance.is_some_and(|one| one.replace == Some(DeleteBasis::Ordered))
 }
 
 /// One instance, and how many more.

@@ -141,21 +141,10 @@ fn of_fleet(
             && instance.life == Life::Up
             && is_absent(view, id)
         {
-            // A rollout that runs rests on what is not there.
-            let answer = match fleet.running() {
-                None => replace(id),
-                Some(rollout) if rollout.from.is_none() => Command::Abort {
-                    fleet: fleet_name(),
-                    reason: reason(),
-                },
-                Some(_) => Command::Rollback {
-                    fleet: fleet_name(),
-                    reason: reason(),
-                },
-            };
-            ask(Question::Missing(id.clone()), answer);
+            ask(Question::Missing(id.clone()), replace(id));
         }
-        let other = fleet.serving.as_ref() != Some(&instance.build);
+        let serving = fleet.serving.as_ref();
+        let other = serving.is_some_and(|serving| *serving != instance.build);
         let serves = instance.catalogue == CatalogueRole::Active && !instance.leaving();
         let left = fleet.running().is_none() && instance.replace.is_none();
         if other && serves && left && instance.protected.is_none() {

@@ -364,6 +364,13 @@ impl World {
             .next()
     }
 
+    fn is_in_lost_zone(&self, instance: &InstanceId) -> bool {
+        let stored = &self.disk.borrow().stored;
+        let mut fleets = stored.fleets.values();
+        let record = fleets.find_map(|fleet| fleet.instances.get(instance));
+        record.is_some_and(|record| stored.environment.has_lost(record.zone.as_ref()))
+    }
+
     pub(super) fn list_machines(&mut self) {
         let now = self.now;
         self.queue.put(now + self.pace.look, Event::List);
@@ -437,8 +444,9 @@ impl World {
         };
         let (stay, left_out): (Vec<Listed>, Vec<Listed>) =
             machines.iter().cloned().partition(|listed| stays(listed));
+        // Of a zone that a person says is lost, nothing that is not listed is a surprise.
         let up = |listed: &&Listed| match life(listed) {
-            Some(Life::Up | Life::Draining(_)) => true,
+            Some(Life::Up | Life::Draining(_)) => !self.is_in_lost_zone(&listed.instance),
             Some(Life::Making | Life::Retiring(_)) | None => false,
         };
         let lacks = left_out.iter().filter(up).count();

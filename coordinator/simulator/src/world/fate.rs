@@ -263,6 +263,7 @@ impl World {
                     turn: time(&mut random, TURN_MS),
                 });
             }
+            Fault::MachineDeath | Fault::UnseenDeath if self.would_lose_quorum(number) => {}
             Fault::MachineDeath => {
                 self.machine_dies(number);
                 if random.bool() {

@@ -166,10 +166,15 @@ impl World {
         };
         let (mut all, mut alive, mut lacks) = (0, 0, 0);
         for (id, one) in fleets.values().flat_map(|fleet| &fleet.instances) {
-            lacks += usize::from(!listed(id) && (one.life == Life::Up || id == instance));
+            let answers = desk.link.sessions.contains_key(id);
+            // What is silent in a zone that a person says is lost stands for nothing.
+            let lost_zone = disk.stored.environment.has_lost(one.zone.as_ref());
+            if id == instance || one.life == Life::Up && (answers || !lost_zone) {
+                lacks += usize::from(!listed(id));
+            }
             if id != instance && one.life == Life::Up {
                 all += 1;
-                alive += usize::from(desk.link.sessions.contains_key(id));
+                alive += usize::from(answers);
             }
         }
         if !listed(instance) && !list_is_short(lacks, all + 1) {

@@ -20,6 +20,26 @@ fn caught_up(machine: &Machine, now: Duration) -> bool {
 }
 
 impl World {
+    /// Whether too few of a quorum's members would be left, if this one died: then nobody could change
+    /// who votes, and no coordinator could help.
+    pub(super) fn would_lose_quorum(&self, number: MachineNumber) -> bool {
+        let dying = self.machine(number);
+        if dying.spec.quorum_stale_after.is_none() {
+            return false;
+        }
+        let members = self.by_instance.values().filter(|other| {
+            let one = self.machine(**other);
+            one.tag.fleet == dying.tag.fleet && one.joined
+        });
+        let members: Vec<&MachineNumber> = members.collect();
+        let left = members.iter().filter(|other| {
+            let one = self.machine(***other);
+            ***other != number && !one.dead && caught_up(one, self.now)
+        });
+        let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        u32::try_from(left.count()).unwrap_or(u32::MAX) < majority(count)
+    }
+
     /// A member's agent runs the command that says what it knows of its voters.
     pub(super) fn ask_for_voters(&mut self, number: MachineNumber) {
         let now = self.now;

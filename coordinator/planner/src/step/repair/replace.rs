@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use calvin_model::{CatalogueRole, DrainReason, InstanceId, fleet::FleetKind};
 
 use super::{
-    and_others, enough, repair,
+    and_others, enough, ordered, repair,
     room::{go_first, goes_first, in_the_way, is_unhealthy, no_room, no_room_at_all},
     select,
 };
@@ -17,8 +17,7 @@ use crate::{
     phase::Phase,
     plan::DeleteBasis,
     report::InstanceClass,
-    state::{Instance, Life, Purpose},
-    step::exclusive::is_exclusive,
+    state::{Life, Purpose},
 };
 
 pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
@@ -58,11 +57,6 @@ fn beside_a_rollout(pass: &mut Pass<'_>, marked: Vec<InstanceId>) {
             pass.leave(&old, DrainReason::Repaired, why);
             continue;
         }
-        if is_given_up(pass, &old) {
-            let why = "it was ordered away, is not at work and does not answer";
-            pass.leave(&old, DrainReason::Repaired, why);
-            continue;
-        }
         let needs_it = lost_voter(pass, &old) || keeps_the_room(pass, &old);
         let in_the_way = !needs_it && in_the_way(pass, &old);
         if (needs_it || in_the_way) && held(pass, &old) {
@@ -89,12 +83,7 @@ fn beside_a_rollout(pass: &mut Pass<'_>, marked: Vec<InstanceId>) {
 
 /// Whether a guard holds the replacement of an instance: that of one that a person ordered away goes on.
 fn held(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    pass.guard.is_some() && !is_ordered_away(pass, id)
-}
-
-fn is_ordered_away(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    let ordered = |one: &Instance| one.replace == Some(DeleteBasis::Ordered);
-    pass.instance(id).is_some_and(ordered)
+    pass.guard.is_some() && !ordered(pass, id)
 }
 
 fn say_held(pass: &mut Pass<'_>, held: &[InstanceId]) {
@@ -102,21 +91,6 @@ fn say_held(pass: &mut Pass<'_>, held: &[InstanceId]) {
         let what = format!("{} stays for now", and_others(first, held.len()));
         pass.guarded(what);
     }
-}
-
-/// Whether what a rollout goes back to was ordered away, and it does not answer and is not at work. Where
-/// a provider's list lacks it and green alike, neither is believed to be gone, and an exclusive fleet
-/// would wait for ever for both: without this one, the list is believed of the other.
-fn is_given_up(pass: &Pass<'_>, id: &InstanceId) -> bool {
-    let goes_back = pass.running().is_some_and(|rollout| {
-        rollout.phase == Phase::RollingBack && !rollout.sets.green.contains(id)
-    });
-    let idle = pass
-        .instance(id)
-        .is_some_and(|one| !one.may_work() && one.catalogue < CatalogueRole::Entered);
-    let judgement = pass.judged(id);
-    let answers = judgement.connected || judgement.serves();
-    goes_back && is_exclusive(pass) && idle && !answers && is_ordered_away(pass, id)
 }
 
 /// Whether an instance that was ordered away never served and is no part of the rollout: nobody waits
@@ -172,8 +146,6 @@ fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
             go(pass, old, &format!("{new} serves in its place"));
         }
         Some(new) if no_room(pass, &new) && goes_first(pass, old) => go_first(pass, old),
-        // It will never serve in the place of anything: others are there that are to stay.
-        Some(new) if is_ordered_away(pass, &new) && enough(pass) => go_without(pass, old),
         Some(new) => {
             let since = pass.instance(&new).map_or(pass.now, |new| new.created);
             let what = format!("{new} to serve in the place of {old}");

@@ -1,0 +1,23 @@
+//! calvin-consul against a real Consul: a server with ACLs that deny by default, TLS both ways and
+//! encrypted gossip, and a Consul client on a node of its own. Coordinator and agent have tokens of
+//! their least policies and nothing more.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on panics, and shows what it knows"
+)]
+
+mod errors;
+mod ghosts;
+mod kv;
+mod least;
+mod locks;
+mod names;
+mod registration;
+mod roles;
+mod support;
+mod tls;
+mod tokens;
+mod transactions;
+mod watching;

@@ -1,0 +1,14 @@
+//! A real Consul for the tests: its certificates, its processes, a datacenter of them.
+
+pub(crate) mod certificates;
+pub(crate) mod datacenter;
+pub(crate) mod people;
+pub(crate) mod process;
+pub(crate) mod shared;
+pub(crate) mod stranger;
+pub(crate) mod waiting;
+
+pub(crate) use datacenter::Datacenter;
+pub(crate) use people::{agent, coordinator};
+pub(crate) use shared::shared;
+pub(crate) use waiting::until;
