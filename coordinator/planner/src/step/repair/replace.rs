@@ -7,7 +7,9 @@ use calvin_model::{CatalogueRole, DrainReason, InstanceId, fleet::FleetKind};
 
 use super::{
     and_others, enough, ordered, repair,
-    room::{go_first, goes_first, in_the_way, is_unhealthy, no_room, no_room_at_all},
+    room::{
+        go_first, goes_first, in_the_way, is_unhealthy, makes_no_room, no_room, no_room_at_all,
+    },
     select,
 };
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     phase::Phase,
     plan::DeleteBasis,
     report::InstanceClass,
-    state::{Life, Purpose},
+    state::{Life, Purpose, Rollout},
 };
 
 pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
@@ -65,6 +67,10 @@ fn beside_a_rollout(pass: &mut Pass<'_>, marked: Vec<InstanceId>) {
         }
         if needs_it {
             replace_one(pass, &old);
+            continue;
+        }
+        if gives_room(pass, &old) && !held(pass, &old) {
+            go_first(pass, &old);
             continue;
         }
         if in_the_way && pass.may_delete(pass.draining()) {
@@ -122,6 +128,12 @@ fn keeps_the_room(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let begun = pass.running().is_some_and(|it| it.sets.begun());
     let replaced = replacement(pass, id).is_some_and(|new| serves(pass, &new));
     !begun && replaced && no_room_at_all(pass)
+}
+
+/// Whether an unhealthy instance of an earlier wave leaves for the sake of a rollout that makes no room.
+fn gives_room(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let blue = |it: &Rollout| it.sets.blue.contains(id);
+    makes_no_room(pass) && !pass.running().is_some_and(blue) && goes_first(pass, id)
 }
 
 fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {

@@ -6,6 +6,7 @@ use crate::{
     ledger::Shortage,
     observed::{FaultKind, MachineState},
     pass::Pass,
+    phase::Phase,
     plan::DeleteBasis,
     report::InstanceClass,
     state::Instance,
@@ -43,6 +44,18 @@ pub(super) fn in_the_way(pass: &Pass<'_>, old: &InstanceId) -> bool {
     let ordered = |one: &Instance| one.replace == Some(DeleteBasis::Ordered);
     let ordered = pass.instance(old).is_some_and(ordered) && pass.judged(old).failing();
     too_many && (ordered || is_unhealthy(pass, old)) && no_room_at_all(pass)
+}
+
+/// Whether a rollout is to make room and can not begin to: too few serve for any blue to leave. What fails
+/// beside it would wait for the rollout, and the rollout for what fails.
+pub(in crate::step) fn makes_no_room(pass: &Pass<'_>) -> bool {
+    let Some(rollout) = pass.running() else {
+        return false;
+    };
+    let stays = |blue: &InstanceId| pass.instance(blue).is_some_and(|one| !one.leaving());
+    rollout.phase == Phase::MakingRoom
+        && rollout.sets.blue.iter().all(stays)
+        && pass.serving() <= pass.state().must_serve()
 }
 
 /// Whether nothing can be made because there is no room: a bound of what may be in flight passes.
