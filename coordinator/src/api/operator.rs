@@ -35,7 +35,7 @@ use crate::{
 };
 
 pub use doctor::DiskLooks;
-pub use error::OperatorError;
+pub use error::{OperatorError, RULE_HEADER};
 pub(crate) use picture::class;
 
 /// The name of the one provider that there is in this version.

@@ -11,7 +11,7 @@ use super::{
     screen::Format,
     style::{Canvas, Tone},
 };
-use crate::identity::REASON_HEADER;
+use crate::{api::operator::RULE_HEADER, identity::REASON_HEADER};
 
 /// Why a command ended without being done.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,8 @@ pub(crate) struct Failure {
     #[source]
     cause: Option<anyhow::Error>,
     next: Option<String>,
+    /// The coordinator's rule that an order would have broken.
+    rule: Option<String>,
     exit: Exit,
     audience: Audience,
 }
@@ -46,6 +48,7 @@ impl Failure {
             tried: tried.into(),
             cause: None,
             next: None,
+            rule: None,
             exit,
             audience: Audience::Present,
         }
@@ -91,7 +94,8 @@ impl Failure {
             Some((said, why)) if same_attempt(&tried, said) => why,
             Some(_) | None => text,
         };
-        let failure = Self::new(exit, tried).reason(text);
+        let mut failure = Self::new(exit, tried).reason(text);
+        failure.rule = header(status, RULE_HEADER).map(str::to_owned);
         match next {
             Some(next) => failure.next(next),
             None => failure,
@@ -122,6 +126,7 @@ impl Failure {
                     "tried": self.tried,
                     "causes": causes,
                     "next": self.next,
+                    "rule": self.rule,
                 }});
                 format!("{object}\n")
             }
@@ -181,14 +186,17 @@ fn labelled(page: Page, label: &str, tone: Tone, text: &str) -> String {
 
 /// The advice that belongs to the word by which a coordinator says why.
 fn advice(status: &Status) -> Option<&'static str> {
-    let word = status.metadata().get(REASON_HEADER)?.to_str().ok()?;
-    match word {
+    match header(status, REASON_HEADER)? {
         "image_not_found" => {
             Some("record it with: calvin image add DIRECTORY; which there are: calvin image list")
         }
         "operator_revoked" => Some("ask an admin for a new certificate: calvin operator add"),
         _ => None,
     }
+}
+
+fn header<'a>(status: &'a Status, name: &str) -> Option<&'a str> {
+    status.metadata().get(name)?.to_str().ok()
 }
 
 /// Whether what a coordinator says it could not do is what was tried here. Of a file that is applied

@@ -205,6 +205,19 @@ async fn a_refused_approval_says_why() {
     assert_eq!(ended.code, 4);
     assert_eq!(
         ended.err,
-        "error: [test] could not approve the rollout of fleet mine: you started it\n"
+        "error: [test] could not approve the rollout of fleet mine: you started it; ask somebody \
+         else\n"
     );
+}
+
+#[tokio::test]
+async fn a_refusal_in_json_names_the_rule_that_the_order_would_break() {
+    let fake = Fake::start();
+    let refused = ["rollout", "approve", "mine", "--output", "json"];
+    let error = run(&fake, &refused).await.json_error();
+    assert_eq!(error["error"]["rule"], "ApprovedByEnough");
+    // A name that nobody knows breaks none.
+    let unknown = ["fleet", "show", "wbe", "--output", "json"];
+    let error = run(&fake, &unknown).await.json_error();
+    assert!(error["error"]["rule"].is_null(), "{error}");
 }

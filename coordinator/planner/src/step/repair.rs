@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 use calvin_model::{InstanceId, fleet::FleetKind};
 
 use self::replace::replace_marked;
-pub(super) use self::room::no_room;
+pub(super) use self::room::{makes_no_room, no_room, no_room_at_all};
 use super::exclusive::is_exclusive;
 use super::{meltdown::note, veto::blame};
 use crate::{

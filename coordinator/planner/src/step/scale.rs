@@ -8,8 +8,10 @@ use crate::{
     invariant::InvariantId,
     ledger::Claim,
     pass::Pass,
+    phase::Phase,
     spread::{Candidate, Place, Spread, take_evenly},
     state::{Build, Instance, Purpose},
+    step::repair::no_room_at_all,
 };
 
 pub(crate) fn step(pass: &mut Pass<'_>) {
@@ -27,6 +29,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             let since = pass.now.since(rollout.started);
             pass.wait(what, since, None);
         }
+        make_room(pass);
         return;
     }
     let Some(serving) = state.serving.clone() else {
@@ -42,7 +45,25 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         grow(pass, &serving, kept, count);
     }
     if kept > count {
-        let_go(pass, kept - count);
+        let_go(pass, kept - count, count);
+    }
+}
+
+/// Lets what is too many leave for a rollout that waits to begin a wave and has no room for it: else the
+/// surplus waits for the rollout, and the rollout for its room.
+fn make_room(pass: &mut Pass<'_>) {
+    let count = pass.state().spec.count;
+    let waits = pass.running().filter(|rollout| {
+        let first = rollout.from.is_none();
+        rollout.phase == Phase::Provisioning && !rollout.sets.begun() && !first
+    });
+    let Some(count) = waits.map(|rollout| rollout.count.max(count)) else {
+        return;
+    };
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let surplus = pass.state().kept().saturating_sub(count);
+    if surplus > 0 && no_room_at_all(pass) && !pass.holds_others("what is too many stays") {
+        let_go(pass, surplus, count);
     }
 }
 
@@ -66,9 +87,8 @@ fn grow(pass: &mut Pass<'_>, serving: &Build, kept: usize, count: usize) {
 
 /// Lets the surplus leave, what serves least first and evenly from the zones; what serves goes only
 /// while enough others do, and no more than may be deleted.
-fn let_go(pass: &mut Pass<'_>, surplus: usize) {
+fn let_go(pass: &mut Pass<'_>, surplus: usize, count: usize) {
     let state = pass.state();
-    let count = usize::try_from(state.spec.count).unwrap_or(usize::MAX);
     let staying = state.instances.iter();
     let mut ranked: Vec<(u8, Reverse<u64>, InstanceId)> = staying
         .filter(|(_, instance)| !instance.leaving() && instance.replace.is_none())
@@ -120,11 +140,12 @@ fn let_go(pass: &mut Pass<'_>, surplus: usize) {
     }
 }
 
-/// Orders what may leave: another image first, then what never was healthy, then what fails, and of
+/// Orders what may leave: another image than serves, or is to, first, then what never was healthy, then what fails, and of
 /// an exclusive fleet last the one at work.
 fn rank(pass: &Pass<'_>, id: &InstanceId, instance: &Instance) -> u8 {
-    let serving = pass.state().serving.as_ref().map(|build| &build.image);
-    let current = Some(&instance.build.image) == serving;
+    let to_serve = pass.running().map(|rollout| &rollout.to);
+    let serving = to_serve.or(pass.state().serving.as_ref());
+    let current = Some(&instance.build.image) == serving.map(|build| &build.image);
     let works = !pass.judged(id).failing();
     u8::from(current) << 3
         | u8::from(instance.proven) << 2

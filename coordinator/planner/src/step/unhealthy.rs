@@ -6,7 +6,10 @@ use std::{cmp::Reverse, time::Duration};
 
 use calvin_model::{CatalogueRole, InstanceId, Role, fleet::FleetKind};
 
-use super::{repair::mark, rollout::why_not_healthy};
+use super::{
+    repair::{makes_no_room, mark},
+    rollout::why_not_healthy,
+};
 use crate::{
     pass::Pass,
     plan::DeleteBasis,
@@ -36,7 +39,7 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         long.as_secs_f64(),
         why_not_healthy(pass, &first)
     );
-    if pass.running().is_some() {
+    if pass.running().is_some() && !makes_no_room(pass) {
         let what = format!("the rollout to end, then {first} is replaced: {fact}");
         pass.wait(what, long, None);
         return;

@@ -351,31 +351,32 @@ fn the_preview_tells_of_the_gap_and_of_the_way_back() {
 }
 
 #[test]
-fn a_standby_that_is_gone_and_ordered_away_leaves_although_nobody_serves() {
+fn where_all_are_gone_the_one_that_a_person_ordered_away_is_and_then_the_list_is_believed() {
     let mut world = new_world();
     let blue = the_one_at_work(&world);
     world.cut_path(&blue);
-    let reason = "it is odd".to_owned();
-    let replace = |instance: &InstanceId| Command::ReplaceInstance {
-        instance: instance.clone(),
-        reason: reason.clone(),
+    let replace = Command::ReplaceInstance {
+        instance: blue.clone(),
+        reason: "it is odd".to_owned(),
     };
-    world.order(&replace(&blue)).unwrap();
+    world.order(&replace).unwrap();
     world.run_until(30, |world| world.web().instances.len() == 2);
     world.run_for(Duration::from_secs(5));
-    let standby = world.web().instances.keys().find(|id| **id != blue);
-    let standby = standby.cloned().unwrap();
-    world.kill_machine(&blue);
-    world.kill_machine(&standby);
-    // Two of two are missing in the list, which is not believed.
-    world.run_for(Duration::from_secs(30));
-    assert!(world.web().instances.contains_key(&standby));
-    world.order(&replace(&standby)).unwrap();
-    world.run_until(300, |world| !world.web().instances.contains_key(&standby));
-    // One of two is believed: the work of the first has stopped.
+    let all: Vec<InstanceId> = world.web().instances.keys().cloned().collect();
+    for id in &all {
+        world.kill_machine(id);
+    }
+    // Two of two are missing in the list, which alone is not believed.
     world.run_until(300, |world| {
-        world.web().instances.len() == 1 && world.active("1.0").len() == 1
+        let state = world.web();
+        state.instances.len() == 1 && world.active("1.0").len() == 1
     });
+    assert!(
+        world.tells("its provider lists too little"),
+        "{}",
+        world.story()
+    );
+    assert!(!all.contains(&world.active("1.0")[0]));
 }
 
 #[test]
@@ -388,12 +389,43 @@ fn one_that_had_finished_before_it_was_kept_finishes_anew_when_it_is_one_too_man
     for id in &all {
         world.kill_agent(id);
     }
-    drop(world.start("3.0"));
-    world.run_for(Duration::from_secs(3));
+    world.tick();
+    world.start("3.0").unwrap();
+    world.run_until(60, |world| world.tells("web-3 starts"));
     for id in &all {
         world.revive_agent(id);
     }
+    // It goes back to what is left, and what had drained for the first is one too many.
     world.run_until(900, |world| {
-        world.web().instances.len() == 1 && world.web().running().is_none()
+        let state = world.web();
+        state.instances.len() == 1 && state.running().is_none() && state.next.is_none()
+    });
+    assert!(world.tells("web-4 starts"), "{}", world.story());
+    assert!(world.tells("the fleet is to have 1"), "{}", world.story());
+}
+
+#[test]
+fn a_person_can_give_up_what_a_rollout_goes_back_to_where_that_and_green_are_gone() {
+    let mut world = new_world();
+    let blue = the_one_at_work(&world);
+    world.start("2.0").unwrap();
+    world.run_to(Phase::Stopping);
+    let all: Vec<InstanceId> = world.machines.keys().cloned().collect();
+    let replace = Command::ReplaceInstance {
+        instance: blue.clone(),
+        reason: "its host has burnt".to_owned(),
+    };
+    for id in &all {
+        world.kill_machine(id);
+    }
+    world.run_to(Phase::RollingBack);
+    world.run_for(Duration::from_secs(200));
+    // Two of two are missing in the list, which is not believed, and green may be at work.
+    assert!(held(&world).is_some(), "{}", world.story());
+    assert!(world.web().instances.contains_key(&blue));
+    world.order(&replace).unwrap();
+    world.run_to(Phase::RolledBack);
+    world.run_until(300, |world| {
+        world.web().instances.len() == 1 && world.active("1.0").len() == 1
     });
 }

@@ -334,3 +334,53 @@ fn a_green_that_is_back_from_a_lost_zone_needs_no_other_in_its_place() {
     world.run_until(200, |world| world.phase() == Some(Phase::Done));
     assert_eq!(world.active("1.0").len(), 2);
 }
+
+#[test]
+fn what_a_failed_first_rollout_left_in_a_lost_zone_leaves_when_that_is_found() {
+    let mut world = World::new();
+    let rules = ProviderRules {
+        zones: vec![zone("a"), zone("b")],
+    };
+    world.rules.providers.insert("process".to_owned(), rules);
+    let text = "count = 2\nzones = [\"a\", \"b\"]\n[replace]\nmin_healthy = \"60s\"\n\
+                progress_deadline = \"300s\"";
+    world.apply(text, "1.0");
+    world.run_to(Phase::Soaking);
+    lose(&mut world, "a");
+    let there = there(&world, "a");
+    cut(&mut world, &there);
+    world.run_until(60, |world| world.phase() == Some(Phase::Provisioning));
+    world.start("2.0").unwrap();
+    world.run_until(200, |world| world.active("2.0").len() == 2);
+    find(&mut world, "a");
+    mend(&mut world, &there);
+    world.run_until(200, |world| !world.web().instances.contains_key(&there[0]));
+    let serving = |world: &World| world.active("2.0").len() == 2;
+    world.run_until(60, serving);
+    assert_eq!(world.web().instances.len(), 2, "{}", world.story());
+}
+
+#[test]
+fn a_rollout_without_room_gets_that_of_what_is_too_many_since_a_zone_was_found() {
+    let mut world = World::new();
+    let rules = ProviderRules {
+        zones: vec![zone("a"), zone("b")],
+    };
+    world.rules.providers.insert("process".to_owned(), rules);
+    world.slots = Some(3);
+    world.apply("count = 2\nzones = [\"a\", \"b\"]\n", "1.0");
+    world.run_to(Phase::Done);
+    lose(&mut world, "b");
+    let there = there(&world, "b");
+    cut(&mut world, &there);
+    world.run_until(200, |world| {
+        world.active("1.0").len() == 2 && world.machines_there() == 3
+    });
+    world.start("2.0").unwrap();
+    world.run_for(Duration::from_secs(10));
+    assert!(held_by(&world, InvariantId::NothingMadeWithoutRoom));
+    find(&mut world, "b");
+    mend(&mut world, &there);
+    world.run_until(300, |world| world.phase() == Some(Phase::Done));
+    assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
+}

@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use calvin_model::{Health, InstanceId};
-use calvin_planner::{Command, EventKind, InvariantId, Life, MachineState, Phase};
+use calvin_planner::{
+    Blocked, Command, EventKind, InvariantId, Life, MachineState, Phase, Purpose,
+};
 
 use crate::world::{Behaviour, World, spec, web};
 
@@ -372,4 +374,47 @@ fn a_rollout_that_waited_while_the_count_grew_is_no_deadlock() {
         let done = world.phase() == Some(Phase::Done);
         done && world.active("3.0").len() == 4
     });
+}
+
+#[test]
+fn a_lost_member_that_a_rollout_waits_for_is_not_replaced_in_a_meltdown() {
+    let mut world = World::new();
+    let text = format!(
+        "count = 5\n{TIMES}[repair.meltdown]\ncount = 2\npercent = 40\nwindow = \"60s\"\n\
+         [budget]\nin_flight = 1\n"
+    );
+    world.apply(&text, "1.0");
+    world.run_to(Phase::Done);
+    world.run_until(60, |world| world.active("1.0").len() == 5);
+    // The one place in flight is taken, so the lost one is not made again at once.
+    world.boot_delay_ms = 10_000;
+    world.start("2.0").unwrap();
+    world.tick();
+    let blue = world.web().rollout.as_ref().unwrap().sets.blue.clone();
+    let others = world
+        .active("1.0")
+        .into_iter()
+        .filter(|id| !blue.contains(id));
+    let others: Vec<InstanceId> = others.collect();
+    world.kill_machine(&others[0]);
+    world.run_until(9, |world| {
+        world.web().instances[&others[0]].replace.is_some()
+    });
+    world.agent(&others[1]).forced = Some(Health::Unhealthy);
+    world.run_until(60, |world| world.tells("meltdown"));
+    let instead = Purpose::Repair(others[0].clone());
+    let made = |world: &World| {
+        let mut instances = world.web().instances.values();
+        instances.any(|one| one.purpose == instead)
+    };
+    world.run_until(30, |world| world.phase() != Some(Phase::Provisioning));
+    let rule = InvariantId::MeltdownHolds.to_string();
+    world.tick();
+    assert!(!made(&world), "{}", world.story());
+    let blocked = &world.report().blocked;
+    let said = |one: &Blocked| one.rule == rule && one.what.contains(others[0].as_str());
+    assert!(blocked.iter().any(said), "{}", world.story());
+    world.agent(&others[1]).forced = None;
+    world.run_until(120, made);
+    assert_eq!(roll(&mut world, Phase::Done), 1, "{}", world.story());
 }

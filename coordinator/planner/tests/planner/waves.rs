@@ -219,3 +219,23 @@ fn what_leaves_to_make_room_leaves_as_replaced() {
     assert_eq!(rollout.sets.order, WaveOrder::RoomFirst);
     assert_eq!(rollout.sets.to_make, 1);
 }
+
+#[test]
+fn an_earlier_wave_s_green_that_stays_unhealthy_is_the_room_where_no_blue_may_leave() {
+    let mut world = served(
+        4,
+        "surge = 0\nunavailable = 1\n[repair]\nrepair_after = \"30s\"",
+    );
+    world.start("2.0").unwrap();
+    world.run_until(500, |world| world.web().rollout.as_ref().unwrap().wave == 1);
+    world.run_to(Phase::Baking);
+    let of_wave = world.web().rollout.as_ref().unwrap().sets.green.clone();
+    let mut greens = world.active("2.0").into_iter();
+    let ill = greens.find(|id| !of_wave.contains(id)).unwrap();
+    world.agent(&ill).forced = Some(calvin_model::Health::Unhealthy);
+    world.run_to(Phase::MakingRoom);
+    let least = least_serving(&mut world, Phase::Done);
+    assert_eq!(least, 3, "{}", world.story());
+    assert!(!world.web().instances.contains_key(&ill));
+    assert_eq!(world.active("2.0").len(), 4);
+}

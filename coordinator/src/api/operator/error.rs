@@ -2,7 +2,7 @@
 
 use calvin_engine::{CommandError, RecoveryRefusal, chain};
 use calvin_model::ConfigError;
-use calvin_planner::Refusal;
+use calvin_planner::{InvariantId, Refusal};
 use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
     runtime::OrderError,
     store::StoreFailure,
 };
+
+/// The header that names the rule which an order that was refused would break.
+pub const RULE_HEADER: &str = "calvin-rule";
 
 /// Why a call of the operator service fails.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,8 @@ pub enum OperatorError {
     NotNow {
         /// What was asked, why not, what to do instead.
         message: String,
+        /// The rule that the refusal protects, where it is one of the planner's.
+        rule: Option<InvariantId>,
     },
     /// A previewed plan no longer holds.
     #[error("{message}")]
@@ -106,6 +111,26 @@ impl OperatorError {
     }
 }
 
+impl OperatorError {
+    /// The rule for whose sake it is refused.
+    fn rule(&self) -> Option<InvariantId> {
+        match self {
+            Self::NotNow { rule, .. } => *rule,
+            Self::Invalid { .. }
+            | Self::File(_)
+            | Self::NotFound { .. }
+            | Self::Unsupported { .. }
+            | Self::PlanChanged { .. }
+            | Self::Order(_)
+            | Self::Image(_)
+            | Self::Identity(_)
+            | Self::Console(_)
+            | Self::Store(_)
+            | Self::Lost(_) => None,
+        }
+    }
+}
+
 fn order_kind(error: &OrderError) -> (Code, &'static str) {
     match error {
         OrderError::Engine(CommandError::Refused(_)) => (Code::FailedPrecondition, "not_now"),
@@ -155,7 +180,7 @@ impl From<OrderError> for OperatorError {
 
 impl From<Refusal> for OperatorError {
     fn from(refusal: Refusal) -> Self {
-        let message = refusal.to_string();
+        let (message, rule) = (refusal.to_string(), refusal.rule());
         match refusal {
             Refusal::NoFleet { fleet, known } => {
                 let known = known.iter().map(calvin_model::FleetName::as_str);
@@ -170,9 +195,10 @@ impl From<Refusal> for OperatorError {
                 name: instance.to_string(),
                 near: None,
             },
-            Refusal::NotNow { hint, .. } if hint.is_empty() => Self::NotNow { message },
+            Refusal::NotNow { hint, .. } if hint.is_empty() => Self::NotNow { message, rule },
             Refusal::NotNow { hint, .. } => Self::NotNow {
                 message: format!("{message}; {hint}"),
+                rule,
             },
             Refusal::PlanChanged { .. } => Self::PlanChanged { message },
         }
@@ -202,6 +228,10 @@ impl From<OperatorError> for Status {
         let mut status = Status::new(code, text);
         let reason = MetadataValue::from_static(word);
         status.metadata_mut().insert(REASON_HEADER, reason);
+        let rule = error.rule().and_then(|rule| rule.to_string().parse().ok());
+        if let Some(rule) = rule {
+            status.metadata_mut().insert(RULE_HEADER, rule);
+        }
         status
     }
 }

@@ -66,6 +66,7 @@ impl OperatorParts {
         if state.rollout.is_none() {
             return Err(OperatorError::NotNow {
                 message: format!("fleet {name} never had a rollout: there is nothing to watch"),
+                rule: None,
             });
         }
         let name = name.clone();

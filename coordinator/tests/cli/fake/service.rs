@@ -408,9 +408,7 @@ impl Operator for Script {
     ) -> Answer<ChangeReply> {
         let ApproveRolloutRequest { fleet, gate, .. } = request.into_inner();
         if fleet == "mine" {
-            return Err(Status::failed_precondition(
-                "could not approve the rollout of fleet mine: you started it",
-            ));
+            return Err(states::not_approved());
         }
         self.ordered(
             "approve_rollout",

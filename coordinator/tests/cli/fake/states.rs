@@ -1,9 +1,12 @@
 //! The states that the script shows.
 
+use calvin_coordinator::api::operator::OperatorError;
+use calvin_planner::{InvariantId, Refusal};
 use calvin_proto::wire::{
     FleetStatus, Health, Image, InstanceStatus, Order, Recovery, RecoveryFinding, Report, Role,
     RolloutStatus, WorkloadState,
 };
+use tonic::Status;
 
 /// 2026-11-23 09:43:10 UTC.
 pub(super) const WALL_MS: u64 = 1_795_426_990_000;
@@ -153,4 +156,15 @@ pub(super) fn image(location: &str) -> Image {
         instances: 1,
         veto: None,
     }
+}
+
+/// What the coordinator answers to who approves their own rollout.
+pub(super) fn not_approved() -> Status {
+    let refusal = Refusal::NotNow {
+        what: "could not approve the rollout of fleet mine".to_owned(),
+        why: "you started it".to_owned(),
+        hint: "ask somebody else".to_owned(),
+        rule: Some(InvariantId::ApprovedByEnough),
+    };
+    OperatorError::from(refusal).into()
 }

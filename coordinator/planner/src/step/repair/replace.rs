@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use calvin_model::{CatalogueRole, DrainReason, InstanceId, fleet::FleetKind};
 
 use super::{
-    and_others, enough, repair,
-    room::{go_first, goes_first, in_the_way, is_unhealthy, no_room, no_room_at_all},
+    and_others, enough, ordered, repair,
+    room::{
+        go_first, goes_first, in_the_way, is_unhealthy, makes_no_room, no_room, no_room_at_all,
+    },
     select,
 };
 use crate::{
@@ -17,7 +19,7 @@ use crate::{
     phase::Phase,
     plan::DeleteBasis,
     report::InstanceClass,
-    state::{Life, Purpose},
+    state::{Life, Purpose, Rollout},
 };
 
 pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
@@ -32,43 +34,65 @@ pub(super) fn replace_marked(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     for old in lost {
         make_elsewhere(pass, &old);
     }
-    // A rollout replaces what it finds; what it leaves is replaced after it.
-    if let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) {
-        let since = pass.now.since(started);
-        for old in marked {
-            if is_kept_aside(pass, &old) {
-                let why = "it serves nobody, and is not protected any more";
-                pass.leave(&old, DrainReason::Repaired, why);
-                continue;
-            }
-            if lost_voter(pass, &old) || keeps_the_room(pass, &old) {
-                replace_one(pass, &old);
-                continue;
-            }
-            if in_the_way(pass, &old) && pass.may_delete(pass.draining()) {
-                let why = "the rollout has no room, and it serves nobody and is one too many";
-                pass.leave(&old, DrainReason::Repaired, why);
-                continue;
-            }
-            pass.wait(
-                format!("{rollout} to end: then {old} is replaced"),
-                since,
-                None,
-            );
-        }
+    if pass.running().is_some() {
+        beside_a_rollout(pass, marked);
         return;
     }
-    let mut held = Vec::new();
-    for old in marked {
-        let ordered = pass
-            .instance(&old)
-            .is_some_and(|one| one.replace == Some(DeleteBasis::Ordered));
-        if pass.guard.is_some() && !ordered {
-            held.push(old);
-            continue;
-        }
+    let (held, free): (Vec<_>, Vec<_>) = marked.into_iter().partition(|id| held(pass, id));
+    for old in free {
         replace_one(pass, &old);
     }
+    say_held(pass, &held);
+}
+
+/// A rollout replaces what it finds; what it leaves is replaced after it. What keeps it from going on
+/// is replaced meanwhile.
+fn beside_a_rollout(pass: &mut Pass<'_>, marked: Vec<InstanceId>) {
+    let Some((rollout, started)) = pass.running().map(|it| (it.id.clone(), it.started)) else {
+        return;
+    };
+    let since = pass.now.since(started);
+    let mut waits_for_guard = Vec::new();
+    for old in marked {
+        if is_kept_aside(pass, &old) {
+            let why = "it serves nobody, and is not protected any more";
+            pass.leave(&old, DrainReason::Repaired, why);
+            continue;
+        }
+        let needs_it = lost_voter(pass, &old) || keeps_the_room(pass, &old);
+        let in_the_way = !needs_it && in_the_way(pass, &old);
+        if (needs_it || in_the_way) && held(pass, &old) {
+            waits_for_guard.push(old);
+            continue;
+        }
+        if needs_it {
+            replace_one(pass, &old);
+            continue;
+        }
+        if gives_room(pass, &old) && !held(pass, &old) {
+            go_first(pass, &old);
+            continue;
+        }
+        if in_the_way && pass.may_delete(pass.draining()) {
+            let why = "the rollout has no room, and it serves nobody and is one too many";
+            pass.leave(&old, DrainReason::Repaired, why);
+            continue;
+        }
+        pass.wait(
+            format!("{rollout} to end: then {old} is replaced"),
+            since,
+            None,
+        );
+    }
+    say_held(pass, &waits_for_guard);
+}
+
+/// Whether a guard holds the replacement of an instance: that of one that a person ordered away goes on.
+fn held(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    pass.guard.is_some() && !ordered(pass, id)
+}
+
+fn say_held(pass: &mut Pass<'_>, held: &[InstanceId]) {
     if let Some(first) = held.first() {
         let what = format!("{} stays for now", and_others(first, held.len()));
         pass.guarded(what);
@@ -103,11 +127,13 @@ fn lost_voter(pass: &Pass<'_>, id: &InstanceId) -> bool {
 fn keeps_the_room(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let begun = pass.running().is_some_and(|it| it.sets.begun());
     let replaced = replacement(pass, id).is_some_and(|new| serves(pass, &new));
-    let ordered = pass
-        .instance(id)
-        .is_some_and(|one| one.replace == Some(DeleteBasis::Ordered));
-    let guarded = pass.guard.is_some() && !ordered;
-    !begun && replaced && !guarded && no_room_at_all(pass)
+    !begun && replaced && no_room_at_all(pass)
+}
+
+/// Whether an unhealthy instance of an earlier wave leaves for the sake of a rollout that makes no room.
+fn gives_room(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let blue = |it: &Rollout| it.sets.blue.contains(id);
+    makes_no_room(pass) && !pass.running().is_some_and(blue) && goes_first(pass, id)
 }
 
 fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {

@@ -6,6 +6,7 @@ use crate::{
     ledger::Shortage,
     observed::{FaultKind, MachineState},
     pass::Pass,
+    phase::Phase,
     plan::DeleteBasis,
     report::InstanceClass,
     state::Instance,
@@ -45,8 +46,20 @@ pub(super) fn in_the_way(pass: &Pass<'_>, old: &InstanceId) -> bool {
     too_many && (ordered || is_unhealthy(pass, old)) && no_room_at_all(pass)
 }
 
+/// Whether a rollout is to make room and can not begin to: too few serve for any blue to leave. What fails
+/// beside it would wait for the rollout, and the rollout for what fails.
+pub(in crate::step) fn makes_no_room(pass: &Pass<'_>) -> bool {
+    let Some(rollout) = pass.running() else {
+        return false;
+    };
+    let stays = |blue: &InstanceId| pass.instance(blue).is_some_and(|one| !one.leaving());
+    rollout.phase == Phase::MakingRoom
+        && rollout.sets.blue.iter().all(stays)
+        && pass.serving() <= pass.state().must_serve()
+}
+
 /// Whether nothing can be made because there is no room: a bound of what may be in flight passes.
-pub(super) fn no_room_at_all(pass: &Pass<'_>) -> bool {
+pub(in crate::step) fn no_room_at_all(pass: &Pass<'_>) -> bool {
     let room = pass.ledger.room(pass.state());
     let bound = room.bound.filter(|_| room.fits == 0);
     bound.is_some_and(|bound| match bound {

@@ -155,10 +155,12 @@ fn blues(pass: &Pass<'_>, old: Vec<InstanceId>, size: Size, to: &Build) -> Vec<I
     take_evenly(candidates, there, number)
 }
 
-/// What an earlier first rollout left, to be looked at, never served.
+/// What an earlier first rollout left, to be looked at, never served. What was lost with its zone
+/// leaves too, when that is found: nothing else would ever remove it or let it serve.
 fn leave_failed(pass: &mut Pass<'_>) {
-    let left = staying(pass.state()).map(|(id, _)| id.clone());
-    let left: Vec<InstanceId> = left.collect();
+    let there = pass.state().instances.iter();
+    let left = there.filter(|(_, one)| !one.leaving());
+    let left: Vec<InstanceId> = left.map(|(id, _)| id.clone()).collect();
     for id in left {
         pass.leave(&id, DrainReason::RolledBack, "another attempt starts");
     }

@@ -2,7 +2,7 @@
 //! order; and how they relent in the end, so that the world can come to rest.
 
 use calvin_model::InstanceId;
-use calvin_planner::{Command, FreezeScope, InvariantId, MachineState, Phase};
+use calvin_planner::{Command, FreezeScope, Instance, InvariantId, MachineState, Phase};
 use proptest::prelude::*;
 
 use super::{Blow, More, pick};
@@ -136,7 +136,10 @@ pub(super) fn relent(world: &mut World) {
     }));
     let rule = InvariantId::ApprovedByEnough.to_string();
     let report = world.reports.get(&fleet);
-    if report.is_some_and(|report| report.blocked.iter().any(|one| one.rule == rule)) {
+    // What leaves just now may make the room that it needs.
+    let mut instances = world.web().instances.values();
+    let leaves = instances.any(Instance::leaving);
+    if !leaves && report.is_some_and(|report| report.blocked.iter().any(|one| one.rule == rule)) {
         let reason = "it can never be approved".to_owned();
         orders.push(Command::Abort { fleet, reason });
     }
