@@ -1,7 +1,7 @@
 //! Quorum fleets: one member leaves at a time, and only while every other is healthy and says itself
 //! that enough voters live. What nobody says counts as unsafe.
 
-use calvin_model::{InstanceId, QuorumReport, fleet::FleetKind};
+use calvin_model::{InstanceId, QuorumReport, Role, fleet::FleetKind};
 
 use crate::{
     judge::{Judgement, Loss},
@@ -85,7 +85,16 @@ pub(crate) fn keeps(
         .iter()
         .filter(|(other, _)| *other != id)
         .collect();
-    if let Some((other, _)) = others.iter().find(|(_, other)| other.leaving()) {
+    // One that is gone takes no vote away, and one that was told to drain has its own until it goes.
+    let leaves = |other: &Instance| match other.life {
+        Life::Retiring(_) => true,
+        Life::Draining(_) => {
+            let told = other.wanted.role == Role::Draining && other.wanted_since > other.since;
+            !gone || !told
+        }
+        Life::Making | Life::Up => false,
+    };
+    if let Some((other, _)) = others.iter().find(|(_, other)| leaves(other)) {
         return Some(format!("{other} leaves already, and one may at a time"));
     }
     // A changed count takes effect after the rollout; a smaller one needs no more than it will be.

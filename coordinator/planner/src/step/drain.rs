@@ -61,7 +61,9 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             }
             DrainReason::RolledBack | DrainReason::FleetDeleted => false,
         };
-        if held {
+        // Until its machine is gone it votes; another may have failed since it was told to leave.
+        let asked = reason == DrainReason::ScaledDown || reason == DrainReason::Repaired;
+        if held || asked && pass.must_stay(&id, &why) {
             continue;
         }
         pass.retire(&id, basis_of(reason, replace.as_ref()), &why);

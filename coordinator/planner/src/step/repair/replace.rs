@@ -136,6 +136,16 @@ fn gives_room(pass: &Pass<'_>, id: &InstanceId) -> bool {
     makes_no_room(pass) && !pass.running().is_some_and(blue) && goes_first(pass, id)
 }
 
+/// Whether a green of the running wave already serves instead of an instance that leaves with blue: in
+/// a quorum it waits for the lost member that it was made for, so that one must not wait for it.
+fn wave_replaces(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let running = pass.running();
+    let blue = running.is_some_and(|rollout| {
+        rollout.phase != Phase::RollingBack && rollout.sets.blue.contains(id)
+    });
+    blue && pass.state().switched()
+}
+
 fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
     let never_up = pass
         .instance(old)
@@ -156,6 +166,13 @@ fn replace_one(pass: &mut Pass<'_>, old: &InstanceId) {
         }
         Some(new) if serves(pass, &new) => {
             go(pass, old, &format!("{new} serves in its place"));
+        }
+        Some(new) if wave_replaces(pass, &new) => {
+            go(
+                pass,
+                old,
+                &format!("green serves in the place of {new}, which was made for it"),
+            );
         }
         Some(new) if no_room(pass, &new) && goes_first(pass, old) => go_first(pass, old),
         Some(new) => {
