@@ -101,6 +101,11 @@ impl Scenario {
         let mut random = fastrand::Rng::with_seed(seed.rotate_left(32) ^ 0x5c3a_91d7);
         let mut scenario = Self::small(instances).of_kind(kind).with_faults(faults);
         scenario.draw_policies(seed);
+        // A person is waited for more than once, and members of a quorum go one by one.
+        scenario.limit *= match kind {
+            FleetKind::Service | FleetKind::Exclusive => 2,
+            FleetKind::Quorum => 4,
+        };
         let bad = scenario.faults.contains(&Fault::BadImage);
         let version = if bad { random.u32(2..=5) } else { 2 };
         scenario = scenario.then_rollout(version);

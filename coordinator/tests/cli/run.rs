@@ -58,8 +58,13 @@ pub(crate) async fn run(fake: &Fake, arguments: &[&str]) -> Ended {
 }
 
 /// Runs a command to its end.
-pub(crate) async fn finish(mut command: Command) -> Ended {
-    let output = tokio::time::timeout(PATIENCE, command.output())
+pub(crate) async fn finish(command: Command) -> Ended {
+    finish_within(PATIENCE, command).await
+}
+
+/// Runs a command that has much to do to its end.
+pub(crate) async fn finish_within(patience: Duration, mut command: Command) -> Ended {
+    let output = tokio::time::timeout(patience, command.output())
         .await
         .expect("calvin ends")
         .unwrap();

@@ -1,10 +1,13 @@
 //! The tutorial of the README: what it shows of a command is what the command says.
 
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, time::Duration};
 
-use crate::run::{bare, finish};
+use crate::run::{bare, finish_within};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+
+/// Code that is not optimised simulates minutes of a fleet, beside other tests.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What stands between two marks, with how long the text before it is.
 fn between<'a>(text: &'a str, from: &str, to: &str) -> (usize, &'a str) {
@@ -26,7 +29,7 @@ async fn the_tutorial_shows_what_simulate_says_of_its_file() {
 
     let mut command = bare(home.path());
     command.args(["simulate", "hello.toml"]);
-    let ended = finish(command).await;
+    let ended = finish_within(PATIENCE, command).await;
     assert_eq!(ended.code, 0, "{}", ended.err);
     let said: String = ended.out.split_inclusive('\n').take(lines).collect();
     if env::var_os("CALVIN_BLESS").is_some() {

@@ -9,6 +9,7 @@ use calvin_model::{CatalogueRole, FleetName, InstanceId, RolloutId, ZoneName, im
 use calvin_planner::{Blocked, Command, FleetState, InvariantId, Life, MachineState, Phase};
 
 use super::operator::WHO;
+use crate::image::{Behaviour, SimImage};
 
 /// How long something holds before a person comes to look.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,6 +33,8 @@ enum Question {
     Other(InstanceId),
     Vetoed(ImageTag),
     LostZone(ZoneName),
+    /// A fleet serves an image that is bad, such as one that a recovered store says it serves.
+    BadImage(FleetName),
 }
 
 /// Since when what waits for a person.
@@ -39,9 +42,30 @@ enum Question {
 pub(super) struct Open(BTreeMap<Question, Duration>);
 
 impl Open {
-    /// Looks, and says what is to be ordered.
-    pub(super) fn look(&mut self, view: &View, now: Duration) -> Vec<Command> {
-        let open = questions(view);
+    /// Looks, and says what is to be ordered. A fleet that serves an image which is known to be bad
+    /// gets one that is known to be good.
+    pub(super) fn look(&mut self, view: &View, images: &[SimImage], now: Duration) -> Vec<Command> {
+        let mut open = questions(view);
+        let good = images
+            .iter()
+            .find(|image| image.behaviour == Behaviour::Good);
+        for (name, fleet) in view.fleets.iter() {
+            if let Some(good) = good.filter(|_| serves_a_bad_image(fleet, images)) {
+                let answer = if view.environment.vetoes.contains_key(&good.tag) {
+                    Command::Unveto {
+                        image: good.tag.clone(),
+                    }
+                } else {
+                    Command::StartRollout {
+                        fleet: name.clone(),
+                        build: good.build(),
+                        plan: None,
+                        emergency: None,
+                    }
+                };
+                open.insert(Question::BadImage(name.clone()), answer);
+            }
+        }
         self.0.retain(|question, _| open.contains_key(question));
         let mut orders = Vec::new();
         for (question, answer) in open {
@@ -167,6 +191,17 @@ fn holds(view: &View, fleet: &FleetName, guard: InvariantId) -> bool {
     let holds = |blocked: &Blocked| blocked.rule == rule;
     let report = view.reports.get(fleet);
     report.is_some_and(|report| report.blocked.iter().any(holds))
+}
+
+/// Whether a fleet that rests serves an image which cannot serve for long.
+fn serves_a_bad_image(fleet: &FleetState, images: &[SimImage]) -> bool {
+    let serving = fleet.serving.as_ref().map(|build| &build.image.tag);
+    let image = images.iter().find(|image| Some(&image.tag) == serving);
+    let bad = image.is_some_and(|image| match image.behaviour {
+        Behaviour::NeverHealthy | Behaviour::BadOnceActive { .. } => true,
+        Behaviour::Good | Behaviour::Flapping { .. } | Behaviour::LeaksOnceActive { .. } => false,
+    });
+    bad && fleet.running().is_none() && fleet.next.is_none() && !fleet.deleting
 }
 
 fn is_absent(view: &View, id: &InstanceId) -> bool {

@@ -127,7 +127,7 @@ impl<'a> Operator<'a> {
             return Progress::GoesOn;
         }
         self.shown.look(&view, console.world);
-        for order in self.open.look(&view, now) {
+        for order in self.open.look(&view, &self.scenario.images, now) {
             if let Some(said) = console.order(&order) {
                 self.answers.push((now, said));
             }

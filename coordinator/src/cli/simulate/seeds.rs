@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &SimulateArguments, setting: &Setting) -> Result<Ex
         let time = arguments.fault_time.map(|time| time.0);
         if let Some(time) = time.or(arguments.hours()) {
             scenario.faults_for = time;
-            scenario.limit = time + REST;
+            scenario.limit = scenario.limit.max(time + REST);
         }
         scenario.only = arguments.only.as_ref().map(|only| only.0.clone());
         scenario
