@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use calvin_planner::{Phase, WaveOrder};
+use calvin_model::Health;
+use calvin_planner::{Command, Phase, WaveOrder};
 
 use crate::world::{World, spec};
 
@@ -295,5 +296,60 @@ fn what_another_serves_in_the_place_of_makes_room_for_the_rollout_that_waits_for
     world.tick();
     assert!(world.says("web", "provider process has 0 free"));
     world.run_until(300, |world| world.phase() == Some(Phase::Done));
+    assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
+}
+
+#[test]
+fn what_was_ordered_away_and_fails_makes_room_for_a_rollout_where_more_are_there_than_wanted() {
+    let mut world = World::new();
+    world.slots = Some(3);
+    world.apply("count = 2\n[replace]\nmin_healthy = \"60s\"\n", "1.0");
+    world.run_to(Phase::Done);
+    let served = world.active("1.0");
+    for instance in served.clone() {
+        let reason = "it is odd".to_owned();
+        let order = Command::ReplaceInstance { instance, reason };
+        world.order(&order).unwrap();
+    }
+    world.run_until(60, |world| {
+        let mut instances = world.web().instances.values();
+        world.machines_there() == 3 && instances.all(|one| one.proven)
+    });
+    for machine in world.machines.values_mut() {
+        machine.agent.forced = Some(Health::Unhealthy);
+    }
+    world.run_for(Duration::from_secs(5));
+    world.start("2.0").unwrap();
+    world.run_until(900, |world| world.phase() == Some(Phase::Done));
+    assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
+}
+
+#[test]
+fn what_was_ordered_away_and_is_one_too_many_makes_room_for_a_rollout() {
+    let mut world = World::new();
+    world.slots = Some(3);
+    world.apply("count = 2\n[replace]\nmin_healthy = \"60s\"\n", "1.0");
+    world.run_to(Phase::Done);
+    let instance = world.active("1.0")[0].clone();
+    world.cut_path(&instance);
+    world.machines.get_mut(&instance).unwrap().workload_answers = false;
+    world.run_until(400, |world| {
+        let mut instances = world.web().instances.values();
+        world.machines_there() == 3 && instances.all(|one| one.proven)
+    });
+    let instances = world.web().instances.iter();
+    let new = instances.max_by_key(|(_, one)| one.created.ms);
+    let new = new.map(|(id, _)| id.clone()).unwrap();
+    let reason = "it is odd".to_owned();
+    let order = Command::ReplaceInstance {
+        instance: new,
+        reason,
+    };
+    world.order(&order).unwrap();
+    let machine = world.machines.get_mut(&instance).unwrap();
+    machine.path_cut_at = None;
+    machine.workload_answers = true;
+    world.start("2.0").unwrap();
+    world.run_until(900, |world| world.phase() == Some(Phase::Done));
     assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
 }

@@ -69,6 +69,10 @@ fn beside_a_rollout(pass: &mut Pass<'_>, marked: Vec<InstanceId>) {
             replace_one(pass, &old);
             continue;
         }
+        if is_one_too_many(pass, &old) {
+            go_without(pass, &old);
+            continue;
+        }
         if gives_room(pass, &old) && !held(pass, &old) {
             go_first(pass, &old);
             continue;
@@ -128,6 +132,14 @@ fn keeps_the_room(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let begun = pass.running().is_some_and(|it| it.sets.begun());
     let replaced = replacement(pass, id).is_some_and(|new| serves(pass, &new));
     !begun && replaced && no_room_at_all(pass)
+}
+
+/// Whether the fleet has its count without one that was ordered away, and a rollout that has no room to
+/// begin its wave waits for it, as it does for the rollout.
+fn is_one_too_many(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let count = usize::try_from(pass.state().spec.count).unwrap_or(usize::MAX);
+    let begun = pass.running().is_some_and(|it| it.sets.begun());
+    !begun && ordered(pass, id) && pass.state().kept() >= count && no_room_at_all(pass)
 }
 
 /// Whether an unhealthy instance of an earlier wave leaves for the sake of a rollout that makes no room.

@@ -2,6 +2,7 @@
 
 use calvin_model::{DrainReason, InstanceId};
 
+use super::ordered;
 use crate::{
     ledger::Shortage,
     observed::{FaultKind, MachineState},
@@ -37,13 +38,17 @@ pub(super) fn go_first(pass: &mut Pass<'_>, old: &InstanceId) {
 }
 
 /// Whether an unhealthy instance keeps a rollout from its room that would replace it: it waits for the
-/// rollout, the rollout for room, and the fleet has its count without it.
+/// rollout, the rollout for room, and the fleet has its count without it. One that a person ordered away
+/// does so too where more are there than the count, even if others are to be replaced as well.
 pub(super) fn in_the_way(pass: &Pass<'_>, old: &InstanceId) -> bool {
-    let count = usize::try_from(pass.state().spec.count).unwrap_or(usize::MAX);
-    let too_many = pass.state().kept() >= count;
-    let ordered = |one: &Instance| one.replace == Some(DeleteBasis::Ordered);
-    let ordered = pass.instance(old).is_some_and(ordered) && pass.judged(old).failing();
-    too_many && (ordered || is_unhealthy(pass, old)) && no_room_at_all(pass)
+    let state = pass.state();
+    let count = usize::try_from(state.spec.count).unwrap_or(usize::MAX);
+    let enough = state.kept() >= count;
+    let staying = state.instances.values().filter(|one| !one.leaving());
+    let on_top = staying.count() > count;
+    let ordered = ordered(pass, old) && pass.judged(old).failing();
+    let too_many = enough && (ordered || is_unhealthy(pass, old)) || on_top && ordered;
+    too_many && no_room_at_all(pass)
 }
 
 /// Whether a rollout is to make room and can not begin to: too few serve for any blue to leave. What fails
