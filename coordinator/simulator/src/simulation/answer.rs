@@ -43,9 +43,15 @@ pub(super) struct Open(BTreeMap<Question, Duration>);
 
 impl Open {
     /// Looks, and says what is to be ordered. A fleet that serves an image which is known to be bad
-    /// gets one that is known to be good.
-    pub(super) fn look(&mut self, view: &View, images: &[SimImage], now: Duration) -> Vec<Command> {
-        let mut open = questions(view);
+    /// gets one that is known to be good. A person who is asked whether a machine is gone goes and looks.
+    pub(super) fn look(
+        &mut self,
+        view: &View,
+        images: &[SimImage],
+        is_gone: &dyn Fn(&InstanceId) -> bool,
+        now: Duration,
+    ) -> Vec<Command> {
+        let mut open = questions(view, is_gone);
         let good = images
             .iter()
             .find(|image| image.behaviour == Behaviour::Good);
@@ -85,7 +91,7 @@ impl Open {
 }
 
 /// Everything that waits for a person, with the answer.
-fn questions(view: &View) -> BTreeMap<Question, Command> {
+fn questions(view: &View, is_gone: &dyn Fn(&InstanceId) -> bool) -> BTreeMap<Question, Command> {
     let mut open = BTreeMap::new();
     let environment = &view.environment;
     if environment.freeze.is_some() {
@@ -106,7 +112,7 @@ fn questions(view: &View) -> BTreeMap<Question, Command> {
         open.insert(Question::Vetoed(image), answer);
     }
     for (name, fleet) in view.fleets.iter() {
-        of_fleet(view, name, fleet, &mut open);
+        of_fleet(view, name, fleet, is_gone, &mut open);
     }
     open
 }
@@ -115,6 +121,7 @@ fn of_fleet(
     view: &View,
     name: &FleetName,
     fleet: &FleetState,
+    is_gone: &dyn Fn(&InstanceId) -> bool,
     open: &mut BTreeMap<Question, Command>,
 ) {
     let reason = || "looked at".to_owned();
@@ -164,6 +171,7 @@ fn of_fleet(
         if holds(view, name, InvariantId::ShortListNeedsWitnesses)
             && instance.life == Life::Up
             && is_absent(view, id)
+            && is_gone(id)
         {
             ask(Question::Missing(id.clone()), replace(id));
         }
@@ -198,8 +206,10 @@ fn serves_a_bad_image(fleet: &FleetState, images: &[SimImage]) -> bool {
     let serving = fleet.serving.as_ref().map(|build| &build.image.tag);
     let image = images.iter().find(|image| Some(&image.tag) == serving);
     let bad = image.is_some_and(|image| match image.behaviour {
-        Behaviour::NeverHealthy | Behaviour::BadOnceActive { .. } => true,
-        Behaviour::Good | Behaviour::Flapping { .. } | Behaviour::LeaksOnceActive { .. } => false,
+        Behaviour::NeverHealthy | Behaviour::BadOnceActive { .. } | Behaviour::Flapping { .. } => {
+            true
+        }
+        Behaviour::Good | Behaviour::LeaksOnceActive { .. } => false,
     });
     bad && fleet.running().is_none() && fleet.next.is_none() && !fleet.deleting
 }

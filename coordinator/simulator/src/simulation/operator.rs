@@ -127,7 +127,10 @@ impl<'a> Operator<'a> {
             return Progress::GoesOn;
         }
         self.shown.look(&view, console.world);
-        for order in self.open.look(&view, &self.scenario.images, now) {
+        let images = &self.scenario.images;
+        let is_gone = |id: &InstanceId| console.world.running(id).is_none();
+        let orders = self.open.look(&view, images, &is_gone, now);
+        for order in orders {
             if let Some(said) = console.order(&order) {
                 self.answers.push((now, said));
             }

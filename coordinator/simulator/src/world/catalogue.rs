@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use calvin_engine::ports::{AgentLink as _, Probe as _};
-use calvin_model::{CatalogueRole, FleetName, Health, NamesSnapshot, Role, fleet::FleetKind};
+use calvin_model::{
+    CatalogueRole, FleetName, Health, NamesSnapshot, NamesVersion, Role, fleet::FleetKind,
+};
 use calvin_planner::judge::{FRESH_INTERVALS, PROBE_FRESH};
 use calvin_proto::{convert::ToAgent, wire};
 
@@ -195,7 +197,7 @@ impl World {
             let state = disk.stored.fleets.get(&fleet);
             let deleting = state.is_none_or(|state| state.deleting);
             drop(disk);
-            let unknown = self.is_switch_unknown(&fleet);
+            let unknown = self.is_switch_unknown(&fleet, snapshot.version);
             if !deleting && !unknown && !self.is_any_said_to_be_healthy(number, snapshot, &fleet) {
                 let version = snapshot.version;
                 let text = format!("names {version}: none of the active of {fleet} answers");
@@ -206,12 +208,14 @@ impl World {
 
     /// Whether all that clients still find of a fleet is what a recovered store and the agents say was
     /// never active: the switch came between the backup and the end of who had ordered it, and no agent
-    /// had heard of it yet. Of an exclusive fleet whoever recovers waits in any case until it knows that
+    /// had heard of it yet. Where the backup is of a rollout under way, what is published first after the
+    /// approval is what the rollout had come to then. Of an exclusive fleet whoever recovers waits in any case until it knows that
     /// nobody else is at work.
-    fn is_switch_unknown(&self, fleet: &FleetName) -> bool {
+    fn is_switch_unknown(&self, fleet: &FleetName, version: NamesVersion) -> bool {
         let disk = self.disk.borrow();
         let state = disk.stored.fleets.get(fleet);
         let exclusive = state.is_some_and(|it| it.spec.kind == FleetKind::Exclusive);
+        let under_way = version.number == 1 && state.is_some_and(|it| it.running().is_some());
         let entries = self.served.entries.iter();
         let mut active = entries
             .filter(|entry| entry.role == CatalogueRole::Active && entry.fleet == *fleet)
@@ -219,7 +223,7 @@ impl World {
         active.all(|id| {
             let role = self.running(id).and_then(|it| self.machine(it).role());
             let recovered = disk.approved.contains(id) || disk.lost_track.contains(id);
-            recovered && (exclusive || role != Some(Role::Active))
+            recovered && (exclusive || under_way || role != Some(Role::Active))
         })
     }
 
