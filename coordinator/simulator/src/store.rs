@@ -59,6 +59,8 @@ pub(crate) struct Disk {
     pub(crate) lost_track: BTreeSet<InstanceId>,
     /// Instances that an approval took as serving, by the word of their agents.
     pub(crate) approved: BTreeSet<InstanceId>,
+    /// Greens of rollouts whose soak a person skipped.
+    pub(crate) promoted: BTreeSet<InstanceId>,
     /// Which file it is, and as which it was made: where they differ it is a copy.
     file: u64,
     made_as: u64,
@@ -78,6 +80,7 @@ impl Disk {
             keys: BTreeMap::new(),
             lost_track: BTreeSet::new(),
             approved: BTreeSet::new(),
+            promoted: BTreeSet::new(),
             file: 0,
             made_as: 0,
             crash,
@@ -170,6 +173,11 @@ impl Disk {
                 self.lost_track
                     .retain(|id| !after.instances.contains_key(id));
                 self.approved.extend(after.instances.keys().cloned());
+            }
+            let rollout = after.as_ref().and_then(|after| after.rollout.as_ref());
+            let skips = |it: &&calvin_planner::Rollout| it.promoted.is_some() || it.emergency.is_some();
+            if let Some(rollout) = rollout.filter(skips) {
+                self.promoted.extend(rollout.sets.green.iter().cloned());
             }
             match after {
                 Some(after) => {

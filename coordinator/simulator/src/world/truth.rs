@@ -243,17 +243,6 @@ impl World {
         }
     }
 
-    /// Whether it is a green of a rollout whose soak a person skips.
-    fn is_promoted(&self, instance: &InstanceId) -> bool {
-        let disk = self.disk.borrow();
-        let rollouts = disk.stored.fleets.values();
-        let mut rollouts = rollouts.filter_map(|fleet| fleet.rollout.as_ref());
-        rollouts.any(|rollout| {
-            let skips = rollout.promoted.is_some() || rollout.emergency.is_some();
-            skips && rollout.sets.green.contains(instance)
-        })
-    }
-
     /// What cannot stay healthy is never found under its service's own name.
     pub(super) fn check_who_entered(&self) {
         let entered = self.served.entries.iter().filter(|entry| match entry.role {
@@ -263,12 +252,9 @@ impl World {
         for entry in entered {
             let instance = &entry.instance;
             let number = self.by_instance.get(instance);
-            // A person who skips the soak answers for it.
-            if self.is_promoted(instance) {
-                continue;
-            }
-            // Of a workload that works only while it is active nobody knew better when it was approved.
-            if self.disk.borrow().approved.contains(instance) {
+            // A person who skips the soak answers for it. Of a workload that works only while it is active nobody knew better when it was approved.
+            let disk = self.disk.borrow();
+            if disk.promoted.contains(instance) || disk.approved.contains(instance) {
                 continue;
             }
             if number.is_some_and(|number| self.machine(*number).is_unfit()) {
