@@ -249,6 +249,7 @@ impl Catalogue for World {
         let roles = entries.iter();
         let visible = entries.iter().filter(found);
         let shown = CatalogueObserved {
+            checks: BTreeMap::new(),
             roles: roles.map(|one| (one.instance.clone(), one.role)).collect(),
             visible: visible.map(|one| one.instance.clone()).collect(),
             unconfirmed: Vec::new(),
@@ -306,6 +307,7 @@ impl AgentLink for World {
             let of = vm.quorum.as_ref().and_then(|fleet| voters.get(fleet));
             let report = self.report(vm, up, leader, of.copied().unwrap_or(0));
             let one = AgentSeen {
+                from: None,
                 agent: Some(AgentObserved { age: AGE, report }),
                 session: SessionObserved::Alive(up),
                 revoked: false,

@@ -175,7 +175,8 @@ impl Disk {
                 self.approved.extend(after.instances.keys().cloned());
             }
             let rollout = after.as_ref().and_then(|after| after.rollout.as_ref());
-            let skips = |it: &&calvin_planner::Rollout| it.promoted.is_some() || it.emergency.is_some();
+            let skips =
+                |it: &&calvin_planner::Rollout| it.promoted.is_some() || it.emergency.is_some();
             if let Some(rollout) = rollout.filter(skips) {
                 self.promoted.extend(rollout.sets.green.iter().cloned());
             }
