@@ -323,33 +323,3 @@ fn what_was_ordered_away_and_fails_makes_room_for_a_rollout_where_more_are_there
     world.run_until(900, |world| world.phase() == Some(Phase::Done));
     assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
 }
-
-#[test]
-fn what_was_ordered_away_and_is_one_too_many_makes_room_for_a_rollout() {
-    let mut world = World::new();
-    world.slots = Some(3);
-    world.apply("count = 2\n[replace]\nmin_healthy = \"60s\"\n", "1.0");
-    world.run_to(Phase::Done);
-    let instance = world.active("1.0")[0].clone();
-    world.cut_path(&instance);
-    world.machines.get_mut(&instance).unwrap().workload_answers = false;
-    world.run_until(400, |world| {
-        let mut instances = world.web().instances.values();
-        world.machines_there() == 3 && instances.all(|one| one.proven)
-    });
-    let instances = world.web().instances.iter();
-    let new = instances.max_by_key(|(_, one)| one.created.ms);
-    let new = new.map(|(id, _)| id.clone()).unwrap();
-    let reason = "it is odd".to_owned();
-    let order = Command::ReplaceInstance {
-        instance: new,
-        reason,
-    };
-    world.order(&order).unwrap();
-    let machine = world.machines.get_mut(&instance).unwrap();
-    machine.path_cut_at = None;
-    machine.workload_answers = true;
-    world.start("2.0").unwrap();
-    world.run_until(900, |world| world.phase() == Some(Phase::Done));
-    assert_eq!(world.active("2.0").len(), 2, "{}", world.story());
-}

@@ -418,3 +418,30 @@ fn a_lost_member_that_a_rollout_waits_for_is_not_replaced_in_a_meltdown() {
     world.run_until(120, made);
     assert_eq!(roll(&mut world, Phase::Done), 1, "{}", world.story());
 }
+
+#[test]
+fn a_member_that_drains_stays_until_the_place_of_one_that_dies_meanwhile_is_given_up() {
+    let mut world = new_world(3);
+    for machine in world.machines.values_mut() {
+        machine.agent.drain_takes = Some(Duration::from_secs(20));
+    }
+    let fleet = web();
+    world.order(&Command::Scale { fleet, count: 2 }).unwrap();
+    world.run_until(60, |world| !left(world).is_empty());
+    let drains = left(&world)[0].clone();
+    let dies = world.web().instances.keys().find(|id| **id != drains);
+    let dies = dies.cloned().unwrap();
+    world.run_for(Duration::from_secs(18));
+    world.kill_machine(&dies);
+    // Two of three are left, and both are needed.
+    world.run_until(300, |world| {
+        let instances = &world.web().instances;
+        let removed = |id: &InstanceId| {
+            let found = instances.get(id).map(|one| &one.life);
+            matches!(found, None | Some(Life::Retiring(_)))
+        };
+        assert!(!removed(&drains) || removed(&dies), "{}", world.story());
+        removed(&drains) && removed(&dies)
+    });
+    world.run_until(300, |world| world.active("1.0").len() == 2);
+}
