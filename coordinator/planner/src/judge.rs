@@ -295,7 +295,8 @@ fn loss(
     if probe == Some(true) {
         return Loss::None;
     }
-    let ordered = instance.replace == Some(DeleteBasis::Ordered);
+    // A person's order is no word that the work of an exclusive fleet has stopped.
+    let ordered = instance.replace == Some(DeleteBasis::Ordered) && !instance.at_work;
     let not_reached = !instance.build.services || probe == Some(false);
     let (gone_by_provider, path_down) = match (machine, answering.list) {
         // A machine that is not there has no address to probe, so its missing probe says no less
