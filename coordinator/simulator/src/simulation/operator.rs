@@ -10,6 +10,7 @@ use calvin_planner::{Command, FleetState, Phase};
 use super::{answer::Open, press, quiet::is_quiet, tidy::Shown};
 use crate::{
     desk::{DeskNumber, Dock},
+    image::SimImage,
     provider,
     scenario::{Scenario, Step},
     world::World,
@@ -127,7 +128,12 @@ impl<'a> Operator<'a> {
             return Progress::GoesOn;
         }
         self.shown.look(&view, console.world);
-        let images = &self.scenario.images;
+        // What a forecast asks about is what its own steps do about a bad image.
+        let images: &[SimImage] = if self.scenario.faults.is_empty() {
+            &[]
+        } else {
+            &self.scenario.images
+        };
         let is_gone = |id: &InstanceId| console.world.running(id).is_none();
         let orders = self.open.look(&view, images, &is_gone, now);
         for order in orders {
