@@ -86,6 +86,7 @@ fn instance(build: &Build) -> Instance {
         zone: None,
         protected: None,
         at_work: false,
+        ordered: None,
     }
 }
 

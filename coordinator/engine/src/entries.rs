@@ -172,7 +172,8 @@ pub(crate) fn left_out_by_mistake<'a>(
             .machine
             .is_some_and(|machine| machine.state == MachineState::Absent);
         let speaks = match seen.session {
-            SessionObserved::Alive(_) => true,
+            // Its list is wrong; but what else changes is not withheld for ever.
+            SessionObserved::Alive(_) => observed.watching_for <= fleet.spec.repair.silent_after.0,
             SessionObserved::Never | SessionObserved::Ended(_) => {
                 observed.watching_for <= time_to_speak
             }

@@ -235,6 +235,7 @@ pub fn judge(
             silent_for,
             silent_after,
             answering,
+            now,
         )
     } else {
         Loss::None
@@ -277,6 +278,14 @@ pub fn judge(
     judgement
 }
 
+/// Whether a person ordered an instance replaced when it was silent already: who says so then has looked
+/// at it. An order from before is about one that lived.
+pub(crate) fn ordered_in_silence(instance: &Instance, silent_for: Duration, now: Moment) -> bool {
+    let ordered = instance.replace == Some(DeleteBasis::Ordered);
+    let since = instance.ordered.map(|at| now.since(at));
+    ordered && since.is_some_and(|since| since <= silent_for)
+}
+
 /// What the coordinator's own probe says, while that is fresh.
 fn probe(seen: &InstanceObserved, stale_after: Duration) -> Option<bool> {
     let probe = seen.probe?;
@@ -291,12 +300,13 @@ fn loss(
     silent_for: Duration,
     silent_after: Duration,
     answering: Answering,
+    now: Moment,
 ) -> Loss {
     if probe == Some(true) {
         return Loss::None;
     }
     // A person's order is no word that the work of an exclusive fleet has stopped.
-    let ordered = instance.replace == Some(DeleteBasis::Ordered) && !instance.at_work;
+    let ordered = !instance.at_work && ordered_in_silence(instance, silent_for, now);
     let not_reached = !instance.build.services || probe == Some(false);
     let (gone_by_provider, path_down) = match (machine, answering.list) {
         // A machine that is not there has no address to probe, so its missing probe says no less

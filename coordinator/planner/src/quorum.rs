@@ -85,12 +85,14 @@ pub(crate) fn keeps(
         .iter()
         .filter(|(other, _)| *other != id)
         .collect();
-    // One that is gone takes no vote away, and one that was told to drain has its own until it goes.
+    // One that was told to drain votes until it goes, and goes only when the others are well: it does
+    // not keep one that is gone or ill.
     let leaves = |other: &Instance| match other.life {
         Life::Retiring(_) => true,
         Life::Draining(_) => {
             let told = other.wanted.role == Role::Draining && other.wanted_since > other.since;
-            !gone || !told
+            let ill = !members.judged(id).healthy();
+            !(gone || ill) || !told
         }
         Life::Making | Life::Up => false,
     };

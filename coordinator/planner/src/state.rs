@@ -163,6 +163,9 @@ pub struct Instance {
     /// It is to be replaced, on this basis: another serves first, then it leaves.
     #[serde(default)]
     pub replace: Option<DeleteBasis>,
+    /// When a person ordered last that it is to be replaced.
+    #[serde(default)]
+    pub ordered: Option<Moment>,
     /// The zone that it is made in; the provider chose if none is named.
     #[serde(default)]
     pub zone: Option<ZoneName>,

@@ -192,6 +192,7 @@ fn serving(now: Moment, one: &Seen<'_>, build: Build) -> Instance {
         wanted_since: now,
         catalogue: CatalogueRole::Active,
         proven: true,
+        ordered: None,
         replace: None,
         zone: record.and_then(|record| record.zone.clone()),
         protected: record.and_then(|record| record.protected.clone()),

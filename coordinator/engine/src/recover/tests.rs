@@ -34,6 +34,7 @@ fn build(version: &str) -> Build {
 fn instance(version: &str) -> Instance {
     Instance {
         at_work: false,
+        ordered: None,
         build: build(version),
         purpose: Purpose::Scale,
         life: Life::Up,

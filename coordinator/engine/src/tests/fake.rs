@@ -402,6 +402,7 @@ pub(super) fn instance(life: Life) -> Instance {
         zone: None,
         protected: None,
         at_work: false,
+        ordered: None,
         build: build(),
         purpose: Purpose::Scale,
         life,

@@ -55,15 +55,22 @@ pub(super) fn replace(
             format!("look at it: calvin instance show {id}"),
         );
     }
-    if instance.replace == Some(DeleteBasis::Ordered) {
-        return Ok(Desk::unchanged(format!("{id} is being replaced already")));
-    }
+    // Said again, it counts from now: what a person says before an instance falls silent is no word that
+    // it is gone.
+    let again = instance.replace == Some(DeleteBasis::Ordered);
     instance.replace = Some(DeleteBasis::Ordered);
+    instance.ordered = Some(desk.input.now);
+    if again {
+        let line = format!(
+            "{id} is being replaced already; where its provider does not list it and it has been silent, it counts as lost ({reason})"
+        );
+        return Ok(desk.changed(name, after, line));
+    }
     // That it is gone may be what the rollout waits to be told: a list that lacks too much says so too.
     let line = match running {
         None => format!("{id} is replaced: another serves first, then it leaves ({reason})"),
         Some(rollout) => format!(
-            "{id} is replaced when {rollout} has ended; where its provider does not list it and it is silent, it counts as lost now ({reason})"
+            "{id} is replaced when {rollout} has ended; where its provider does not list it and it has been silent, it counts as lost ({reason})"
         ),
     };
     Ok(desk.changed(name, after, line))

@@ -10,7 +10,7 @@ use super::{
     view::{Found, View},
 };
 use crate::{
-    judge::Distrust,
+    judge::{Distrust, ordered_in_silence},
     phase::Phase,
     plan::DeleteBasis,
     report::InstanceClass,
@@ -151,7 +151,8 @@ fn guards_hold(view: &View<'_>, found: &mut Found) {
         let ill = held.iter().any(|basis| rests_on(new, basis));
         let begins = !old.leaving() && new.leaving();
         // A person who orders it answers for it.
-        let ordered = old.replace == Some(DeleteBasis::Ordered);
+        let silent_for = view.judged(id).silent_for;
+        let ordered = ordered_in_silence(old, silent_for, view.input.now);
         let judged = !of_running(view.before, id) && !view.only_a_short_list_lacks(id) && !ordered;
         if begins && ill && judged {
             found.push((rule, format!("{id} is removed: {}", new.life)));

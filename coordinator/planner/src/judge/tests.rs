@@ -60,6 +60,7 @@ fn instance(services: bool) -> Instance {
         proven: true,
         replace: None,
         at_work: false,
+        ordered: None,
     }
 }
 
@@ -320,4 +321,30 @@ fn what_was_never_up_is_starting_and_never_lost() {
     assert_eq!(judgement.loss, Loss::None);
     let never = judge(&one, SILENT_AFTER, None, &observed, WITNESSES, NOW);
     assert_eq!(never.class, InstanceClass::Starting);
+}
+
+#[test]
+fn an_order_is_a_second_source_only_in_the_silence_that_it_was_given_in() {
+    let seen = InstanceObserved {
+        machine: Some(listed(MachineState::Absent, 0)),
+        ..silent(400)
+    };
+    let observed = Observed {
+        report_interval: INTERVAL,
+        watching_for: Duration::from_secs(3_600),
+        ..Observed::default()
+    };
+    let ordered = |ago: u64, at_work| Instance {
+        replace: Some(DeleteBasis::Ordered),
+        ordered: Some(Moment {
+            ms: NOW.ms - ago * 1_000,
+        }),
+        at_work,
+        ..instance(true)
+    };
+    let loss = |one: &Instance| judge(one, SILENT_AFTER, Some(&seen), &observed, DOUBTED, NOW).loss;
+    assert_eq!(loss(&ordered(100, false)), Loss::TwoSources);
+    // Given while it still answered, or of the one whose work may go on.
+    assert_ne!(loss(&ordered(500, false)), Loss::TwoSources);
+    assert_ne!(loss(&ordered(100, true)), Loss::TwoSources);
 }

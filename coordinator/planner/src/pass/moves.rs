@@ -95,6 +95,7 @@ impl Pass<'_> {
             zone,
             protected: None,
             at_work: false,
+            ordered: None,
         };
         self.change().instances.insert(id.clone(), instance);
         Some(id)

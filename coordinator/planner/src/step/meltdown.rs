@@ -219,7 +219,9 @@ fn guard(pass: &Pass<'_>) -> Option<Guard> {
         ListTrust::Believed => None,
         ListTrust::Doubted { lacks, of } => Some(Guard {
             rule: InvariantId::ShortListNeedsWitnesses,
-            fact: format!("{lacks} of {of} machines that were up are not in its provider's list"),
+            fact: format!(
+                "{lacks} of {of} machines that are to be there are not in its provider's list"
+            ),
         }),
     }
 }

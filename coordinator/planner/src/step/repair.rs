@@ -14,7 +14,7 @@ use super::exclusive::is_exclusive;
 use super::{meltdown::note, veto::blame};
 use crate::{
     invariant::InvariantId,
-    judge::{ListTrust, Loss},
+    judge::{ListTrust, Loss, ordered_in_silence},
     moment::Moment,
     observed::MachineState,
     pass::Pass,
@@ -69,7 +69,7 @@ fn doubt_a_short_list(pass: &mut Pass<'_>) {
         return;
     };
     let what = format!("{first} is not taken for lost: its provider lists too little");
-    let fact = format!("{lacks} of {of} machines that were up are not in its list");
+    let fact = format!("{lacks} of {of} machines that it is to have are not in its list");
     pass.hold(InvariantId::ShortListNeedsWitnesses, what, fact);
 }
 
@@ -85,7 +85,9 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
         let judgement = pass.judged(&id);
         let silent = format!("silent for {:.0} s", judgement.silent_for.as_secs_f64());
         match judgement.loss {
-            Loss::TwoSources | Loss::Silence if pass.guard.is_some() && !ordered(pass, &id) => {
+            Loss::TwoSources | Loss::Silence
+                if pass.guard.is_some() && !said_to_be_gone(pass, &id) =>
+            {
                 held.push(id);
             }
             // Another comes first: what is left of a quorum must be enough without it. Before any
@@ -127,10 +129,17 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
     }
 }
 
-/// Whether a person ordered it replaced: that answers for what a guard would hold.
+/// Whether a person ordered it replaced.
 fn ordered(pass: &Pass<'_>, id: &InstanceId) -> bool {
     let instance = pass.instance(id);
     instance.is_some_and(|one| one.replace == Some(DeleteBasis::Ordered))
+}
+
+/// Whether a person ordered it replaced in its silence: that answers for what a guard would hold.
+fn said_to_be_gone(pass: &Pass<'_>, id: &InstanceId) -> bool {
+    let silent_for = pass.judged(id).silent_for;
+    let instance = pass.instance(id);
+    instance.is_some_and(|one| ordered_in_silence(one, silent_for, pass.now))
 }
 
 /// One instance, and how many more.

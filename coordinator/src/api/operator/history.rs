@@ -41,7 +41,8 @@ impl OperatorParts {
             };
             if request.rollout.is_empty() {
                 let mut lines = history.newest(limit, of_fleet)?;
-                if !request.fleet.is_empty() {
+                // With fewer than asked for, they begin where the history does.
+                if !request.fleet.is_empty() && lines.len() < limit {
                     begin_with_its_own(&mut lines);
                 }
                 return Ok(lines);

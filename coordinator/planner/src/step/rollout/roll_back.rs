@@ -293,7 +293,10 @@ fn only_green_is_found(pass: &Pass<'_>, greens: &[InstanceId]) -> bool {
         return false;
     }
     let mut instances = pass.state().instances.iter();
-    let others = instances.any(|(id, one)| !greens.contains(id) && is_found(one));
+    let found = |id: &InstanceId, one: &Instance| {
+        is_found(one) && (!one.build.services || pass.visible(id))
+    };
+    let others = instances.any(|(id, one)| !greens.contains(id) && found(id, one));
     let on_its_way = |id: &InstanceId| {
         let instance = pass.instance(id);
         instance.is_some_and(|blue| !blue.leaving()) && !no_room(pass, id)
