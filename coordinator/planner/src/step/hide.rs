@@ -1,6 +1,7 @@
 //! Hides from clients what is freshly unhealthy or lost, until it is known to serve again; what fails
-//! and is healthy in turns, until it has been healthy for longer each time. Never what nothing is known of, and never most of a fleet: when more than half fail at once, or when
-//! nothing is known of all the others, the catalogue keeps them all.
+//! and is healthy in turns, until it has been healthy for longer each time. Never what nothing is known
+//! of, and never most of a fleet: when more than half fail at once, or when nothing is known of all the
+//! others, the catalogue keeps them all.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +19,8 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
     for (id, instance) in &pass.state().instances {
         let backs_off = pass.backs_off(id).is_some();
         let failing = pass.fails(id);
-        if failing || backs_off {
+        // One that backs off and stays visible does not fail: nothing may be known of it next.
+        if failing || backs_off && instance.catalogue != CatalogueRole::Active {
             failed.insert(id.clone());
         }
         match instance.catalogue {
@@ -39,14 +41,15 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
             }
         }
     }
-    if failed != pass.state().failed {
-        pass.change().failed = failed;
-    }
     let limit = hidden_limit(active);
     // One that is healthy at this moment is better than none.
     if serving == 0 || failing_active.len() + flapping.len() > limit {
         serving += flapping.len();
         flapping.clear();
+    }
+    failed.extend(flapping.iter().cloned());
+    if failed != pass.state().failed {
+        pass.change().failed = failed;
     }
     if failing_active.len() > limit && !Mutant::HideMost.lives() {
         let what = format!("failing instances stay visible: more than {limit} of {active}");
