@@ -54,6 +54,24 @@ pub(super) fn freeze(
             "name an end that is to come".to_owned(),
         );
     }
+    let holding = match fleet {
+        None => desk.input.environment.freeze.as_ref(),
+        Some(name) => desk.fleet(name)?.freeze.as_ref(),
+    };
+    if let Some(holding) = holding.filter(|freeze| freeze.holds(desk.input.wall_ms))
+        && is_weaker(&asked, holding)
+    {
+        return refuse(
+            format!(
+                "it is {} already, which holds more or longer",
+                holding.told()
+            ),
+            format!(
+                "end that one first, when its reason is over: calvin unfreeze{}",
+                argument(fleet)
+            ),
+        );
+    }
     let freeze = Freeze {
         scope: asked.scope,
         until_wall_ms: asked.until_wall_ms,
@@ -78,6 +96,18 @@ pub(super) fn freeze(
     let mut after = desk.fleet(name)?.clone();
     after.freeze = Some(freeze);
     Ok(desk.changed(name, after, line))
+}
+
+/// Whether what is asked for holds less than a freeze that holds, or not as long: who ordered that one
+/// would not know that it is gone.
+fn is_weaker(asked: &Asked<'_>, holding: &Freeze) -> bool {
+    let narrower = holding.scope == FreezeScope::All && asked.scope == FreezeScope::New;
+    let shorter = match (asked.until_wall_ms, holding.until_wall_ms) {
+        (Some(_), None) => true,
+        (Some(asked), Some(holding)) => asked < holding,
+        (None, _) => false,
+    };
+    narrower || shorter
 }
 
 pub(super) fn unfreeze(

@@ -422,3 +422,26 @@ fn an_emergency_passes_the_freeze_for_its_own_rollout_alone() {
     assert!(world.machines.contains_key(&leaves), "{}", world.story());
     world.run_until(1_100, |world| !world.machines.contains_key(&leaves));
 }
+
+#[test]
+fn a_freeze_is_not_made_narrower_or_shorter_by_another() {
+    let mut world = served("count = 2");
+    let order = freeze(&world, FreezeScope::All, Some(3_600));
+    world.order(&order).unwrap();
+    for weaker in [
+        freeze(&world, FreezeScope::New, Some(7_200)),
+        freeze(&world, FreezeScope::All, Some(600)),
+    ] {
+        let (why, hint) = refused(world.order(&weaker));
+        assert!(why.contains("frozen (all) by ann until"), "{why}");
+        assert!(hint.contains("calvin unfreeze"), "{hint}");
+    }
+    let longer = freeze(&world, FreezeScope::All, Some(7_200));
+    world.order(&longer).unwrap();
+    // One that holds until somebody ends it is not given an end by another.
+    world.order(&Command::Unfreeze { fleet: None }).unwrap();
+    let endless = freeze(&world, FreezeScope::New, None);
+    world.order(&endless).unwrap();
+    let order = freeze(&world, FreezeScope::New, Some(600));
+    assert!(world.order(&order).is_err());
+}
