@@ -101,6 +101,16 @@ impl<'a> Operator<'a> {
         }
     }
 
+    /// The images whose faults a person knows; what a forecast asks about is what its own steps do about a
+    /// bad one.
+    fn known_images(&self) -> &'a [SimImage] {
+        if self.scenario.faults.is_empty() {
+            &[]
+        } else {
+            &self.scenario.images
+        }
+    }
+
     /// Looks after a pass, and gives the next order if it is time.
     pub(super) fn look<D: Decide>(
         &mut self,
@@ -128,12 +138,7 @@ impl<'a> Operator<'a> {
             return Progress::GoesOn;
         }
         self.shown.look(&view, console.world);
-        // What a forecast asks about is what its own steps do about a bad image.
-        let images: &[SimImage] = if self.scenario.faults.is_empty() {
-            &[]
-        } else {
-            &self.scenario.images
-        };
+        let images = self.known_images();
         let is_gone = |id: &InstanceId| console.world.running(id).is_none();
         let orders = self.open.look(&view, images, &is_gone, now);
         for order in orders {
