@@ -238,6 +238,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         self.observed = Arc::new(observed);
         if !self.ready(now) {
             self.clock.stand_still(now);
+            // Nor does silence grow while the decision clock, by which orders are old, stands still.
+            self.clock.watch_anew(now);
             return self.rest(now, notices);
         }
         self.notice_being_behind();

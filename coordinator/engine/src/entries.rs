@@ -141,7 +141,8 @@ pub(crate) fn catalogue_entries(
 /// planner gives no role to what has no machine.
 ///
 /// One that had the time to speak and is silent is left out as by any list: where the machines did
-/// go, those that are made in their place must be found.
+/// go, those that are made in their place must be found. So is, after `silent_after`, one that speaks
+/// and that a list lacks which has most others.
 pub(crate) fn left_out_by_mistake<'a>(
     fleet: &'a FleetState,
     fleets: &BTreeMap<FleetName, FleetState>,
@@ -156,7 +157,8 @@ pub(crate) fn left_out_by_mistake<'a>(
     if !instances.any(|(id, instance)| has_no_entry(id, instance)) {
         return None;
     }
-    let time_to_speak = if lists_too_little(&fleet.spec.provider, fleets, observed) {
+    let too_little = lists_too_little(&fleet.spec.provider, fleets, observed);
+    let time_to_speak = if too_little {
         fleet.spec.repair.silent_after.0
     } else {
         // A list that lacks one may be right. But it is one source, and until as much time has passed
@@ -172,8 +174,11 @@ pub(crate) fn left_out_by_mistake<'a>(
             .machine
             .is_some_and(|machine| machine.state == MachineState::Absent);
         let speaks = match seen.session {
-            // Its list is wrong; but what else changes is not withheld for ever.
-            SessionObserved::Alive(_) => observed.watching_for <= fleet.spec.repair.silent_after.0,
+            // Its session contradicts the list. Where the list lacks most that holds for as long as it
+            // does; where it is one of many, what else changes is not withheld for ever.
+            SessionObserved::Alive(_) => {
+                too_little || observed.watching_for <= fleet.spec.repair.silent_after.0
+            }
             SessionObserved::Never | SessionObserved::Ended(_) => {
                 observed.watching_for <= time_to_speak
             }

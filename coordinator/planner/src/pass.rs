@@ -338,4 +338,8 @@ impl Members for Pass<'_> {
     fn seen(&self, id: &InstanceId) -> Option<&InstanceObserved> {
         Pass::seen(self, id)
     }
+
+    fn now(&self) -> Moment {
+        self.now
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use calvin_model::fleet::Gate;
 use serde::{Deserialize, Serialize};
 
 /// Where a rollout is. A fleet without a rollout is idle.
@@ -44,6 +45,28 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// The gate that a rollout waits at in it.
+    #[must_use]
+    pub fn gate(self) -> Option<Gate> {
+        match self {
+            Self::AwaitingSwitch => Some(Gate::Switch),
+            Self::AwaitingRetire => Some(Gate::Retire),
+            Self::Provisioning
+            | Self::MakingRoom
+            | Self::Soaking
+            | Self::Switching
+            | Self::Stopping
+            | Self::Settling
+            | Self::Baking
+            | Self::Draining
+            | Self::Retiring
+            | Self::RollingBack
+            | Self::Done
+            | Self::RolledBack
+            | Self::Failed => None,
+        }
+    }
+
     /// All phases, in the order of a rollout.
     pub const ALL: [Self; 15] = [
         Self::Provisioning,

@@ -276,23 +276,7 @@ const UNDO: &str = "calvin undo: a new rollout to the old image";
 fn ways_back(state: &FleetState, waves: &[WavePreview]) -> Vec<WayBack> {
     let gates = &state.spec.replace.approve;
     let mut ways = all_ways_back(state, waves);
-    ways.retain(|way| match way.phase {
-        Phase::AwaitingSwitch => gates.contains(&Gate::Switch),
-        Phase::AwaitingRetire => gates.contains(&Gate::Retire),
-        Phase::Provisioning
-        | Phase::MakingRoom
-        | Phase::Soaking
-        | Phase::Switching
-        | Phase::Stopping
-        | Phase::Settling
-        | Phase::Baking
-        | Phase::Draining
-        | Phase::Retiring
-        | Phase::RollingBack
-        | Phase::Done
-        | Phase::RolledBack
-        | Phase::Failed => true,
-    });
+    ways.retain(|way| way.phase.gate().is_none_or(|gate| gates.contains(&gate)));
     ways
 }
 

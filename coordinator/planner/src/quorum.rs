@@ -17,6 +17,8 @@ pub(crate) trait Members {
     fn judged(&self, id: &InstanceId) -> Judgement;
     /// What is seen of one.
     fn seen(&self, id: &InstanceId) -> Option<&InstanceObserved>;
+    /// The moment.
+    fn now(&self) -> Moment;
 }
 
 /// When an instance would leave.
@@ -86,17 +88,21 @@ pub(crate) fn keeps(
         .filter(|(other, _)| *other != id)
         .collect();
     // One that was told to drain votes until it goes, and goes only when the others are well: it does
-    // not keep one that is gone or ill.
-    let leaves = |other: &Instance| match other.life {
+    // not keep one that is gone or ill. Of two that drain the first goes first.
+    let drains = |one: &Instance| {
+        let draining = matches!(one.life, Life::Draining(_)) && one.wanted.role == Role::Draining;
+        draining && one.since < members.now()
+    };
+    let ill = gone || !members.judged(id).healthy();
+    let leaves = |other_id: &InstanceId, other: &Instance| match other.life {
         Life::Retiring(_) => true,
-        Life::Draining(_) => {
-            let told = other.wanted.role == Role::Draining && other.wanted_since > other.since;
-            let ill = !members.judged(id).healthy();
-            !(gone || ill) || !told
+        Life::Draining(_) if drains(other) && drains(instance) => {
+            (other.since, other_id) < (instance.since, id)
         }
+        Life::Draining(_) => !(ill && drains(other)),
         Life::Making | Life::Up => false,
     };
-    if let Some((other, _)) = others.iter().find(|(_, other)| leaves(other)) {
+    if let Some((other, _)) = others.iter().find(|(id, other)| leaves(id, other)) {
         return Some(format!("{other} leaves already, and one may at a time"));
     }
     // A changed count takes effect after the rollout; a smaller one needs no more than it will be.

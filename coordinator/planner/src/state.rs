@@ -163,7 +163,8 @@ pub struct Instance {
     /// It is to be replaced, on this basis: another serves first, then it leaves.
     #[serde(default)]
     pub replace: Option<DeleteBasis>,
-    /// When a person ordered last that it is to be replaced.
+    /// When a person ordered last that it is to be replaced: an order that is given in its silence is a
+    /// second source for its loss (`judge`). `unprotect`, which may replace it too, does not say so.
     #[serde(default)]
     pub ordered: Option<Moment>,
     /// The zone that it is made in; the provider chose if none is named.

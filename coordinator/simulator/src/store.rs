@@ -12,7 +12,8 @@ use std::{
 use calvin_engine::ports::{
     Batch, Recovering, RecoveringChange, Revision, Store, StoreError, Stored,
 };
-use calvin_model::InstanceId;
+use calvin_model::{CatalogueRole, InstanceId};
+use calvin_planner::{Instance, Rollout};
 
 use crate::{
     check::{Rule, check_approval, check_commit},
@@ -59,6 +60,8 @@ pub(crate) struct Disk {
     pub(crate) lost_track: BTreeSet<InstanceId>,
     /// Instances that an approval took as serving, by the word of their agents.
     pub(crate) approved: BTreeSet<InstanceId>,
+    /// All that an approval kept, until clients find one of its fleet that answers.
+    pub(crate) recovered: BTreeSet<InstanceId>,
     /// Greens of rollouts whose soak a person skipped.
     pub(crate) promoted: BTreeSet<InstanceId>,
     /// Which file it is, and as which it was made: where they differ it is a copy.
@@ -80,6 +83,7 @@ impl Disk {
             keys: BTreeMap::new(),
             lost_track: BTreeSet::new(),
             approved: BTreeSet::new(),
+            recovered: BTreeSet::new(),
             promoted: BTreeSet::new(),
             file: 0,
             made_as: 0,
@@ -172,11 +176,13 @@ impl Disk {
                 self.lost_track.extend(left_out.cloned());
                 self.lost_track
                     .retain(|id| !after.instances.contains_key(id));
-                self.approved.extend(after.instances.keys().cloned());
+                let serves = |one: &Instance| one.catalogue == CatalogueRole::Active;
+                let serving = after.instances.iter().filter(|(_, one)| serves(one));
+                self.approved.extend(serving.map(|(id, _)| id.clone()));
+                self.recovered.extend(after.instances.keys().cloned());
             }
             let rollout = after.as_ref().and_then(|after| after.rollout.as_ref());
-            let skips =
-                |it: &&calvin_planner::Rollout| it.promoted.is_some() || it.emergency.is_some();
+            let skips = |it: &&Rollout| it.promoted.is_some() || it.emergency.is_some();
             if let Some(rollout) = rollout.filter(skips) {
                 self.promoted.extend(rollout.sets.green.iter().cloned());
             }

@@ -259,6 +259,12 @@ fn outcome(answer: Answer) -> Result<Outcome, Error> {
                 return Err(Error::new(answer.tried, Reason::Denied { rule, text }));
             }
         }
+        // Without a word on what stopped it, nobody could tell it from one that was done.
+        if refused.errors.is_empty() {
+            let text = "it was rolled back, and Consul does not say why".to_owned();
+            let reason = Reason::Refused { status: 409, text };
+            return Err(Error::new(answer.tried, reason));
+        }
         return Ok(Outcome::RolledBack(refused.errors));
     }
     let answer = answer
@@ -400,6 +406,7 @@ mod tests {
     fn what_is_too_large_or_odd_is_an_error() {
         assert!(answered(413, "Transaction contains too many operations (129 > 128)").is_err());
         assert!(answered(409, "not JSON").is_err());
+        assert!(answered(409, r#"{"Results":null,"Errors":null}"#).is_err());
         assert!(answered(200, "not JSON").is_err());
         assert_eq!(
             answered(200, r#"{"Results":null,"Errors":null}"#).unwrap(),

@@ -61,15 +61,22 @@ pub(super) fn freeze(
     if let Some(holding) = holding.filter(|freeze| freeze.holds(desk.input.wall_ms))
         && is_weaker(&asked, holding)
     {
+        let end = format!(
+            "end that one first, when its reason is over: calvin unfreeze{}",
+            argument(fleet)
+        );
+        // The freezes of a fleet and of the environment are held beside each other; the stronger counts.
+        let beside = match (asked.scope > holding.scope, fleet) {
+            (false, _) => String::new(),
+            (true, None) => hold_more("calvin freeze FLEET"),
+            (true, Some(_)) => hold_more("calvin freeze"),
+        };
         return refuse(
             format!(
                 "it is {} already, which holds more or longer",
                 holding.told()
             ),
-            format!(
-                "end that one first, when its reason is over: calvin unfreeze{}",
-                argument(fleet)
-            ),
+            format!("{end}{beside}"),
         );
     }
     let freeze = Freeze {
@@ -96,6 +103,10 @@ pub(super) fn freeze(
     let mut after = desk.fleet(name)?.clone();
     after.freeze = Some(freeze);
     Ok(desk.changed(name, after, line))
+}
+
+fn hold_more(command: &str) -> String {
+    format!("; or hold more beside it: {command} --scope all --for 2h --reason WHY")
 }
 
 /// Whether what is asked for holds less than a freeze that holds, or not as long: who ordered that one

@@ -190,23 +190,7 @@ pub(super) fn approve(
 ) -> Result<CommandOutcome, Refusal> {
     let meant = Meant::find(desk, name, "approve")?;
     let rollout = meant.rollout;
-    let asks = match rollout.phase {
-        Phase::AwaitingSwitch => Some(Gate::Switch),
-        Phase::AwaitingRetire => Some(Gate::Retire),
-        Phase::Provisioning
-        | Phase::MakingRoom
-        | Phase::Soaking
-        | Phase::Switching
-        | Phase::Stopping
-        | Phase::Settling
-        | Phase::Baking
-        | Phase::Draining
-        | Phase::Retiring
-        | Phase::RollingBack
-        | Phase::Done
-        | Phase::RolledBack
-        | Phase::Failed => None,
-    };
+    let asks = rollout.phase.gate();
     let Some(gate) = asks.filter(|asks| gate.is_none_or(|gate| gate == *asks)) else {
         let gate = gate.map_or_else(String::new, |gate| format!(" of the {gate}"));
         return meant.refuse(

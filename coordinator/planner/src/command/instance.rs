@@ -57,21 +57,25 @@ pub(super) fn replace(
     }
     // Said again, it counts from now: what a person says before an instance falls silent is no word that
     // it is gone.
+    let at_work = instance.at_work;
     let again = instance.replace == Some(DeleteBasis::Ordered);
     instance.replace = Some(DeleteBasis::Ordered);
     instance.ordered = Some(desk.input.now);
-    if again {
-        let line = format!(
-            "{id} is being replaced already; where its provider does not list it and it has been silent, it counts as lost ({reason})"
-        );
-        return Ok(desk.changed(name, after, line));
-    }
-    // That it is gone may be what the rollout waits to be told: a list that lacks too much says so too.
-    let line = match running {
-        None => format!("{id} is replaced: another serves first, then it leaves ({reason})"),
-        Some(rollout) => format!(
-            "{id} is replaced when {rollout} has ended; where its provider does not list it and it has been silent, it counts as lost ({reason})"
-        ),
+    // That it is gone may be what is waited for: a list that lacks too much is no word for it alone.
+    let lost = if at_work {
+        String::new()
+    } else {
+        "; if it is silent now and its provider does not list it, that makes it lost after silent_after"
+            .to_owned()
+    };
+    let line = match (again, running) {
+        (true, _) => format!("{id} is being replaced already{lost} ({reason})"),
+        (false, None) => {
+            format!("{id} is replaced: another serves first, then it leaves{lost} ({reason})")
+        }
+        (false, Some(rollout)) => {
+            format!("{id} is replaced when {rollout} has ended{lost} ({reason})")
+        }
     };
     Ok(desk.changed(name, after, line))
 }

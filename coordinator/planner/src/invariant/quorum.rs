@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     judge::Judgement,
+    moment::Moment,
     observed::InstanceObserved,
     quorum::{Members, When, keeps, votes},
     state::Life,
@@ -20,6 +21,10 @@ impl Members for View<'_> {
 
     fn seen(&self, id: &InstanceId) -> Option<&InstanceObserved> {
         View::seen(self, id)
+    }
+
+    fn now(&self) -> Moment {
+        self.input.now
     }
 }
 

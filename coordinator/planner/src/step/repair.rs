@@ -68,7 +68,14 @@ fn doubt_a_short_list(pass: &mut Pass<'_>) {
     let Some(first) = absent.first() else {
         return;
     };
-    let what = format!("{first} is not taken for lost: its provider lists too little");
+    // What was ordered before it fell silent, or before a start, is no word on this silence.
+    let before = absent
+        .iter()
+        .find(|id| ordered(pass, id) && !said_to_be_gone(pass, id));
+    let hint = before.map_or_else(String::new, |id| {
+        format!(" (if you know that {id} is gone, say it again: calvin instance replace {id})")
+    });
+    let what = format!("{first} is not taken for lost: its provider lists too little{hint}");
     let fact = format!("{lacks} of {of} machines that it is to have are not in its list");
     pass.hold(InvariantId::ShortListNeedsWitnesses, what, fact);
 }

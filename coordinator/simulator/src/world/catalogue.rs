@@ -204,6 +204,13 @@ impl World {
                 self.broken(Rule::LastEntryThatAnswersStays, text);
             }
         }
+        let disk = &mut *self.disk.borrow_mut();
+        for fleet in after.keys() {
+            if let Some(state) = disk.stored.fleets.get(fleet) {
+                disk.recovered
+                    .retain(|id| !state.instances.contains_key(id));
+            }
+        }
     }
 
     /// Whether all that clients still find of a fleet is what a recovered store and the agents say was
@@ -222,7 +229,7 @@ impl World {
             .map(|entry| &entry.instance);
         active.all(|id| {
             let role = self.running(id).and_then(|it| self.machine(it).role());
-            let recovered = disk.approved.contains(id) || disk.lost_track.contains(id);
+            let recovered = disk.recovered.contains(id) || disk.lost_track.contains(id);
             recovered && (exclusive || under_way || role != Some(Role::Active))
         })
     }

@@ -33,23 +33,7 @@ pub(super) fn paused(
 
 /// The gate that a rollout waits at.
 pub(super) fn gate(view: &View, state: &FleetState, rollout: &Rollout) -> Option<wire::GateState> {
-    let gate = match rollout.phase {
-        Phase::AwaitingSwitch => Gate::Switch,
-        Phase::AwaitingRetire => Gate::Retire,
-        Phase::Provisioning
-        | Phase::MakingRoom
-        | Phase::Soaking
-        | Phase::Switching
-        | Phase::Stopping
-        | Phase::Settling
-        | Phase::Baking
-        | Phase::Draining
-        | Phase::Retiring
-        | Phase::RollingBack
-        | Phase::Done
-        | Phase::RolledBack
-        | Phase::Failed => return None,
-    };
+    let gate = rollout.phase.gate()?;
     let approved = |one: &&Approval| one.gate == gate;
     let asked = rollout.asked.unwrap_or(rollout.phase_since);
     let until = asked.after(state.spec.replace.approval_timeout.0);
