@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use calvin_model::{
     FleetName, HumanDuration, ImageRef, InstanceId, ZoneName,
-    fleet::{BudgetPolicy, FleetKind, Gate},
+    fleet::{BudgetPolicy, FleetKind},
 };
 use serde::{Deserialize, Serialize};
 

@@ -5,6 +5,7 @@ use calvin_model::{InstanceId, QuorumReport, Role, fleet::FleetKind};
 
 use crate::{
     judge::{Judgement, Loss},
+    moment::Moment,
     observed::InstanceObserved,
     report::InstanceClass,
     state::{FleetState, Instance, Life},

@@ -445,3 +445,30 @@ fn a_member_that_drains_stays_until_the_place_of_one_that_dies_meanwhile_is_give
     });
     world.run_until(300, |world| world.active("1.0").len() == 2);
 }
+
+#[test]
+fn two_that_drain_do_not_keep_each_other_for_ever() {
+    let mut world = new_world(5);
+    for machine in world.machines.values_mut() {
+        machine.agent.drain_takes = Some(Duration::from_secs(40));
+    }
+    let fleet = web();
+    world.order(&Command::Scale { fleet, count: 4 }).unwrap();
+    world.run_until(60, |world| !left(world).is_empty());
+    let first = left(&world)[0].clone();
+    let second = world.web().instances.keys().find(|id| **id != first);
+    let second = second.cloned().unwrap();
+    // Ill, it may go beside the one that drains; and then it is well again, and both drain.
+    world.agent(&second).forced = Some(Health::Unhealthy);
+    let (instance, reason) = (second.clone(), "it is odd".to_owned());
+    world
+        .order(&Command::ReplaceInstance { instance, reason })
+        .unwrap();
+    world.run_until(60, |world| left(world).len() == 2);
+    world.agent(&second).forced = None;
+    world.run_until(300, |world| {
+        let instances = &world.web().instances;
+        !instances.contains_key(&first) && !instances.contains_key(&second)
+    });
+    world.run_until(300, |world| world.active("1.0").len() == 4);
+}

@@ -4,11 +4,8 @@
 use std::time::Duration;
 
 use calvin_engine::View;
-use calvin_model::{
-    FleetName,
-    fleet::{Approver, Gate},
-};
-use calvin_planner::{Approval, FleetState, Order, Phase, Rollout};
+use calvin_model::{FleetName, fleet::Approver};
+use calvin_planner::{Approval, FleetState, Order, Rollout};
 use calvin_proto::wire;
 
 use super::{answer::ms, zones::order};
