@@ -4,6 +4,7 @@
 //! large.
 
 pub mod hello;
+pub mod join;
 pub mod names;
 pub mod report;
 pub mod stream;
@@ -12,6 +13,7 @@ pub mod wanted;
 use std::{error::Error, str::FromStr, time::Duration};
 
 pub use hello::{Hello, Trust, Welcome};
+pub use join::RegistrationOrder;
 pub use stream::{FromAgent, Order, ToAgent};
 
 use crate::limits;

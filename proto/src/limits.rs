@@ -28,6 +28,18 @@ pub const PEERS: usize = 16;
 pub const REFUSED_BYTES: usize = 256;
 /// Longest sentence about why names could not be kept on disk.
 pub const NAMES_UNSAVED_BYTES: usize = 256;
+/// Longest sentence about why an instance is not registered as it should be.
+pub const CONSUL_BYTES: usize = 256;
+/// Servers of Consul named to one machine, and the longest name of one: a DNS name and a port.
+pub const CONSUL_SERVERS: usize = 32;
+/// See above.
+pub const CONSUL_SERVER_BYTES: usize = 260;
+/// Longest gossip key: 32 bytes in base64 take 44.
+pub const GOSSIP_KEY_BYTES: usize = 64;
+/// Longest ACL token: Consul's are UUIDs; what an operator chose himself may be longer.
+pub const CONSUL_TOKEN_BYTES: usize = 256;
+/// Longest name of a Consul node: a DNS label.
+pub const NODE_BYTES: usize = 63;
 /// Capabilities named by one side.
 pub const CAPABILITIES: usize = 32;
 /// Longest capability.
@@ -50,8 +62,8 @@ pub const TOKEN_BYTES: usize = 256;
 /// Longest duration that is accepted, 10 years: every sum of two stays far from overflow.
 pub const DURATION_MS: u64 = 10 * 365 * 86_400_000;
 
-/// One message from an agent. The largest report: 18 sentences of 256 + 4 bytes = 4,680, 16 peers
-/// of at most 60 = 960, and the rest below 200: 5,840. The largest hello: 32 capabilities of
+/// One message from an agent. The largest report: 19 sentences of 256 + 4 bytes = 4,940, 16 peers
+/// of at most 60 = 960, and the rest below 200: 6,100. The largest hello: 32 capabilities of
 /// 64 + 2 = 2,112, and the rest below 700. The larger, as the next power of two.
 pub const FROM_AGENT_BYTES: usize = 8 * 1024;
 

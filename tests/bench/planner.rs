@@ -112,6 +112,7 @@ fn healthy(boot: &BootId) -> InstanceObserved {
                 refused: None,
                 names_unsaved: None,
                 quorum: None,
+                consul: None,
             },
         }),
         session: SessionObserved::Alive(Duration::from_secs(3_600)),

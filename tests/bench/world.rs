@@ -184,6 +184,7 @@ impl World {
                 caught_up: true,
                 age: AGE,
             }),
+            consul: None,
         }
     }
 }

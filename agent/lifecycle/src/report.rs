@@ -229,6 +229,7 @@ impl Lifecycle {
                 .as_ref()
                 .map(|unsaved| unsaved.reason.clone()),
             quorum: self.quorum_now(),
+            consul: None,
         }
     }
 

@@ -168,6 +168,8 @@ impl Session {
                 self.trust.send_replace(Some(trust));
                 Ok(())
             }
+            // Sent to agents that said that they can.
+            ToAgent::Join(_) | ToAgent::Registration(_) => Ok(()),
         }
     }
 
@@ -248,6 +250,8 @@ fn welcome_of(first: ToAgent) -> Result<Welcome, SessionError> {
         ToAgent::Wanted(_) => "a wanted state",
         ToAgent::Names(_) => "names",
         ToAgent::Trust(_) => "CA certificates",
+        ToAgent::Join(_) => "how to join",
+        ToAgent::Registration(_) => "a registration",
     };
     Err(SessionError::Order {
         what,

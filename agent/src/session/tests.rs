@@ -131,6 +131,7 @@ fn report(sequence: u64) -> Report {
         refused: None,
         names_unsaved: None,
         quorum: None,
+        consul: None,
     }
 }
 
@@ -284,7 +285,11 @@ async fn what_a_coordinator_must_not_say_ends_the_session_and_changes_nothing() 
 fn as_wanted(message: Message) -> wire::Wanted {
     match message {
         Message::Wanted(wanted) => wanted,
-        Message::Welcome(_) | Message::Names(_) | Message::Trust(_) => panic!("another"),
+        Message::Welcome(_)
+        | Message::Names(_)
+        | Message::Trust(_)
+        | Message::Join(_)
+        | Message::Registration(_) => panic!("another"),
     }
 }
 

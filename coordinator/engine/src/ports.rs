@@ -21,8 +21,8 @@ use calvin_model::{
 };
 use calvin_planner::{
     AgentObserved, Capacity, CatalogueObserved, DeleteBasis, EnvironmentRules, EnvironmentState,
-    Event, FleetState, LocalTime, MachineState, Moment, ProbeObserved, ProviderFault,
-    SessionObserved,
+    Event, FleetState, GossipObserved, LocalTime, MachineState, Moment, ProbeObserved,
+    ProviderFault, SessionObserved,
 };
 use serde::{Deserialize, Serialize};
 
@@ -236,6 +236,15 @@ pub trait Catalogue: Debug {
     /// This run speaks with another epoch from now on: what it published before counts no more.
     fn speak(&mut self, epoch: &Epoch) {
         let _ = epoch;
+    }
+    /// Why nothing may be decided now: this coordinator has not, or no longer, the environment's lock,
+    /// or what the catalogue says cannot be relied on. One sentence. Deadlines stand still meanwhile.
+    fn holds(&self) -> Option<String> {
+        None
+    }
+    /// What gossip says of the machines of instances, where there is some.
+    fn gossip(&self) -> BTreeMap<InstanceId, GossipObserved> {
+        BTreeMap::new()
     }
 }
 

@@ -41,9 +41,9 @@ pub use invariant::{InvariantId, Violation, check};
 pub use judge::{Answering, Distrust, Judgement, ListTrust, Loss, judge};
 pub use moment::Moment;
 pub use observed::{
-    AgentObserved, Capacity, CatalogueObserved, CheckObserved, FaultKind, InstanceObserved,
-    MachineObserved, MachineState, Observed, ProbeObserved, ProviderFault, SessionObserved,
-    WindowObserved,
+    AgentObserved, Capacity, CatalogueObserved, CheckObserved, FaultKind, GossipObserved,
+    InstanceObserved, MachineObserved, MachineState, Observed, ProbeObserved, ProviderFault,
+    SessionObserved, WindowObserved,
 };
 pub use people::{Aim, Approval, Gates, Pause, Promotion, Standing, Whose};
 pub use phase::Phase;

@@ -173,6 +173,15 @@ pub struct CatalogueObserved {
     pub checks: BTreeMap<InstanceId, CheckObserved>,
 }
 
+/// What gossip says of an instance's machine: a source of its own, beside path and provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GossipObserved {
+    /// Time since that was read.
+    pub age: Duration,
+    /// Whether the machine's member of it is alive.
+    pub alive: bool,
+}
+
 /// What a catalogue's own checks say of an instance, all of them together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckObserved {

@@ -28,6 +28,7 @@ pub mod kv;
 pub mod names;
 pub mod policies;
 pub mod query;
+pub mod registered;
 pub mod roles;
 pub mod session;
 pub mod tls;

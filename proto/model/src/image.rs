@@ -4,7 +4,7 @@
 mod rules;
 mod variables;
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,38 @@ pub struct ImageManifest {
     /// What says how many voters a member of a quorum knows; needed by fleets of that kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorum: Option<QuorumSpec>,
+    /// Which servers of its environment a machine joins, where the environment has them. What those
+    /// servers themselves are made from leaves them out.
+    #[serde(default = "default_joins")]
+    pub joins: Vec<Joins>,
+    /// How its Consul client is run, or where one is that somebody else runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consul: Option<ConsulSpec>,
+}
+
+/// Servers that a machine may join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Joins {
+    /// Consul: it is registered and found there.
+    Consul,
+    /// Vault: its secrets come from there.
+    Vault,
+}
+
+fn default_joins() -> Vec<Joins> {
+    vec![Joins::Consul, Joins::Vault]
+}
+
+/// A machine's Consul client: exactly one of the two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsulSpec {
+    /// The program that the agent has run, with the configuration that it writes. A program with a
+    /// slash is taken from the image's directory. `consul` where there is no `[consul]`.
+    pub program: Option<String>,
+    /// `http://HOST:PORT` of one that runs already, on the machine's own loopback address.
+    pub address: Option<String>,
 }
 
 /// Whether machines keep data.
@@ -204,6 +236,49 @@ pub struct ServiceSpec {
     /// Tags; `_<service>._<tag>` finds by them.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// More tags while active only, for proxies that route by tags. Consul alone knows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags_active: Vec<String>,
+    /// Who is found under the service's own name, without a tag.
+    #[serde(default, skip_serializing_if = "Untagged::is_default")]
+    pub untagged: Untagged,
+    /// What Consul keeps beside it; keys that begin with `calvin-` are ours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meta: BTreeMap<String, String>,
+    /// How much of the traffic it gets beside others, as Consul's DNS (SRV) tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightsSpec>,
+    /// Other addresses of it, by what they are for, such as `wan`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tagged_addresses: BTreeMap<String, SocketAddr>,
+}
+
+/// Who is found under a service's own name, without a tag.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Untagged {
+    /// Those that were proven: from just before they become active on. Others are found as
+    /// `<service>-standby` only.
+    #[default]
+    Proven,
+    /// All, also before they were ever active.
+    All,
+}
+
+impl Untagged {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The weights of a service, by the state of its checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsSpec {
+    /// While they pass, 1 to 65535.
+    pub passing: u16,
+    /// While one warns, 0 to 65535.
+    pub warning: u16,
 }
 
 /// What says whether an instance is healthy.
@@ -356,6 +431,12 @@ impl ImageManifest {
             .check()
             .map_err(|(key, message)| ConfigError::about(file, text, key, message))?;
         Ok(manifest)
+    }
+
+    /// Whether a machine of it joins Consul, where its environment has one.
+    #[must_use]
+    pub fn joins_consul(&self) -> bool {
+        self.joins.contains(&Joins::Consul)
     }
 
     /// Name and version.

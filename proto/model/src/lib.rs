@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod health;
 pub mod id;
 pub mod image;
+pub mod join;
 pub mod mutant;
 pub mod name;
 pub mod operator;
@@ -27,6 +28,7 @@ pub use fleet::FleetSpec;
 pub use health::{Health, Source};
 pub use id::{BootId, Digest, InstanceId, RolloutId};
 pub use image::{ImageManifest, ImageRef};
+pub use join::{ConsulJoin, Join, Registration, Secret};
 pub use mutant::Mutant;
 pub use name::{
     EnvironmentName, FleetName, ImageName, ImageVersion, LimitName, NameError, OperatorName,
@@ -34,5 +36,5 @@ pub use name::{
 };
 pub use operator::OperatorRole;
 pub use provision::Provision;
-pub use report::{Connections, DrainProgress, QuorumReport, Report, WorkloadState};
+pub use report::{Connections, ConsulReport, DrainProgress, QuorumReport, Report, WorkloadState};
 pub use wanted::{DrainOrder, DrainReason, Role, Wanted};

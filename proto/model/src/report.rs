@@ -4,7 +4,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{catalogue::NamesVersion, epoch::Generation, health::Health, id::BootId, wanted::Role};
+use crate::{
+    catalogue::{CatalogueRole, NamesVersion},
+    epoch::Generation,
+    health::Health,
+    id::BootId,
+    wanted::Role,
+};
 
 /// One statement of an agent. All durations are counted on the agent's own monotonic clock, so
 /// that nothing that happened between two reports is lost and no two clocks are compared.
@@ -49,6 +55,18 @@ pub struct Report {
     /// old or the newest run failed.
     #[serde(default)]
     pub quorum: Option<QuorumReport>,
+    /// How it is registered with its Consul client; `None` where it joins no Consul.
+    #[serde(default)]
+    pub consul: Option<ConsulReport>,
+}
+
+/// How an instance is registered with the Consul client of its machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsulReport {
+    /// The role in which all of its services were found registered there last; `None` before that.
+    pub registered: Option<CatalogueRole>,
+    /// Why that is not as it should be; one sentence of at most 256 bytes.
+    pub fault: Option<String>,
 }
 
 /// What one member of a quorum knows of its voters.

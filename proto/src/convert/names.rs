@@ -13,10 +13,11 @@ use crate::{limits, wire};
 /// What the envelope of the stream adds to a snapshot: a tag and a length.
 const ENVELOPE_BYTES: usize = 16;
 
+/// A role in a snapshot, where nobody is absent.
 fn role(value: i32) -> Result<CatalogueRole, ConvertError> {
     let field = "names.entry.role";
     known(field, value, |role: wire::CatalogueRole| match role {
-        wire::CatalogueRole::Unspecified => None,
+        wire::CatalogueRole::Unspecified | wire::CatalogueRole::Absent => None,
         wire::CatalogueRole::Standby => Some(CatalogueRole::Standby),
         wire::CatalogueRole::Entered => Some(CatalogueRole::Entered),
         wire::CatalogueRole::Active => Some(CatalogueRole::Active),

@@ -1,12 +1,14 @@
 //! What an agent says of itself.
 
 use calvin_model::{
-    Connections, DrainProgress, Generation, Health, NamesVersion, QuorumReport, Report,
-    WorkloadState,
+    Connections, ConsulReport, DrainProgress, Generation, Health, NamesVersion, QuorumReport,
+    Report, WorkloadState,
 };
 
 use super::{
-    ConvertError, bounded_text, check_size, duration, known, milliseconds, parse,
+    ConvertError, bounded_text, check_size, duration,
+    join::{maybe_catalogue_role, wire_catalogue_role},
+    known, milliseconds, parse,
     wanted::{maybe_role, wire_role},
 };
 use crate::{limits, wire};
@@ -105,7 +107,28 @@ impl TryFrom<wire::Report> for Report {
                 limits::NAMES_UNSAVED_BYTES,
             )?,
             quorum: report.quorum.map(quorum).transpose()?,
+            consul: report.consul.map(consul).transpose()?,
         })
+    }
+}
+
+fn consul(consul: wire::ConsulReport) -> Result<ConsulReport, ConvertError> {
+    Ok(ConsulReport {
+        registered: maybe_catalogue_role("report.consul.registered", consul.registered)?,
+        fault: sentence("report.consul.fault", consul.fault, limits::CONSUL_BYTES)?,
+    })
+}
+
+fn wire_consul(consul: &ConsulReport) -> wire::ConsulReport {
+    let unspecified = wire::CatalogueRole::Unspecified;
+    let registered = consul.registered.map_or(unspecified, wire_catalogue_role);
+    wire::ConsulReport {
+        registered: registered.into(),
+        fault: consul
+            .fault
+            .as_deref()
+            .map_or("", |text| cut(text, limits::CONSUL_BYTES))
+            .to_owned(),
     }
 }
 
@@ -196,6 +219,7 @@ impl From<&Report> for wire::Report {
                 .map_or("", |text| cut(text, limits::NAMES_UNSAVED_BYTES))
                 .to_owned(),
             quorum: report.quorum.map(wire_quorum),
+            consul: report.consul.as_ref().map(wire_consul),
         }
     }
 }

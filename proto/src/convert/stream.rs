@@ -1,8 +1,8 @@
 //! The envelopes of the session's two directions.
 
-use calvin_model::{Epoch, NamesSnapshot, Report, Wanted};
+use calvin_model::{Epoch, Join, NamesSnapshot, Report, Wanted};
 
-use super::{ConvertError, Hello, Trust, Welcome};
+use super::{ConvertError, Hello, RegistrationOrder, Trust, Welcome};
 use crate::wire;
 
 /// A wanted state, with who wants it.
@@ -62,6 +62,10 @@ pub enum ToAgent {
     Names(NamesSnapshot),
     /// CA certificates and coordinators.
     Trust(Trust),
+    /// How to join the servers of the environment.
+    Join(Join),
+    /// How to be registered there.
+    Registration(RegistrationOrder),
 }
 
 impl TryFrom<wire::ToAgent> for ToAgent {
@@ -75,6 +79,8 @@ impl TryFrom<wire::ToAgent> for ToAgent {
             Message::Wanted(wanted) => wanted.try_into().map(Self::Wanted),
             Message::Names(names) => names.try_into().map(Self::Names),
             Message::Trust(trust) => trust.try_into().map(Self::Trust),
+            Message::Join(join) => join.try_into().map(Self::Join),
+            Message::Registration(order) => order.try_into().map(Self::Registration),
         }
     }
 }
@@ -90,6 +96,8 @@ impl TryFrom<&ToAgent> for wire::ToAgent {
             ToAgent::Wanted(order) => Message::Wanted(order.into()),
             ToAgent::Names(names) => Message::Names(names.try_into()?),
             ToAgent::Trust(trust) => Message::Trust(trust.into()),
+            ToAgent::Join(join) => Message::Join(join.into()),
+            ToAgent::Registration(order) => Message::Registration(order.into()),
         };
         Ok(Self {
             message: Some(message),

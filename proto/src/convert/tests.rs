@@ -6,9 +6,10 @@ use std::{
 };
 
 use calvin_model::{
-    BootId, CatalogueEntry, CatalogueRole, CatalogueService, Connections, Digest, DrainOrder,
-    DrainProgress, DrainReason, Epoch, FleetName, Generation, Health, InstanceId, NamesSnapshot,
-    NamesVersion, QuorumReport, Report, Role, RunId, ServiceName, Wanted, WorkloadState,
+    BootId, CatalogueEntry, CatalogueRole, CatalogueService, Connections, ConsulJoin, ConsulReport,
+    Digest, DrainOrder, DrainProgress, DrainReason, EnvironmentName, Epoch, FleetName, Generation,
+    Health, InstanceId, Join, NamesSnapshot, NamesVersion, QuorumReport, Registration, Report,
+    Role, RunId, Secret, ServiceName, Wanted, WorkloadState,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use prost::Message as _;
@@ -142,6 +143,7 @@ fn reports() -> impl Strategy<Value = Report> {
         option::of((any::<u32>(), vec(socket_addresses(), 0..=limits::PEERS))),
         option::of("[ -~]{1,256}"),
         option::of("[ -~]{1,256}"),
+        option::of(consul_reports()),
     );
     (states, rest).prop_map(
         |((health, workload, applied, names, drain, quorum), rest)| Report {
@@ -165,8 +167,57 @@ fn reports() -> impl Strategy<Value = Report> {
             connections: rest.6.map(|(count, peers)| Connections { count, peers }),
             refused: rest.7,
             names_unsaved: rest.8,
+            consul: rest.9,
         },
     )
+}
+
+fn catalogue_roles() -> impl Strategy<Value = CatalogueRole> {
+    select(vec![
+        CatalogueRole::Absent,
+        CatalogueRole::Standby,
+        CatalogueRole::Entered,
+        CatalogueRole::Active,
+    ])
+}
+
+fn consul_reports() -> impl Strategy<Value = ConsulReport> {
+    let fault = option::of("[ -~]{1,256}");
+    (option::of(catalogue_roles()), fault)
+        .prop_map(|(registered, fault)| ConsulReport { registered, fault })
+}
+
+fn joins() -> impl Strategy<Value = Join> {
+    let secret =
+        |pattern| option::of(pattern).prop_map(|text: Option<String>| text.map(Secret::new));
+    let consul = (
+        parsed::<EnvironmentName>("[a-z][a-z0-9]{0,30}"),
+        "[a-z]{1,20}",
+        vec("[a-z0-9.:]{1,260}", 1..=limits::CONSUL_SERVERS),
+        secret("[A-Za-z0-9+/]{43}="),
+        "[ -~]{0,2000}",
+        "[a-z0-9]{1,63}",
+        secret("[0-9a-f-]{36}"),
+    );
+    let consul = consul.prop_map(|it| ConsulJoin {
+        datacenter: it.0,
+        domain: it.1,
+        servers: it.2,
+        gossip_key: it.3,
+        ca_pem: it.4,
+        node: it.5,
+        token: it.6,
+    });
+    option::of(consul).prop_map(|consul| Join { consul })
+}
+
+fn registrations() -> impl Strategy<Value = RegistrationOrder> {
+    (epochs(), catalogue_roles(), any::<bool>()).prop_map(|(epoch, role, exclusive)| {
+        RegistrationOrder {
+            epoch,
+            registration: Registration { role, exclusive },
+        }
+    })
 }
 
 fn services() -> impl Strategy<Value = CatalogueService> {
@@ -261,6 +312,8 @@ fn to_agent() -> impl Strategy<Value = ToAgent> {
         orders().prop_map(ToAgent::Wanted),
         snapshots().prop_map(ToAgent::Names),
         trusts().prop_map(ToAgent::Trust),
+        joins().prop_map(ToAgent::Join),
+        registrations().prop_map(ToAgent::Registration),
     ]
 }
 
@@ -394,7 +447,9 @@ fn an_unspecified_value_of_every_other_enum_is_refused() {
     };
     let words = |names: wire::Names| NamesSnapshot::try_from(names).unwrap_err().in_words();
     assert_eq!(words(names(0)), "names.entry.role is not specified");
-    assert!(words(names(4)).contains("the value 4"));
+    // Nobody is absent in a snapshot.
+    assert_eq!(words(names(4)), "names.entry.role is not specified");
+    assert!(words(names(5)).contains("the value 5"));
     let mut twice = names(1);
     twice.entries.push(twice.entries[0].clone());
     assert!(words(twice).contains("twice"));

@@ -52,7 +52,7 @@ impl Datacenter {
             servers: Vec::new(),
             agents: Vec::new(),
             gossip_key: STANDARD
-                .encode(rcgen::KeyPair::generate().unwrap().serialize_der()[..32].as_ref()),
+                .encode(rcgen::KeyPair::generate().unwrap().serialize_der()[..32].to_vec()),
             directory: TempDir::new().unwrap(),
         };
         for index in 0..servers {

@@ -84,6 +84,7 @@ fn said(health: Health, age_s: u64, generation: u64) -> AgentObserved {
             refused: None,
             names_unsaved: None,
             quorum: None,
+            consul: None,
         },
     }
 }

@@ -388,7 +388,13 @@ impl World {
                 };
                 self.feed(number, input);
             }
-            Ok(ToAgent::Names(_) | ToAgent::Welcome(_) | ToAgent::Trust(_)) => {}
+            Ok(
+                ToAgent::Names(_)
+                | ToAgent::Welcome(_)
+                | ToAgent::Trust(_)
+                | ToAgent::Join(_)
+                | ToAgent::Registration(_),
+            ) => {}
             Err(error) => {
                 let text = format!("to an agent: {}", error.in_words());
                 self.broken(Rule::NothingOfOursIsRefused, text);

@@ -90,9 +90,11 @@ async fn names_reach_every_agent_and_the_newest_that_it_serves_is_read_back() {
             // Those in between may be left out.
             ToAgent::Names(names) if names.version.number < 3 => {}
             ToAgent::Names(names) => break names,
-            ToAgent::Welcome(_) | ToAgent::Wanted(_) | ToAgent::Trust(_) => {
-                panic!("not the names");
-            }
+            ToAgent::Welcome(_)
+            | ToAgent::Wanted(_)
+            | ToAgent::Trust(_)
+            | ToAgent::Join(_)
+            | ToAgent::Registration(_) => panic!("not the names"),
         }
     };
     assert_eq!(names.entries[0].role, CatalogueRole::Active);

@@ -78,6 +78,7 @@ impl Machine {
             refused: Default::default(),
             names_unsaved: Default::default(),
             quorum: Default::default(),
+            consul: None,
         };
         Self {
             state: MachineState::Running,

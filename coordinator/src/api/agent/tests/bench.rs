@@ -399,7 +399,11 @@ impl Bench {
         loop {
             match session.next().await.unwrap() {
                 ToAgent::Trust(_) => return session,
-                ToAgent::Welcome(_) | ToAgent::Wanted(_) | ToAgent::Names(_) => {}
+                ToAgent::Welcome(_)
+                | ToAgent::Wanted(_)
+                | ToAgent::Names(_)
+                | ToAgent::Join(_)
+                | ToAgent::Registration(_) => {}
             }
         }
     }
