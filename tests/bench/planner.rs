@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
+mod memory;
 mod report;
 mod world;
 
@@ -29,7 +30,7 @@ use calvin_planner::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-use self::{report::Figures, world::World};
+use self::{memory::peak_memory_mb, report::Figures, world::World};
 
 /// Runs of each figure.
 const RUNS: usize = 15;
@@ -116,6 +117,7 @@ fn healthy(boot: &BootId) -> InstanceObserved {
             },
         }),
         session: SessionObserved::Alive(Duration::from_secs(3_600)),
+        gossip: None,
         probe: Some(ProbeObserved {
             age,
             passing: true,
@@ -385,16 +387,6 @@ fn mixed(figures: &mut Figures) {
         let name = format!("mixed, {name}, whole pass");
         add(figures, &name, &passes, None);
     }
-}
-
-/// The largest resident memory of this process, MB.
-fn peak_memory_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kb: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kb / 1_024.0)
 }
 
 fn main() {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
+mod memory;
 mod report;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 use calvin_model::{FleetSpec, fleet::FleetKind};
 use calvin_simulator::{Cloud, Fault, Question, Scenario, Tally, Turnout, campaign, forecast};
 
-use self::report::Figures;
+use self::{memory::peak_memory_mb, report::Figures};
 
 /// Seeds of each run, and runs: 10,000 together.
 const SEEDS: u64 = 2_000;
@@ -42,6 +43,7 @@ fn seeds(figures: &mut Figures) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut took = Vec::new();
     let mut broken = 0;
+    let used = processor_seconds();
     for run in 0..RUNS {
         let seeds = run * SEEDS..(run + 1) * SEEDS;
         let started = Instant::now();
@@ -53,8 +55,8 @@ fn seeds(figures: &mut Figures) {
     assert_eq!(broken, 0, "seeds that break a rule");
     let rates: Vec<f64> = took.iter().map(|took| 10_000.0 / took).collect();
     figures.add("seeds per second", rates, "/s", None);
-    if let Some(seconds) = processor_seconds() {
-        let per_core = seconds / f64::from(u32::try_from(threads).unwrap_or(1));
+    if let (Some(before), Some(after)) = (used, processor_seconds()) {
+        let per_core = (after - before) / f64::from(u32::try_from(threads).unwrap_or(1));
         figures.add(
             "processor time of them, per core",
             vec![per_core],
@@ -130,13 +132,4 @@ fn processor_seconds() -> Option<f64> {
     let ticks = |place: usize| fields.get(place)?.parse::<f64>().ok();
     // User and system time, in hundredths of a second.
     Some((ticks(11)? + ticks(12)?) / 100.0)
-}
-
-fn peak_memory_mb() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kb: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kb / 1_024.0)
 }

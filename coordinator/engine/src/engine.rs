@@ -24,7 +24,7 @@ use crate::{
     commit::taken_over,
     decide::{Decide, Planner},
     entries::Manifests,
-    hold::{Hold, chain},
+    hold::{Held, Hold, chain},
     look::{Addresses, Look, look},
     ports::{Batch, Ports, Revision, StoreError},
     recover::Recovery,
@@ -54,6 +54,8 @@ pub struct Engine<P, D = Planner> {
     pub(crate) clock: DecisionClock,
     pub(crate) committed_moment: Moment,
     pub(crate) hold: Hold,
+    /// Nothing is decided while the catalogue says so.
+    outside: Option<Held>,
     pub(crate) addresses: Addresses,
     windows: Windows,
     pub(crate) manifests: Manifests,
@@ -186,6 +188,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             clock: DecisionClock::resume(stored.moment, now),
             committed_moment: stored.moment,
             hold: Hold::None,
+            outside: None,
             addresses: Addresses::default(),
             windows: Windows::default(),
             manifests: Manifests::default(),
@@ -246,6 +249,11 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         if self.recovery.is_some() {
             return self.compare(now, watching_for, notices);
         }
+        if self.is_held_outside() {
+            self.clock.stand_still(now);
+            self.clock.watch_anew(now);
+            return self.rest(now, notices);
+        }
         let moment = self.clock.advance(now);
         let input = PlanInput {
             now: moment,
@@ -304,6 +312,40 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         };
         self.publish(now, notices);
         outcome
+    }
+
+    /// Whether the catalogue keeps decisions from being taken. The first pass after that tells for how
+    /// long it did.
+    fn is_held_outside(&mut self) -> bool {
+        let wall_ms = self.ports.clock().wall_ms();
+        let Some(reason) = self.ports.catalogue().holds() else {
+            let Some(held) = self.outside.take() else {
+                return false;
+            };
+            tracing::warn!(reason = held.reason, "deciding again");
+            let line = away::held(&held, wall_ms);
+            let batch = Batch {
+                moment: self.clock.moment(),
+                wall_ms,
+                history: line.into_iter().collect(),
+                ..Batch::default()
+            };
+            // A store that fails now holds the next pass.
+            return !batch.history.is_empty() && self.commit(batch).is_err();
+        };
+        match &mut self.outside {
+            Some(held) => held.reason = reason,
+            None => {
+                tracing::error!(%reason, "holding: nothing is decided");
+                self.outside = Some(Held {
+                    reason,
+                    since_wall_ms: wall_ms,
+                    tries: 1,
+                    stopped: false,
+                });
+            }
+        }
+        true
     }
 
     /// Whether decisions can be taken; while held, tries the store again when its time has come.
@@ -377,7 +419,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             up: now.saturating_sub(self.started),
             wall_ms: self.ports.clock().wall_ms(),
             revision: self.revision,
-            held: self.hold.shown().cloned().or_else(|| self.recovery_held()),
+            held: self.shown_held(),
             recovery: self.recovery.as_ref().map(Recovery::shown),
             breaches: self.breaches,
             breaches_by_rule: Arc::clone(&self.breaches_by_rule),
@@ -389,6 +431,12 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             observed: Arc::clone(&self.observed),
             notices: Arc::clone(&self.notices),
         });
+    }
+
+    /// Why nothing is decided, the store first.
+    fn shown_held(&self) -> Option<Held> {
+        let held = self.hold.shown().or(self.outside.as_ref());
+        held.cloned().or_else(|| self.recovery_held())
     }
 
     /// Shows the newest picture between two passes.

@@ -126,6 +126,7 @@ pub(crate) fn look<P: Ports>(
     let mut agents = InOrder::of(ports.agents().observe());
     let mut probes = InOrder::of(ports.probe().results());
     let catalogue = ports.catalogue().read_back();
+    let mut gossip = InOrder::of(ports.catalogue().gossip());
     let mut ghosts: Vec<InstanceId> = ports
         .catalogue()
         .list()
@@ -170,6 +171,7 @@ pub(crate) fn look<P: Ports>(
             session,
             probe: probes.take(id),
             machine: found.or_else(|| absent(list_age)),
+            gossip: gossip.take(id),
             fault: faults.take(id),
             doubled: doubled.contains(id),
             revoked,

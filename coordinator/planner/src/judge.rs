@@ -28,6 +28,9 @@ pub const PROBE_FRESH: Duration = Duration::from_secs(6);
 /// A provider's complete list counts for this long: three lists of a slow provider, which is asked
 /// every 10 s.
 pub const PROVIDER_FRESH: Duration = Duration::from_secs(30);
+/// What gossip says counts for this long: three of the waits of ten seconds after which it is asked
+/// again at the latest.
+pub const GOSSIP_FRESH: Duration = Duration::from_secs(30);
 
 /// Within this time an agent whose session ended comes back, if it can: it tries again at least
 /// every 10 s, and a try that hangs ends after less than 5. Meanwhile its machine resolves names as
@@ -101,7 +104,7 @@ pub enum Distrust {
 pub enum Loss {
     /// It does not.
     None,
-    /// Its path is silent and its provider says that it is gone.
+    /// Its path is silent, and its provider says that it is gone, or gossip that it is not alive.
     TwoSources,
     /// Only silence, for longer than `silent_after`, while most others answer.
     Silence,
@@ -227,16 +230,13 @@ pub fn judge(
             let speaks = machine.state != MachineState::Absent || machine.age < recorded_for;
             speaks && machine.age <= PROVIDER_FRESH
         });
-        let machine = machine.map(|machine| machine.state);
-        loss(
-            instance,
-            machine,
+        let gossip = seen.gossip.filter(|gossip| gossip.age <= GOSSIP_FRESH);
+        let said = Said {
+            machine: machine.map(|machine| machine.state),
+            alive: gossip.map(|gossip| gossip.alive),
             probe,
-            silent_for,
-            silent_after,
-            answering,
-            now,
-        )
+        };
+        loss(instance, said, silent_for, silent_after, answering, now)
     } else {
         Loss::None
     };
@@ -292,16 +292,28 @@ fn probe(seen: &InstanceObserved, stale_after: Duration) -> Option<bool> {
     (probe.age <= stale_after.max(PROBE_FRESH)).then_some(probe.passing)
 }
 
+/// What every source but the agent says of an instance, as far as that is fresh.
+struct Said {
+    machine: Option<MachineState>,
+    /// By gossip.
+    alive: Option<bool>,
+    probe: Option<bool>,
+}
+
 /// Whether an instance that was up, and whose session has been gone for a while, is lost.
 fn loss(
     instance: &Instance,
-    machine: Option<MachineState>,
-    probe: Option<bool>,
+    said: Said,
     silent_for: Duration,
     silent_after: Duration,
     answering: Answering,
     now: Moment,
 ) -> Loss {
+    let Said {
+        machine,
+        alive,
+        probe,
+    } = said;
     if probe == Some(true) {
         return Loss::None;
     }
@@ -322,7 +334,7 @@ fn loss(
     if !path_down {
         return Loss::None;
     }
-    if gone_by_provider {
+    if gone_by_provider || alive == Some(false) {
         return Loss::TwoSources;
     }
     if silent_for <= silent_after {

@@ -58,6 +58,9 @@ pub struct InstanceObserved {
     pub probe: Option<ProbeObserved>,
     /// What its provider says. Source *provider*.
     pub machine: Option<MachineObserved>,
+    /// What gossip says of its machine, where there is some. Source *gossip*.
+    #[serde(default)]
+    pub gossip: Option<GossipObserved>,
     /// What its provider could not do, last.
     pub fault: Option<ProviderFault>,
     /// More than one machine carries its tag.

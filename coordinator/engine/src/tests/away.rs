@@ -1,12 +1,15 @@
 //! What the history tells of time in which nothing was decided.
 
-use calvin_planner::EventKind;
+use std::time::Duration;
+
+use calvin_planner::{EventKind, Life};
 
 use super::{
-    Script,
+    Script, change, create,
     fake::{Disk, Fake},
-    fleets, start,
+    fleets, plan_of, start,
 };
+use crate::engine::PassOutcome;
 
 /// 2026-11-23 at half past noon.
 const NOON_MS: u64 = 1_795_437_000_000;
@@ -93,4 +96,42 @@ fn a_disk_that_could_not_be_written_is_told_once_it_can() {
             && told[0].contains("no space left on device"),
         "{told:?}"
     );
+}
+
+#[test]
+fn nothing_is_decided_while_the_catalogue_says_so_and_no_deadline_passes_meanwhile() {
+    let mut world = Fake::new(fleets(&[]));
+    world.wall_ms = NOON_MS;
+    let plan = plan_of(change(&[Life::Making]), vec![create(0)]);
+    let mut engine = start(&mut world, Script::of([plan]));
+    engine.ports_mut().holds = Some("consul has no leader".to_owned());
+    let begun = engine.view().moment;
+    for _ in 0..40 {
+        engine.ports_mut().forward(250);
+        assert_eq!(engine.pass(), PassOutcome::Held);
+    }
+    assert_eq!(engine.view().moment, begun);
+    let held = engine.view().held.clone().unwrap();
+    assert_eq!(held.reason, "consul has no leader");
+    assert!(engine.ports_mut().calls.is_empty());
+
+    let fake = engine.ports_mut();
+    fake.holds = None;
+    fake.wall_ms = NOON_MS + 60_000;
+    fake.forward(250);
+    let decided = PassOutcome::Decided {
+        changed: true,
+        actions: 1,
+    };
+    assert_eq!(engine.pass(), decided);
+    assert!(engine.view().held.is_none());
+    assert_eq!(
+        engine.view().moment,
+        begun.after(Duration::from_millis(250))
+    );
+    drop(engine);
+    let told = told(&world);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("decided nothing for 1m"), "{told:?}");
+    assert!(told[0].ends_with("consul has no leader"), "{told:?}");
 }

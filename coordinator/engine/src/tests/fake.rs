@@ -60,6 +60,8 @@ pub(super) struct Fake {
     pub(super) published: usize,
     /// Clients are not shown any.
     pub(super) names_refused: bool,
+    /// Why the catalogue keeps decisions from being taken.
+    pub(super) holds: Option<String>,
     pub(super) targets: BTreeMap<InstanceId, Vec<ProbeTarget>>,
     pub(super) admitted: BTreeMap<InstanceId, Admitted>,
     /// What is seen of agents.
@@ -92,6 +94,7 @@ impl Fake {
             entries: Vec::new(),
             published: 0,
             names_refused: false,
+            holds: None,
             targets: BTreeMap::new(),
             admitted: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -234,6 +237,10 @@ impl Catalogue for Fake {
             return Err(NotPublished("too many".to_owned()));
         }
         Ok(())
+    }
+
+    fn holds(&self) -> Option<String> {
+        self.holds.clone()
     }
 }
 

@@ -8,7 +8,7 @@ use calvin_model::{
 use super::*;
 use crate::{
     moment::Moment,
-    observed::{AgentObserved, MachineObserved, ProbeObserved},
+    observed::{AgentObserved, GossipObserved, MachineObserved, ProbeObserved},
     state::{Build, Purpose},
 };
 
@@ -348,4 +348,34 @@ fn an_order_is_a_second_source_only_in_the_silence_that_it_was_given_in() {
     // Given while it still answered, or of the one whose work may go on.
     assert_ne!(loss(&ordered(500, false)), Loss::TwoSources);
     assert_ne!(loss(&ordered(100, true)), Loss::TwoSources);
+}
+
+#[test]
+fn gossip_that_misses_a_machine_is_a_second_source_and_a_passing_probe_forbids_it() {
+    let gossip = |alive, age_s| {
+        Some(GossipObserved {
+            age: Duration::from_secs(age_s),
+            alive,
+        })
+    };
+    let seen = |gossip, probe| InstanceObserved {
+        gossip,
+        probe: Some(probed(probe, 1)),
+        machine: Some(listed(MachineState::Running, 1)),
+        ..silent(20)
+    };
+    assert_eq!(
+        judged(&seen(gossip(false, 1), false)).loss,
+        Loss::TwoSources
+    );
+    // An old word of gossip, one that says that it lives, or a workload that answers: not lost.
+    assert_eq!(judged(&seen(gossip(false, 31), false)).loss, Loss::None);
+    assert_eq!(judged(&seen(gossip(true, 1), false)).loss, Loss::None);
+    assert_eq!(judged(&seen(gossip(false, 1), true)).loss, Loss::None);
+    // Nor is one whose agent speaks.
+    let speaks = InstanceObserved {
+        gossip: gossip(false, 1),
+        ..alive(said(Health::Healthy, 1, 2))
+    };
+    assert_eq!(judged(&speaks).class, InstanceClass::Healthy);
 }

@@ -100,11 +100,11 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             // Another comes first: what is left of a quorum must be enough without it. Before any
             // serves there is none.
             Loss::TwoSources if votes(pass.state()) => {
-                let why = format!("{silent}, and its provider says that it is gone");
+                let why = format!("{silent}, and {}", second(pass, &id));
                 mark(pass, &id, Some(DeleteBasis::Lost), &why);
             }
             Loss::TwoSources => {
-                let why = format!("{silent}, and its provider says that it is gone");
+                let why = format!("{silent}, and {}", second(pass, &id));
                 let text = format!("{id} is lost: {why}");
                 pass.event(Some(&id), EventKind::InstanceFailed, text);
                 pass.retire(&id, DeleteBasis::Lost, &why);
@@ -127,7 +127,10 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
                 format!("{id} is not replaced"),
                 format!("{silent}, but so are most others: the fault is probably on the way"),
             ),
-            Loss::None => mark(pass, &id, None, "it answers again"),
+            Loss::None if judgement.connected || judgement.serves() => {
+                mark(pass, &id, None, "it answers again");
+            }
+            Loss::None => mark(pass, &id, None, "no two sources say any more that it is lost"),
         }
     }
     if let Some(first) = held.first() {
@@ -363,4 +366,15 @@ fn stands_in(pass: &Pass<'_>, id: &InstanceId) -> bool {
     };
     let first = pass.instance(first);
     first.is_some_and(|first| !first.leaving() && first.replace.is_some())
+}
+
+/// What the second source says of an instance that is lost, beside its silence.
+fn second(pass: &Pass<'_>, id: &InstanceId) -> &'static str {
+    let machine = pass.seen(id).and_then(|seen| seen.machine);
+    match machine.map(|machine| machine.state) {
+        Some(MachineState::Absent | MachineState::Stopped) => "its provider says that it is gone",
+        Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None => {
+            "gossip says that its machine is not alive"
+        }
+    }
 }
