@@ -34,7 +34,9 @@ pub(crate) struct Stage {
 struct Before {
     rollout: String,
     blue: BTreeMap<String, i32>,
-    lines: usize,
+    /// The number of the newest line of the history. Not how many there were: of many the oldest are
+    /// not shown.
+    line: u64,
 }
 
 impl Stage {
@@ -89,8 +91,13 @@ impl Stage {
         Before {
             rollout: fleet.rollout.expect("there was one").id,
             blue: self.environment.processes("web", "workload"),
-            lines: self.environment.operator.history("web").await.len(),
+            line: self.newest_line().await,
         }
+    }
+
+    async fn newest_line(&self) -> u64 {
+        let lines = self.environment.operator.history("web").await;
+        lines.last().map_or(0, |line| line.number)
     }
 
     fn log(&self) -> PathBuf {
@@ -182,7 +189,8 @@ impl Stage {
             Course::Forward => 1,
             Course::Back => 2,
         };
-        assert_told_once(&lines, &lines[before.lines..], orders, what);
+        let before = lines.partition_point(|line| line.number <= before.line);
+        assert_told_once(&lines, &lines[before..], orders, what);
         self.assert_nothing_leaked(what).await;
         let counted = environment.until_requests(20).await;
         assert_eq!(
