@@ -7,7 +7,12 @@ use calvin_proto::wire::{HistoryLine, RolloutStatus};
 
 use crate::{
     points::Point,
-    support::{Environment, files::Fleet, operator::rollout_request, waiting::until},
+    support::{
+        Environment,
+        files::{Fleet, Traffic},
+        operator::rollout_request,
+        waiting::until,
+    },
 };
 
 /// Instances of the fleet: the fewest with which one can be done and the other not.
@@ -59,7 +64,9 @@ impl Stage {
             bake,
             ..Fleet::new("web", "web@1.0", COUNT)
         };
-        environment.bring_up_with_traffic(&fleet).await;
+        environment
+            .bring_up_with_traffic(&fleet, Traffic::Calm)
+            .await;
         Self {
             environment,
             course,

@@ -25,13 +25,24 @@ use crate::{
 /// Tries for a place: a run that was quicker than the dry one has fewer.
 const TRIES: usize = 3;
 
+/// Courses without a death, of which the shortest names the places.
+const DRY_RUNS: usize = 3;
+
 /// Of the places, so many may not be met in any try. Only the last ones depend on the pace.
 const MISSED_MAX: usize = 3;
 
 async fn survives_every_point(course: Course) {
     let started = Instant::now();
     let mut first = Stage::prepare(course).await;
-    let passed = first.dry_run().await;
+    // What commits together on an idle machine commits apart on a busy one: the fewest places are those
+    // that every pace has.
+    let mut passed = first.dry_run().await;
+    for _ in 1..DRY_RUNS {
+        let again = first.dry_run().await;
+        if again.len() < passed.len() {
+            passed = again;
+        }
+    }
     assert!(passed.len() > 20, "hardly any places: {passed:#?}");
     let all = Points::of(&passed);
     let (share, points) = chosen(all);

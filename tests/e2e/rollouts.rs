@@ -4,7 +4,7 @@ use tokio::join;
 
 use crate::support::{
     Environment,
-    files::Fleet,
+    files::{Fleet, Traffic},
     operator::{fleet_request, rollout_request},
     waiting::until,
 };
@@ -61,7 +61,9 @@ async fn a_version_that_breaks_under_traffic_is_switched_back() {
         bake: "8s",
         ..Fleet::new("web", "web@1.0", 5)
     };
-    environment.bring_up_with_traffic(&fleet).await;
+    environment
+        .bring_up_with_traffic(&fleet, Traffic::Busy)
+        .await;
     let blue = environment.processes("web", "workload");
     environment.operator.start("web", "web@4.0").await.unwrap();
     let ended = environment.until_ended("web").await;

@@ -62,8 +62,27 @@ pub(crate) fn web_image(
     image(home, pace, "web", version, &command)
 }
 
+/// How often a client asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// 400 times a second.
+    Busy,
+    /// 40 times a second, so that several environments run beside each other.
+    #[allow(dead_code, reason = "only one suite has several")]
+    Calm,
+}
+
+impl Traffic {
+    fn pause(self) -> &'static str {
+        match self {
+            Self::Busy => "20ms",
+            Self::Calm => "200ms",
+        }
+    }
+}
+
 /// Writes the image of the load generator; the directory.
-pub(crate) fn client_image(calvin: &Path, home: &Path, service: &str) -> PathBuf {
+pub(crate) fn client_image(calvin: &Path, home: &Path, service: &str, traffic: Traffic) -> PathBuf {
     let command = [
         calvin.to_str().expect("the program's path is text"),
         "workload",
@@ -76,6 +95,8 @@ pub(crate) fn client_image(calvin: &Path, home: &Path, service: &str) -> PathBuf
         "${CALVIN_DOMAIN}",
         "--listen",
         &format!("${{CALVIN_ADDRESS}}:{PORT}"),
+        "--pause",
+        traffic.pause(),
     ]
     .map(str::to_owned);
     image(home, Pace::Quick, "client", "1.0", &command)

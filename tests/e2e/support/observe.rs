@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::{
     environment::{Environment, binary},
-    files::{self, Fleet, PORT},
+    files::{self, Fleet, PORT, Traffic},
     processes,
     traffic::{self, Counted},
     waiting::until,
@@ -40,12 +40,12 @@ impl Environment {
     /// Five web servers of version 1.0 and a client that asks them; the other versions are recorded
     /// too: 2.0 good, 3.0 never healthy, 4.0 breaks under traffic.
     pub(crate) async fn bring_up_web_with_traffic(&self) {
-        self.bring_up_with_traffic(&Fleet::new("web", "web@1.0", 5))
+        self.bring_up_with_traffic(&Fleet::new("web", "web@1.0", 5), Traffic::Busy)
             .await;
     }
 
     /// The same with a fleet of one's own, of the image `web@1.0`.
-    pub(crate) async fn bring_up_with_traffic(&self, web: &Fleet) {
+    pub(crate) async fn bring_up_with_traffic(&self, web: &Fleet, traffic: Traffic) {
         self.add_web_images(&[
             ("1.0", ""),
             ("2.0", ""),
@@ -54,12 +54,16 @@ impl Environment {
         ])
         .await;
         self.bring_up(web).await;
-        self.bring_up_client().await;
+        self.bring_up_client_at(traffic).await;
     }
 
     /// A client that asks `web`, and has asked it.
     pub(crate) async fn bring_up_client(&self) {
-        let folder = files::client_image(&binary("calvin"), self.home(), "web");
+        self.bring_up_client_at(Traffic::Busy).await;
+    }
+
+    async fn bring_up_client_at(&self, traffic: Traffic) {
+        let folder = files::client_image(&binary("calvin"), self.home(), "web", traffic);
         self.add_image(folder).await;
         self.bring_up(&Fleet {
             bake: "0s",

@@ -130,7 +130,12 @@ fn look_for_losses(pass: &mut Pass<'_>, idle: &BTreeSet<InstanceId>) {
             Loss::None if judgement.connected || judgement.serves() => {
                 mark(pass, &id, None, "it answers again");
             }
-            Loss::None => mark(pass, &id, None, "no two sources say any more that it is lost"),
+            Loss::None => mark(
+                pass,
+                &id,
+                None,
+                "no two sources say any more that it is lost",
+            ),
         }
     }
     if let Some(first) = held.first() {

@@ -14,17 +14,15 @@ pub use counters::Counted;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Json, Router, routing::get};
+use calvin_model::HumanDuration;
 use tokio::task::JoinSet;
 
 use self::{counters::Counters, names::Names, requests::Client};
 use super::{WorkloadError, listen};
 
-/// Clients of each kind. With [`PAUSE`] between two requests of one client, 8 of them make
+/// Clients of each kind. With 20 ms between two requests of one client, 8 of them make
 /// 8 / 20 ms = 400 requests a second, which two cores carry beside a whole environment.
 const CLIENTS_EACH: usize = 4;
-
-/// Time from one request of a client to its next.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// What to ask, and where to look it up.
 #[derive(Debug, clap::Args)]
@@ -41,6 +39,9 @@ pub struct LoadArguments {
     /// Where to answer `/health` and `/counters`.
     #[arg(long)]
     pub listen: SocketAddr,
+    /// Time from one request of a client to its next.
+    #[arg(long, default_value = "20ms")]
+    pub pause: HumanDuration,
 }
 
 pub(super) async fn run(
@@ -53,7 +54,11 @@ pub(super) async fn run(
     let names = Arc::new(Names::new(&name, arguments.dns, Arc::clone(&counters))?);
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(ask_for_ever(names, Arc::clone(&counters)));
+    tasks.spawn(ask_for_ever(
+        names,
+        Arc::clone(&counters),
+        arguments.pause.0,
+    ));
 
     let shown = Arc::clone(&counters);
     let router = Router::new()
@@ -69,17 +74,17 @@ pub(super) async fn run(
 }
 
 /// Every client, from when the service is found for the first time.
-async fn ask_for_ever(names: Arc<Names>, counters: Arc<Counters>) {
+async fn ask_for_ever(names: Arc<Names>, counters: Arc<Counters>, pause: Duration) {
     names.first().await;
     let mut clients = JoinSet::new();
     for index in 0..CLIENTS_EACH * 2 {
         let client = Client::new(Arc::clone(&names), Arc::clone(&counters), index);
         // Spread over the pause, so that requests come evenly and not in bursts of eight.
-        let offset = PAUSE * u32::try_from(index).unwrap_or(0) / 8;
+        let offset = pause * u32::try_from(index).unwrap_or(0) / 8;
         if index % 2 == 0 {
-            clients.spawn(client.ask_on_new_connections(offset, PAUSE));
+            clients.spawn(client.ask_on_new_connections(offset, pause));
         } else {
-            clients.spawn(client.ask_on_kept_connections(offset, PAUSE));
+            clients.spawn(client.ask_on_kept_connections(offset, pause));
         }
     }
     // They never end by themselves; they end with this task.
