@@ -1,5 +1,6 @@
 //! `calvin.toml`: the coordinator itself, written by the operator of the environment.
 
+mod consul;
 mod dev;
 mod network;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::operator::PROCESS;
 
+pub use consul::{ConsulConfig, read_text};
 pub use dev::{DevError, dev, dev_directory};
 pub use network::{Network, NetworkError};
 
@@ -53,6 +55,9 @@ pub struct ServeConfig {
     /// Where clients look instances up.
     #[serde(default)]
     pub catalogue: CatalogueConfig,
+    /// How Consul is reached, where that is the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consul: Option<ConsulConfig>,
     /// What makes machines.
     pub provider: ProvidersConfig,
     /// How much there is of what instances use, such as licences or connections.
@@ -107,6 +112,8 @@ impl Default for CatalogueConfig {
 pub enum CatalogueKind {
     /// Every agent answers DNS from snapshots that the coordinator publishes.
     Embedded,
+    /// Consul: machines join it and are registered there.
+    Consul,
 }
 
 /// What makes machines, by name.
@@ -181,7 +188,7 @@ pub enum LoadError {
 }
 
 impl ServeConfig {
-    /// Reads the file at `path`. A relative `data` or `agent` is taken from its directory.
+    /// Reads the file at `path`. Relative paths in it are taken from its directory.
     ///
     /// # Errors
     /// The file cannot be read, or is refused with the place of what is wrong.
@@ -201,6 +208,9 @@ impl ServeConfig {
         config.data = from_here(&config.data)?;
         if let Some(agent) = &mut config.provider.process.agent {
             *agent = from_here(agent)?;
+        }
+        if let Some(consul) = &mut config.consul {
+            consul.place(from_here)?;
         }
         Ok(config)
     }
@@ -247,6 +257,7 @@ impl ServeConfig {
             CERTIFICATE_VALIDITY,
         )?;
         within("ttl", self.catalogue.ttl, TTL)?;
+        consul::check_kind(self.catalogue.kind, self.consul.as_ref())?;
         if let Some(why) = domain_fault(&self.domain) {
             return Err(("domain", format!("domain {:?} {why}", self.domain)));
         }

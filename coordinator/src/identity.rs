@@ -33,7 +33,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use calvin_model::EnvironmentName;
+use calvin_model::{EnvironmentName, InstanceId};
 use calvin_proto::convert::Trust;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -48,6 +48,7 @@ pub use judge::Expired;
 pub use operators::{AddedOperator, OperatorView};
 pub use refusal::{REASON_HEADER, Refusal};
 pub use server::Rotated;
+pub use token::ConsulToken;
 
 use authority::Authority;
 use known::{Instances, Known, Operators};
@@ -237,6 +238,12 @@ impl Identity {
     #[must_use]
     pub fn coordinators(&self) -> Vec<SocketAddr> {
         self.inner.options.coordinators.clone()
+    }
+
+    /// The ACL token of an instance's Consul node; always the same one.
+    #[must_use]
+    pub fn consul_token(&self, instance: &InstanceId) -> ConsulToken {
+        self.inner.token_key.consul(self.environment(), instance)
     }
 
     /// The audit.

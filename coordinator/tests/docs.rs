@@ -18,7 +18,7 @@ const FLEET: &str = include_str!("../docs/fleet.md");
 
 /// A `calvin.toml` with every table and no key that may be left out.
 const CALVIN_LEAST: &str = "environment = \"a\"\ndata = \"d\"\n[agents]\nlisten = \"127.0.0.1:1\"\n\
-     [operators]\nlisten = \"127.0.0.1:2\"\n[http]\nlisten = \"127.0.0.1:3\"\n[catalogue]\n[budget]\n\
+     [operators]\nlisten = \"127.0.0.1:2\"\n[http]\nlisten = \"127.0.0.1:3\"\n[catalogue]\n[consul]\nservers = [\"a:8301\"]\n[budget]\n\
      [provider.process]\nnetwork = \"127.99.0.0/24\"\n";
 
 /// A `FLEET.toml` with every table and no key that may be left out.

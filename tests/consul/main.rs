@@ -8,6 +8,7 @@
     reason = "a test that cannot go on panics, and shows what it knows"
 )]
 
+mod coordinator;
 mod errors;
 mod ghosts;
 mod kv;
@@ -17,6 +18,7 @@ mod names;
 mod registration;
 mod roles;
 mod support;
+mod switch;
 mod tls;
 mod tokens;
 mod transactions;

@@ -8,6 +8,7 @@
 
 mod enrolment;
 mod hello;
+mod joining;
 mod limiter;
 mod link;
 mod listening;

@@ -103,6 +103,7 @@ fn write_new(data: &Path, file: &Path) -> Result<(), DevError> {
             ttl: HumanDuration::from_secs(1),
             ..CatalogueConfig::default()
         },
+        consul: None,
         provider: ProvidersConfig {
             process: ProcessConfig {
                 network: Network::of_seed(fastrand::u8(..)),

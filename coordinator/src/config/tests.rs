@@ -53,8 +53,8 @@ fn what_is_wrong_is_shown_with_its_place() {
         ),
         (
             "",
-            "[catalogue]\nkind = \"consul\"\n",
-            "unknown variant `consul`",
+            "[catalogue]\nkind = \"consull\"\n",
+            "did you mean `consul`?",
         ),
         (
             "",

@@ -3,7 +3,7 @@
 
 use std::{io, path::Path};
 
-use calvin_model::{EnvironmentName, InstanceId};
+use calvin_model::{EnvironmentName, InstanceId, Secret};
 use calvin_proto::transport::peer::hexadecimal;
 use ring::{
     digest::{SHA256, digest},
@@ -20,6 +20,15 @@ use super::{
 const KEY_BYTES: usize = 32;
 
 pub(super) struct TokenKey(hmac::Key);
+
+/// The ACL token of an instance's Consul node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsulToken {
+    /// Names it without giving it away.
+    pub accessor: String,
+    /// What its holder shows.
+    pub secret: Secret,
+}
 
 impl TokenKey {
     /// Reads `token.key` in the CA's directory, or makes it.
@@ -57,6 +66,29 @@ impl TokenKey {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes())))
     }
 
+    /// The token of an instance's Consul node: made twice it is the same one, and none of it is stored.
+    pub(super) fn consul(
+        &self,
+        environment: &EnvironmentName,
+        instance: &InstanceId,
+    ) -> ConsulToken {
+        let derive = |part: &str| {
+            // Names hold no newline, and no other token is derived from a text that begins so.
+            let bound = format!("calvin consul 1\n{environment}\n{instance}\n{part}");
+            let tag = hmac::sign(&self.0, bound.as_bytes());
+            let mut bytes = [0; 16];
+            // HMAC-SHA256 gives 32.
+            bytes.copy_from_slice(&tag.as_ref()[..16]);
+            uuid::Builder::from_random_bytes(bytes)
+                .into_uuid()
+                .to_string()
+        };
+        ConsulToken {
+            accessor: derive("accessor"),
+            secret: Secret::new(derive("secret")),
+        }
+    }
+
     /// The token of one create of one instance.
     pub(super) fn token(
         &self,
@@ -73,4 +105,26 @@ impl TokenKey {
 /// What is stored of a token.
 pub(super) fn hash(token: &str) -> String {
     hexadecimal(digest(&SHA256, token.as_bytes()).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consul_token_is_the_same_for_the_same_instance_and_no_other() {
+        let key = TokenKey(hmac::Key::new(hmac::HMAC_SHA256, b"key"));
+        let environment = |name: &str| name.parse::<EnvironmentName>().unwrap();
+        let token = |name: &str, id: &str| key.consul(&environment(name), &id.parse().unwrap());
+        let first = token("prod", "web-a");
+        assert_eq!(first, token("prod", "web-a"));
+        for other in [token("prod", "web-b"), token("test", "web-a")] {
+            assert_ne!(first.accessor, other.accessor);
+            assert_ne!(first.secret, other.secret);
+        }
+        assert_ne!(first.accessor, first.secret.expose());
+        // As Consul takes them: UUIDs of the fourth version.
+        assert_eq!(first.accessor.len(), 36);
+        assert_eq!(first.accessor.as_bytes()[14], b'4');
+    }
 }

@@ -72,6 +72,19 @@ impl Coordinator {
         self.tasks.spawn(until_stopped.instrument(span));
     }
 
+    /// Runs `task`, which ends by itself when it is told that the coordinator does.
+    pub(super) fn spawn_ending<F>(
+        &mut self,
+        name: &'static str,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) where
+        F: Future<Output = Result<(), ServeError>> + Send + 'static,
+    {
+        let task = task(self.stopping.clone());
+        let span = tracing::info_span!("task", name);
+        self.tasks.spawn(task.instrument(span));
+    }
+
     /// Serves agents, operators and health. Each server ends its connections itself when the
     /// coordinator stops.
     pub(super) fn serve(

@@ -4,7 +4,10 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use calvin_engine::StartError;
 
-use crate::{api::agent, identity::IdentityError, images::ImageError, provider, store};
+use crate::{
+    api::agent, catalogue::ConsulError, identity::IdentityError, images::ImageError, provider,
+    store,
+};
 
 /// Why a coordinator does not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,9 @@ pub enum ServeError {
     /// The process provider.
     #[error("could not start the process provider")]
     Provider(#[from] provider::OpenError),
+    /// Consul.
+    #[error(transparent)]
+    Consul(#[from] ConsulError),
     /// The engine.
     #[error("could not start the engine")]
     Engine(#[from] StartError),

@@ -33,6 +33,7 @@ pub(super) fn pass_times() -> Histogram {
 pub(super) fn text(view: &View, pass_times: &Histogram) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("calvin");
     whole(&mut registry, view);
+    consul(&mut registry, view);
     fleets(&mut registry, view);
     rules(&mut registry, view);
     registry.register(
@@ -85,6 +86,22 @@ fn whole(registry: &mut Registry, view: &View) {
     one("zones_lost", "Zones that somebody says are lost", lost);
     let vetoed = whole_number(view.environment.vetoes.len());
     one("images_vetoed", "Images that nothing is made from", vetoed);
+}
+
+/// How many are registered with Consul as they should be, of those that join it.
+fn consul(registry: &mut Registry, view: &View) {
+    let seen = view.observed.instances.values();
+    let reports = seen.filter_map(|one| one.agent.as_ref()?.report.consul.as_ref());
+    let (mut yes, mut no) = (0, 0);
+    for report in reports {
+        let registered = report.registered.is_some() && report.fault.is_none();
+        *(if registered { &mut yes } else { &mut no }) += 1;
+    }
+    registry.register(
+        "consul_registered",
+        "Instances that join Consul, by whether they are registered there as they should be",
+        gauges("registered", [("yes", yes), ("no", no)].into_iter()),
+    );
 }
 
 fn fleets(registry: &mut Registry, view: &View) {

@@ -10,6 +10,7 @@ use std::{
     env, io,
     net::SocketAddr,
     path::PathBuf,
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -36,8 +37,10 @@ use crate::{
         agent::{Agents, AgentsOptions},
         operator::{DiskLooks, OperatorParts, OperatorService, PROCESS},
     },
-    catalogue::{EmbeddedCatalogue, EpochNumber, NamesPublisher},
-    config::{CatalogueKind, ServeConfig},
+    catalogue::{
+        Consul, ConsulOptions, ConsulParts, EmbeddedCatalogue, EpochNumber, NamesPublisher,
+    },
+    config::ServeConfig,
     identity::{Identity, IdentityOptions, TOKEN_LIFE},
     images::ImageStore,
     observe::{Prober, prober},
@@ -97,7 +100,14 @@ pub(super) async fn run_in(
 ) -> Result<(), ServeError> {
     let config = Arc::new(config);
     let listeners = Listeners::bind(&config, &directory).await?;
-    let parts = Parts::open(&config, &directory, &database, &listeners)?;
+    let mut parts = Parts::open(&config, &directory, &database, &listeners)?;
+    let mut shutdown = pin!(shutdown);
+    let poke = on_news(parts.thread.poke());
+    parts.consul = tokio::select! {
+        begun = begin_consul(&config, &directory, &listeners, poke) => begun?,
+        // Another coordinator's lock may be waited for.
+        () = &mut shutdown => return Ok(()),
+    };
     let (coordinator, reached) = parts.start(config, directory, database, listeners)?;
     tracing::info!(?reached, "ready");
     ready(&reached);
@@ -111,6 +121,8 @@ struct Parts {
     provider: ProcessProvider,
     agents: Agents,
     names: NamesPublisher,
+    /// Where that is the catalogue.
+    consul: Option<Consul>,
     thread: EngineThread,
     #[cfg(feature = "crash-points")]
     crash_points: CrashPoints,
@@ -174,6 +186,7 @@ impl Parts {
             provider,
             agents,
             names,
+            consul: None,
             thread,
             #[cfg(feature = "crash-points")]
             crash_points,
@@ -182,7 +195,7 @@ impl Parts {
 
     /// Takes an epoch, and serves everybody.
     fn start(
-        self,
+        mut self,
         config: Arc<ServeConfig>,
         directory: DataDirectory,
         database: Arc<Database>,
@@ -194,6 +207,15 @@ impl Parts {
         self.agents.set_epoch(engine.epoch().clone());
         let ready = ready(&config, engine.epoch().number, &listeners)?;
         let engine = self.thread.start(engine)?;
+        let consul = self.consul.take().map(|consul| {
+            let parts = ConsulParts {
+                views: engine.desk.views(),
+                machines: Arc::new(self.agents.clone()),
+                images: self.images.clone(),
+                identity: self.identity.clone(),
+            };
+            (consul, parts)
+        });
         let operators = OperatorService::new(OperatorParts {
             config,
             desk: engine.desk.clone(),
@@ -211,6 +233,11 @@ impl Parts {
         coordinator.serve(listeners, operators, self.agents, &self.identity);
         coordinator.spawn("prober", prober_task(prober));
         coordinator.spawn("maintenance", maintain(self.identity));
+        if let Some((consul, parts)) = consul {
+            coordinator.spawn_ending("consul", |stopping| async move {
+                Ok(consul.run(parts, stopping).await?)
+            });
+        }
         Ok((coordinator, ready))
     }
 
@@ -222,14 +249,15 @@ impl Parts {
     ) -> (EpochNumber, Prober, PortSet) {
         let epoch = EpochNumber::default();
         let (probe, prober) = prober(on_news(self.thread.poke()));
-        let catalogue = match config.catalogue.kind {
-            CatalogueKind::Embedded => EmbeddedCatalogue::new(
+        let catalogue: Box<dyn ports::Catalogue + Send> = match &self.consul {
+            Some(consul) => Box::new(consul.catalogue()),
+            None => Box::new(EmbeddedCatalogue::new(
                 &config.domain,
                 config.catalogue.ttl.0,
                 epoch.clone(),
                 Box::new(self.agents.clone()),
                 self.names.clone(),
-            ),
+            )),
         };
         let provider: Box<dyn ports::Provider + Send> = Box::new(self.provider.clone());
         let ports = PortSet {
@@ -237,7 +265,7 @@ impl Parts {
             rules: config.rules(),
             store: Box::new(FleetStore::new(Arc::clone(database))),
             providers: BTreeMap::from([(PROCESS.to_owned(), provider)]),
-            catalogue: Box::new(catalogue),
+            catalogue,
             agents: Box::new(self.agents.clone()),
             probe: Box::new(probe),
             images: Box::new(self.images.clone()),
@@ -246,6 +274,29 @@ impl Parts {
         let ports = self.crash_points.around(ports);
         (epoch, prober, ports)
     }
+}
+
+/// Takes the environment's lock in Consul, where that is the catalogue.
+async fn begin_consul(
+    config: &ServeConfig,
+    directory: &DataDirectory,
+    listeners: &Listeners,
+    poke: Arc<dyn Fn() + Send + Sync>,
+) -> Result<Option<Consul>, ServeError> {
+    let Some(consul) = &config.consul else {
+        return Ok(None);
+    };
+    let bound = address("the agents' listener", &listeners.agents)?;
+    let advertised = config.advertised(bound);
+    let begun = Consul::begin(ConsulOptions {
+        config: consul.clone(),
+        environment: config.environment.clone(),
+        domain: config.domain.clone(),
+        data: directory.path().to_owned(),
+        address: advertised.first().unwrap_or(&bound).to_string(),
+        poke,
+    });
+    Ok(Some(begun.await?))
 }
 
 fn on_news(poke: Poke) -> Arc<dyn Fn() + Send + Sync> {

@@ -55,6 +55,9 @@ pub struct ServiceIdentity {
 pub struct TokenRequest {
     /// Its accessor, so that a second try cannot make a second token; Consul makes one where it is none.
     pub accessor: Option<String>,
+    /// Its secret, a UUID, where whoever asks for it must know it even if the answer gets lost; Consul
+    /// makes one where it is none.
+    pub secret: Option<Token>,
     /// What it is for.
     pub description: String,
     /// Names of policies.
@@ -124,6 +127,8 @@ pub struct Policy {
 struct CreateToken<'a> {
     #[serde(rename = "AccessorID", skip_serializing_if = "Option::is_none")]
     accessor: Option<&'a str>,
+    #[serde(rename = "SecretID", skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
     description: &'a str,
     policies: Vec<PolicyLink>,
     node_identities: &'a [NodeIdentity],
@@ -173,6 +178,16 @@ impl TokenRequest {
         if let Some(accessor) = &self.accessor {
             check_uuid("accessor", accessor)?;
         }
+        if let Some(secret) = &self.secret
+            && check_uuid("secret", secret.secret()).is_err()
+        {
+            return Err(InvalidName {
+                kind: "secret of a token",
+                // It is never shown.
+                text: "(not shown)".to_owned(),
+                problem: Problem::Rule("is not a UUID, which is all that Consul takes"),
+            });
+        }
         check_text("description", &self.description)?;
         for name in &self.policies {
             check_policy(name)?;
@@ -218,6 +233,7 @@ impl Client {
         };
         let request = Request::put(tried, "/v1/acl/token").json(&CreateToken {
             accessor: token.accessor.as_deref(),
+            secret: token.secret.as_ref().map(Token::secret),
             description: &token.description,
             policies: token.policies.iter().map(link).collect(),
             node_identities: &token.node_identities,

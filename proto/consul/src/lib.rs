@@ -43,4 +43,4 @@ pub use names::{InvalidName, Key, Prefix};
 pub use query::{Advance, Consistency, Read};
 pub use session::SessionId;
 pub use tls::{Identity, Tls};
-pub use watch::{Seen, Watch, WatchOptions};
+pub use watch::{Pulse, Seen, Watch, WatchOptions};

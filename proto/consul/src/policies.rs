@@ -176,6 +176,34 @@ pub fn agent(scope: &AgentScope) -> Result<String, InvalidName> {
     Ok(policy.0)
 }
 
+/// What every machine of an environment needs beside the identities of its node and services, which
+/// already let it write those and read all services: one policy for all of them.
+#[must_use]
+pub fn machines() -> String {
+    let mut policy = Policy::default();
+    let all = Names::Prefix(String::new());
+    policy.about("Which datacenter and node its Consul client says that it is.");
+    policy.rule("agent", &all, Access::Read);
+    policy.about("What it is to others: other nodes and services are looked up.");
+    policy.rule("node", &all, Access::Read);
+    policy.rule("service", &all, Access::Read);
+    policy.0
+}
+
+/// What machines of exclusive fleets need besides: the locks of their services, and sessions for them.
+#[must_use]
+pub fn exclusive_machines(locks: &Prefix) -> String {
+    let mut policy = Policy::default();
+    policy.about("The locks of exclusive services, and the sessions that hold them.");
+    policy.rule(
+        "key",
+        &Names::Prefix(locks.as_str().to_owned()),
+        Access::Write,
+    );
+    policy.rule("session", &Names::Prefix(String::new()), Access::Write);
+    policy.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,10 @@
 //! Watching a value by queries that wait, for as long as somebody wants to know.
 
-use std::{marker::PhantomData, time::Duration};
+use std::{
+    marker::PhantomData,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -42,6 +46,25 @@ pub struct Seen<T> {
     pub advance: Advance,
 }
 
+/// When a watch was answered last, for who judges how new its value is while it waits.
+#[derive(Debug, Clone, Default)]
+pub struct Pulse(Arc<Mutex<Option<Instant>>>);
+
+impl Pulse {
+    /// Time since the newest answer, be it that nothing has changed; none before the first.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        // It is replaced whole, so a panic elsewhere cannot have left it half changed.
+        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at.map(|at| at.elapsed())
+    }
+
+    fn beat(&self) {
+        let mut at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *at = Some(Instant::now());
+    }
+}
+
 /// One value of Consul's, watched.
 ///
 /// A query that waits says nothing while it waits, also when the leader is lost meanwhile: who decides
@@ -58,6 +81,7 @@ pub struct Watch<T> {
     next: Instant,
     /// Since when no query is under way.
     idle: Instant,
+    pulse: Pulse,
     value: PhantomData<fn() -> T>,
     decode: fn(Answer) -> Result<T, Error>,
 }
@@ -84,9 +108,16 @@ impl<T> Watch<T> {
             failures: 0,
             next: Instant::now(),
             idle: Instant::now(),
+            pulse: Pulse::default(),
             value: PhantomData,
             decode,
         }
+    }
+
+    /// When it was answered last.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Waits for the next value: the first at once, then each change. After an error it can be
@@ -127,6 +158,7 @@ impl<T> Watch<T> {
                     return Err(error);
                 }
             };
+            self.pulse.beat();
             let recovered = std::mem::take(&mut self.failures) > 0;
             self.next = Instant::now() + pause(0, started.elapsed(), fastrand::f64());
             let advance = self.cursor.advance(index);

@@ -83,6 +83,11 @@ impl Datacenter {
     /// Starts a Consul client on a node of this name, with a token for exactly that, and waits until
     /// it is in the catalogue.
     pub(crate) async fn add_agent(&mut self, node: &str) {
+        self.add_agent_with(node, json!({})).await;
+    }
+
+    /// The same, with this added to its configuration.
+    pub(crate) async fn add_agent_with(&mut self, node: &str, more: Value) {
         let management = self.client(&self.servers[0], Some(MANAGEMENT));
         let token = TokenRequest {
             description: format!("consul client of {node}"),
@@ -93,9 +98,10 @@ impl Datacenter {
             ..TokenRequest::default()
         };
         let token = management.token_create(&token).await.unwrap();
-        let configuration = json!({
+        let mut configuration = json!({
             "acl": { "tokens": { "agent": token.secret.secret() } },
         });
+        merge(&mut configuration, more);
         let agent = self.process(node, configuration);
         self.agents.push(agent);
         until("the client in the catalogue", async || {

@@ -13,7 +13,7 @@ use futures_util::{Stream, stream};
 use tokio::{sync::watch, task::AbortHandle};
 use tonic::Status;
 
-use super::{Agents, registry::Opened};
+use super::{Agents, joining::Joining, registry::Opened};
 use crate::catalogue::NamesFeed;
 
 /// Takes note that a session is gone, however it ends.
@@ -32,10 +32,14 @@ impl Drop for Guard {
 }
 
 pub(super) struct Outbound {
-    /// Said before anything else.
+    /// Said before anything else: the welcome, and what is new as a whole.
     first: VecDeque<ToAgent>,
     epoch: Epoch,
     wanted: watch::Receiver<Wanted>,
+    /// Absent where the agent cannot join Consul.
+    joining: Option<watch::Receiver<Joining>>,
+    /// What it was told of that.
+    joined: Joining,
     trust: watch::Receiver<Arc<Trust>>,
     names: NamesFeed,
     end: watch::Receiver<Option<Status>>,
@@ -62,6 +66,8 @@ impl Outbound {
             epoch: welcome.epoch.clone(),
             first: VecDeque::from([ToAgent::Welcome(welcome)]),
             wanted: opened.wanted,
+            joining: opened.joining,
+            joined: Joining::default(),
             trust: options.identity.trust(),
             names: options.names.clone(),
             end: opened.end,
@@ -71,6 +77,9 @@ impl Outbound {
         };
         // What is there now counts as news.
         outbound.wanted.mark_changed();
+        if let Some(joining) = &mut outbound.joining {
+            joining.mark_changed();
+        }
         outbound.trust.mark_changed();
         outbound.names.mark_changed();
         outbound
@@ -90,7 +99,11 @@ impl Outbound {
         loop {
             let message = match self.first.pop_front() {
                 Some(message) => Ok(message),
-                None => self.news().await,
+                None => match self.news().await {
+                    Ok(Some(message)) => Ok(message),
+                    Ok(None) => continue,
+                    Err(status) => Err(status),
+                },
             };
             match message.map(|message| wire::ToAgent::try_from(&message)) {
                 Ok(Ok(message)) => return Some(Ok(message)),
@@ -104,8 +117,9 @@ impl Outbound {
         }
     }
 
-    /// Waits for the next thing to say: the end first, then what is wanted.
-    async fn news(&mut self) -> Result<ToAgent, Status> {
+    /// Waits for the next thing to say: the end first, then what is wanted. Nothing, where it was put to
+    /// what is said first.
+    async fn news(&mut self) -> Result<Option<ToAgent>, Status> {
         loop {
             tokio::select! {
                 biased;
@@ -117,23 +131,39 @@ impl Outbound {
                     changed.map_err(|_| Status::aborted("this session was replaced"))?;
                     let wanted = *self.wanted.borrow_and_update();
                     let epoch = self.epoch.clone();
-                    return Ok(ToAgent::Wanted(Order { epoch, wanted }));
+                    return Ok(Some(ToAgent::Wanted(Order { epoch, wanted })));
+                }
+                changed = changed(self.joining.as_mut()) => {
+                    let now = changed.ok_or_else(|| Status::aborted("this session was replaced"))?;
+                    self.first.extend(now.news(&self.joined, &self.epoch));
+                    self.joined = now;
+                    return Ok(None);
                 }
                 changed = self.trust.changed() => {
                     changed.map_err(|_| going_down())?;
                     let trust = self.trust.borrow_and_update().as_ref().clone();
-                    return Ok(ToAgent::Trust(trust));
+                    return Ok(Some(ToAgent::Trust(trust)));
                 }
                 changed = self.names.changed() => {
                     changed.map_err(|_| going_down())?;
                     let names = self.names.borrow_and_update().clone();
                     if let Some(names) = names {
-                        return Ok(ToAgent::Names(names.as_ref().clone()));
+                        return Ok(Some(ToAgent::Names(names.as_ref().clone())));
                     }
                 }
             }
         }
     }
+}
+
+/// Waits until an agent is to be told something else of joining; for ever where it cannot join. Nothing
+/// where its session was replaced.
+async fn changed(joining: Option<&mut watch::Receiver<Joining>>) -> Option<Joining> {
+    let Some(joining) = joining else {
+        return std::future::pending().await;
+    };
+    joining.changed().await.ok()?;
+    Some(joining.borrow_and_update().clone())
 }
 
 fn going_down() -> Status {

@@ -4,11 +4,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use calvin_engine::ports::Admitted;
-use calvin_model::{InstanceId, NamesVersion, QuorumReport, Report, Wanted};
+use calvin_model::{InstanceId, Join, NamesVersion, QuorumReport, Registration, Report, Wanted};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -17,7 +18,7 @@ use tonic::Status;
 /// its stream for ever, and with it its own retirement waiting.
 const END_GRACE: Duration = Duration::from_secs(5);
 
-use super::listening::HelloHeard;
+use super::{joining::Joining, listening::HelloHeard};
 
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -30,6 +31,9 @@ pub(super) struct Registry {
     pub(super) heard: BTreeMap<InstanceId, HelloHeard>,
     /// Nobody is let in, for this reason.
     pub(super) listening: Option<String>,
+    /// How each is to join, and to be registered.
+    pub(super) joins: BTreeMap<InstanceId, Arc<Join>>,
+    pub(super) registrations: BTreeMap<InstanceId, Registration>,
     sessions: u64,
 }
 
@@ -66,6 +70,8 @@ pub(super) struct Live {
     number: u64,
     since: Instant,
     wanted: watch::Sender<Wanted>,
+    /// Absent where the agent cannot join Consul.
+    pub(super) joining: Option<watch::Sender<Joining>>,
     end: watch::Sender<Option<Status>>,
     /// When it was told to end.
     ending: Option<Instant>,
@@ -78,8 +84,18 @@ pub(super) struct Live {
 pub(super) struct Opened {
     pub(super) number: u64,
     pub(super) wanted: watch::Receiver<Wanted>,
+    pub(super) joining: Option<watch::Receiver<Joining>>,
     /// The status that the session is to end with.
     pub(super) end: watch::Receiver<Option<Status>>,
+}
+
+/// Whether an agent can join Consul.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// Its hello says so.
+    Consul,
+    /// It would end its session for what it does not know.
+    NoConsul,
 }
 
 /// What became of a report.
@@ -121,7 +137,12 @@ impl Live {
 impl Registry {
     /// Opens a session of an instance that is admitted at this moment; an older one of it ends.
     /// It begins with what is wanted now: what was told between its hello and here is in it.
-    pub(super) fn open(&mut self, instance: &InstanceId, from: IpAddr) -> Option<Opened> {
+    pub(super) fn open(
+        &mut self,
+        instance: &InstanceId,
+        from: IpAddr,
+        speaks: Speaks,
+    ) -> Option<Opened> {
         if self.listening.is_some() {
             return None;
         }
@@ -130,10 +151,16 @@ impl Registry {
         let number = self.sessions;
         let (wanted, receiver) = watch::channel(wanted);
         let (end, ending) = watch::channel(None);
+        let joining = match speaks {
+            Speaks::Consul => Some(watch::channel(self.joining(instance))),
+            Speaks::NoConsul => None,
+        };
+        let (joining, joined) = joining.unzip();
         let live = Live {
             number,
             since: Instant::now(),
             wanted,
+            joining,
             end,
             ending: None,
             names: None,
@@ -147,6 +174,7 @@ impl Registry {
         Some(Opened {
             number,
             wanted: receiver,
+            joining: joined,
             end: ending,
         })
     }
@@ -254,6 +282,8 @@ impl Registry {
         for (instance, admitted) in admitted {
             self.tell(instance, &admitted.wanted);
         }
+        self.joins.retain(|id, _| admitted.contains_key(id));
+        self.registrations.retain(|id, _| admitted.contains_key(id));
         self.admitted = Some(admitted.clone());
     }
 
@@ -307,11 +337,11 @@ mod tests {
         let mut registry = Registry::default();
         let from = IpAddr::from([10, 0, 0, 7]);
         assert!(
-            registry.open(&instance, from).is_none(),
+            registry.open(&instance, from, Speaks::NoConsul).is_none(),
             "nobody is admitted yet"
         );
         registry.admit(&BTreeMap::from([(instance.clone(), admitted)]));
-        let opened = registry.open(&instance, from).unwrap();
+        let opened = registry.open(&instance, from, Speaks::NoConsul).unwrap();
         assert_eq!(registry.entries[&instance].from, Some(from));
         let is_open = |registry: &Registry, later| {
             let live = registry.entries[&instance].live.as_ref().unwrap();

@@ -24,7 +24,7 @@ use super::{
     enrolment::peer,
     hello::Denied,
     outbound::{Guard, Outbound},
-    registry::Heard,
+    registry::{Heard, Speaks},
 };
 use crate::identity::{Expired, Refusal, wall_ms};
 
@@ -94,7 +94,9 @@ impl Agents {
         inbound: Streaming<wire::FromAgent>,
     ) -> Result<Outbound, Denied> {
         let let_in = self.judge(instance, certificate, hello)?;
-        let opened = self.registry().open(instance, peer.address.ip());
+        let opened = self
+            .registry()
+            .open(instance, peer.address.ip(), Speaks::of(hello));
         let opened = opened.ok_or_else(|| match self.listening() {
             Some(status) => Denied::NotYet(status),
             None => Denied::Refused(Refusal::InstanceUnknown {

@@ -28,7 +28,13 @@ pub(crate) fn mark(class: &str) -> (char, Tone) {
 pub(crate) fn in_trouble(instance: &InstanceView) -> bool {
     instance.alarm.is_some()
         || instance.fault.is_some()
+        || consul_fault(instance).is_some()
         || !matches!(instance.class.as_str(), "healthy" | "starting" | "leaving")
+}
+
+/// What its agent says is wrong with its registration in Consul.
+fn consul_fault(instance: &InstanceView) -> Option<&String> {
+    instance.report.as_ref()?.consul.as_ref()?.fault.as_ref()
 }
 
 /// What is wrong with it and since when, one sentence.
@@ -44,6 +50,7 @@ pub(crate) fn trouble(instance: &InstanceView) -> String {
     for cause in [
         Some(&instance.text),
         instance.fault.as_ref(),
+        consul_fault(instance),
         instance.alarm.as_ref(),
     ] {
         if let Some(cause) = cause.filter(|cause| !cause.is_empty()) {
@@ -82,6 +89,7 @@ pub(crate) fn why(instance: &InstanceView) -> String {
     let parts = [
         Some(&instance.text),
         instance.fault.as_ref(),
+        consul_fault(instance),
         instance.alarm.as_ref(),
     ];
     let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
@@ -200,6 +208,16 @@ fn report_lines(
     if let Some(unsaved) = &report.names_unsaved {
         let said = format!("served, not on disk: {unsaved}");
         text.push_str(&line("names", Tone::Warn, &said));
+    }
+    if let Some(consul) = &report.consul {
+        let found = match consul.registered.as_deref() {
+            Some(role) => format!("registered as {role}"),
+            None => "not registered yet".to_owned(),
+        };
+        match &consul.fault {
+            Some(fault) => text.push_str(&line("consul", Tone::Bad, &format!("{found}: {fault}"))),
+            None => text.push_str(&line("consul", Tone::Dim, &found)),
+        }
     }
     if let Some(connections) = &report.connections {
         let mut said = connections.count.to_string();

@@ -61,6 +61,7 @@ pub(crate) fn report() -> ReportView {
         connections: None,
         refused: None,
         names_unsaved: None,
+        consul: None,
     }
 }
 

@@ -156,6 +156,14 @@ pub(crate) struct ReportView {
     pub(crate) connections: Option<ConnectionsView>,
     pub(crate) refused: Option<String>,
     pub(crate) names_unsaved: Option<String>,
+    pub(crate) consul: Option<ConsulView>,
+}
+
+/// `ConsulReport`.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ConsulView {
+    pub(crate) registered: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 /// `Connections`.
@@ -333,6 +341,7 @@ impl From<wire::Report> for ReportView {
             }),
             refused: some(report.refused),
             names_unsaved: some(report.names_unsaved),
+            consul: report.consul.map(Into::into),
         }
     }
 }
@@ -343,6 +352,16 @@ impl From<wire::DrainProgress> for DrainView {
             done: drain.done,
             connections: drain.connections,
             time_left_ms: drain.time_left_ms,
+        }
+    }
+}
+
+impl From<wire::ConsulReport> for ConsulView {
+    fn from(consul: wire::ConsulReport) -> Self {
+        let role = word("CATALOGUE_ROLE_", consul.registered().as_str_name());
+        Self {
+            registered: Some(role).filter(|role| role != "unspecified"),
+            fault: some(consul.fault),
         }
     }
 }

@@ -14,7 +14,7 @@ use calvin_engine::{
     },
 };
 use calvin_model::{CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, Wanted};
-use calvin_planner::{Capacity, CatalogueObserved, DeleteBasis};
+use calvin_planner::{Capacity, CatalogueObserved, DeleteBasis, GossipObserved};
 
 use super::CrashPoints;
 
@@ -151,6 +151,14 @@ impl Catalogue for Around<Box<dyn Catalogue + Send>> {
 
     fn speak(&mut self, epoch: &Epoch) {
         self.inner.speak(epoch);
+    }
+
+    fn holds(&self) -> Option<String> {
+        self.inner.holds()
+    }
+
+    fn gossip(&self) -> BTreeMap<InstanceId, GossipObserved> {
+        self.inner.gossip()
     }
 }
 

@@ -1,0 +1,269 @@
+//! What was read from Consul, by the name of the service. Pure.
+//!
+//! What was written is known before the watch of its name says so. An answer that was on its way
+//! meanwhile is older, and takes nothing back: of each entry the one with the higher index counts.
+
+use std::collections::BTreeMap;
+
+use calvin_consul::{
+    Advance,
+    catalog::CatalogService,
+    health::{CheckStatus, ServiceHealth},
+    registered,
+};
+use calvin_model::{EnvironmentName, FleetName, InstanceId};
+
+use super::decide::Leftover;
+
+/// An entry that one of our agents made.
+#[derive(Debug, Clone)]
+pub(super) struct Ours<'a> {
+    /// What is registered.
+    pub(super) entry: &'a ServiceHealth,
+    /// Whose it is, by its meta.
+    pub(super) instance: InstanceId,
+}
+
+/// Everything that was read.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pages: BTreeMap<String, Page>,
+}
+
+#[derive(Debug, Default)]
+struct Page {
+    /// Nothing before the first answer.
+    entries: Option<Vec<ServiceHealth>>,
+    /// By node and id: what was written, and not seen in an answer yet.
+    written: BTreeMap<(String, String), Option<CatalogService>>,
+}
+
+impl Books {
+    /// Takes an answer.
+    pub(super) fn take(&mut self, name: &str, advance: Advance, mut read: Vec<ServiceHealth>) {
+        let page = self.pages.entry(name.to_owned()).or_default();
+        match advance {
+            // Servers were begun anew: their numbers say nothing about ours.
+            Advance::Reset => page.written.clear(),
+            Advance::First | Advance::Same | Advance::Changed => {}
+        }
+        page.written.retain(|(node, id), written| {
+            let mut found = read.iter_mut();
+            let found = found.find(|one| one.node.name == *node && one.service.id == *id);
+            match (found, written) {
+                (Some(found), Some(written))
+                    if found.service.modify_index < written.modify_index =>
+                {
+                    found.service = written.clone();
+                    true
+                }
+                (Some(_), Some(_)) | (None, Some(_) | None) => false,
+                // It is taken for gone until an answer lacks it, or says that it was made anew.
+                (Some(_), None) => true,
+            }
+        });
+        let written = &page.written;
+        read.retain(|one| {
+            let key = (one.node.name.clone(), one.service.id.clone());
+            written.get(&key).is_none_or(Option::is_some)
+        });
+        page.entries = Some(read);
+    }
+
+    /// Takes what was read apart from the watch, as the leader and the others have it: it is newer than
+    /// all that was written.
+    pub(super) fn replace(&mut self, name: &str, read: Vec<ServiceHealth>) {
+        let page = self.pages.entry(name.to_owned()).or_default();
+        page.written = read
+            .iter()
+            .map(|one| {
+                let key = (one.node.name.clone(), one.service.id.clone());
+                (key, Some(one.service.clone()))
+            })
+            .collect();
+        page.entries = Some(read);
+    }
+
+    /// Notes what was written and read back.
+    pub(super) fn wrote(&mut self, node: &str, service: &CatalogService) {
+        let Some(page) = self.pages.get_mut(&service.service) else {
+            return;
+        };
+        let mut entries = page.entries.iter_mut().flatten();
+        let entry = entries.find(|one| one.node.name == node && one.service.id == service.id);
+        if let Some(entry) = entry {
+            entry.service = service.clone();
+            let key = (node.to_owned(), service.id.clone());
+            page.written.insert(key, Some(service.clone()));
+        }
+    }
+
+    /// Notes what was taken out.
+    pub(super) fn took_out(&mut self, gone: &Leftover) {
+        let Some(page) = self.pages.get_mut(&gone.service) else {
+            return;
+        };
+        if let Some(entries) = &mut page.entries {
+            entries.retain(|one| !(one.node.name == gone.node && one.service.id == gone.id));
+        }
+        let key = (gone.node.clone(), gone.id.clone());
+        page.written.insert(key, None);
+    }
+
+    /// Whether a name was read.
+    pub(super) fn has_read(&self, name: &str) -> bool {
+        let page = self.pages.get(name);
+        page.is_some_and(|page| page.entries.is_some())
+    }
+
+    /// Forgets what is no longer watched.
+    pub(super) fn keep_only(&mut self, is_watched: impl Fn(&str) -> bool) {
+        self.pages.retain(|name, _| is_watched(name));
+    }
+
+    /// Every entry of this environment's instances, by its meta. No other is ever touched.
+    pub(super) fn ours<'a>(
+        &'a self,
+        environment: &'a EnvironmentName,
+    ) -> impl Iterator<Item = Ours<'a>> {
+        let pages = self.pages.values();
+        let entries = pages.flat_map(|page| page.entries.iter().flatten());
+        entries.filter_map(move |entry| {
+            let instance = instance_of(environment, &entry.service.meta)?;
+            // An id that none of ours has was made by somebody else, whatever its meta says; so was one
+            // whose tags are not the coordinator's.
+            let id = registered::id(&entry.service.service, &instance);
+            let ours = id == entry.service.id && entry.service.enable_tag_override;
+            ours.then_some(Ours { entry, instance })
+        })
+    }
+}
+
+/// The instance that meta names, where it is one of this environment.
+pub(super) fn instance_of(
+    environment: &EnvironmentName,
+    meta: &BTreeMap<String, String>,
+) -> Option<InstanceId> {
+    let theirs = meta.get(registered::ENVIRONMENT)?;
+    let fleet: Result<FleetName, _> = meta.get(registered::FLEET)?.parse();
+    let instance = meta.get(registered::INSTANCE)?.parse().ok()?;
+    (theirs == environment.as_str() && fleet.is_ok()).then_some(instance)
+}
+
+impl Ours<'_> {
+    /// Whether gossip says that its machine lives.
+    pub(super) fn lives(&self) -> bool {
+        self.entry.gossip() == Some(CheckStatus::Passing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use calvin_consul::catalog::Node;
+
+    use super::*;
+
+    fn entry(id: &str, index: u64, tag: &str) -> ServiceHealth {
+        let meta = [
+            (registered::ENVIRONMENT, "prod"),
+            (registered::FLEET, "web"),
+            (registered::INSTANCE, id),
+        ];
+        let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        ServiceHealth {
+            node: Node {
+                name: id.to_owned(),
+                ..Node::default()
+            },
+            service: CatalogService {
+                id: format!("web:{id}"),
+                service: "web".to_owned(),
+                tags: vec![tag.to_owned()],
+                meta: meta.map(pair).into(),
+                enable_tag_override: true,
+                modify_index: index,
+                ..CatalogService::default()
+            },
+            checks: Vec::new(),
+        }
+    }
+
+    fn tags(books: &Books) -> Vec<String> {
+        let prod = "prod".parse().unwrap();
+        let ours = books.ours(&prod);
+        ours.flat_map(|one| one.entry.service.tags.clone())
+            .collect()
+    }
+
+    #[test]
+    fn an_answer_that_was_on_its_way_takes_nothing_back() {
+        let mut books = Books::default();
+        assert!(!books.has_read("web"));
+        books.take("web", Advance::First, vec![entry("web-a", 7, "standby")]);
+        books.wrote("web-a", &entry("web-a", 9, "active").service);
+        assert_eq!(tags(&books), ["active"]);
+        books.take("web", Advance::Changed, vec![entry("web-a", 8, "standby")]);
+        assert_eq!(tags(&books), ["active"]);
+        books.take("web", Advance::Changed, vec![entry("web-a", 9, "active")]);
+        books.take("web", Advance::Changed, vec![entry("web-a", 10, "standby")]);
+        assert_eq!(tags(&books), ["standby"]);
+        // Numbers of servers that were begun anew are lower, and count.
+        books.wrote("web-a", &entry("web-a", 19, "active").service);
+        books.take("web", Advance::Reset, vec![entry("web-a", 3, "standby")]);
+        assert_eq!(tags(&books), ["standby"]);
+    }
+
+    #[test]
+    fn what_was_taken_out_stays_out_until_an_answer_lacks_it() {
+        let mut books = Books::default();
+        let old = entry("web-a", 7, "standby");
+        books.take("web", Advance::First, vec![old.clone()]);
+        books.took_out(&Leftover::of(&old));
+        assert_eq!(tags(&books), [""; 0]);
+        books.take("web", Advance::Changed, vec![old.clone()]);
+        assert_eq!(tags(&books), [""; 0]);
+        books.take("web", Advance::Changed, vec![]);
+        books.take("web", Advance::Changed, vec![old]);
+        assert_eq!(tags(&books), ["standby"]);
+    }
+
+    #[test]
+    fn only_what_an_agent_of_this_environment_made_is_ours() {
+        let foreign_id = ServiceHealth {
+            service: CatalogService {
+                id: "web-1".into(),
+                ..entry("web-a", 1, "x").service
+            },
+            ..entry("web-a", 1, "x")
+        };
+        let own_tags = ServiceHealth {
+            service: CatalogService {
+                enable_tag_override: false,
+                ..entry("web-a", 1, "x").service
+            },
+            ..entry("web-a", 1, "x")
+        };
+        let change = |key: &str, value: Option<&str>| {
+            let mut one = entry("web-a", 1, "x");
+            match value {
+                Some(value) => one.service.meta.insert(key.to_owned(), value.to_owned()),
+                None => one.service.meta.remove(key),
+            };
+            one
+        };
+        let strangers = vec![
+            foreign_id,
+            own_tags,
+            change(registered::ENVIRONMENT, Some("test")),
+            change(registered::ENVIRONMENT, None),
+            change(registered::INSTANCE, Some("web-b")),
+            change(registered::INSTANCE, Some("no id\n")),
+            change(registered::FLEET, None),
+        ];
+        let mut books = Books::default();
+        books.take("web", Advance::First, strangers);
+        assert_eq!(tags(&books), [""; 0]);
+        books.take("web", Advance::Changed, vec![entry("web-a", 1, "x")]);
+        assert_eq!(tags(&books), ["x"]);
+    }
+}

@@ -1,0 +1,89 @@
+//! Who there is: every instance on record with what its image serves, from the engine's newest picture.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    sync::Arc,
+};
+
+use calvin_engine::View;
+use calvin_model::{
+    FleetName, InstanceId, Join, Registration,
+    fleet::FleetKind,
+    image::{Joins, ServiceSpec},
+};
+use calvin_planner::Life;
+
+use crate::images::{ImageRecord, ImageStore};
+
+/// The agents, as far as they join Consul and register there.
+pub trait Machines: Debug + Send + Sync {
+    /// How each is to join; who is not named is told nothing.
+    fn set_joins(&self, joins: BTreeMap<InstanceId, Arc<Join>>);
+    /// How each is to be registered; who is not named is told nothing.
+    fn set_registrations(&self, registrations: BTreeMap<InstanceId, Registration>);
+    /// Those that are connected and can be told so.
+    fn listening(&self) -> BTreeSet<InstanceId>;
+}
+
+/// One instance on record.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    image: Option<Arc<ImageRecord>>,
+    pub(super) exclusive: bool,
+    /// Its machine is being removed.
+    pub(super) retires: bool,
+    /// Its identity is revoked, and no stream of it is open.
+    pub(super) revoked: bool,
+}
+
+/// Every instance on record, by fleet.
+pub(super) type Census = BTreeMap<FleetName, BTreeMap<InstanceId, Known>>;
+
+impl Known {
+    /// Whether its image is recorded here; without that nobody knows what it serves.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.image.is_some()
+    }
+
+    /// What it registers with Consul; nothing where its image leaves Consul out.
+    pub(super) fn services(&self) -> &[ServiceSpec] {
+        match &self.image {
+            Some(image) if joins_consul(image) => &image.manifest.services,
+            Some(_) | None => &[],
+        }
+    }
+
+    /// Whether its machine joins Consul.
+    pub(super) fn joins(&self) -> bool {
+        self.image.as_ref().is_some_and(|image| joins_consul(image))
+    }
+}
+
+/// Whether machines of an image join Consul.
+pub(super) fn joins_consul(image: &ImageRecord) -> bool {
+    image.manifest.joins.contains(&Joins::Consul)
+}
+
+/// Takes the census.
+pub(super) fn census(view: &View, images: &ImageStore) -> Census {
+    let fleets = view.fleets.iter();
+    let fleets = fleets.map(|(name, fleet)| {
+        let exclusive = match fleet.spec.kind {
+            FleetKind::Exclusive => true,
+            FleetKind::Service | FleetKind::Quorum => false,
+        };
+        let instances = fleet.instances.iter().map(|(id, instance)| {
+            let seen = view.observed.instances.get(id);
+            let known = Known {
+                image: images.get(&instance.build.image.tag),
+                exclusive,
+                retires: matches!(instance.life, Life::Retiring(_)),
+                revoked: seen.is_some_and(|seen| seen.revoked),
+            };
+            (id.clone(), known)
+        });
+        (name.clone(), instances.collect())
+    });
+    fleets.collect()
+}

@@ -1,0 +1,275 @@
+//! Why nothing may be decided now. Pure.
+//!
+//! A query that waits says nothing while it waits, so what is read is as new as the last sign of life:
+//! the lock is read back every few seconds, by a read that the leader confirms with the others.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use calvin_consul::{Error, Reason};
+use calvin_engine::chain;
+
+/// Life of the coordinator's session without a renewal. Consul ends it between one and two of these
+/// after the last one.
+pub(super) const SESSION_TTL: Duration = Duration::from_secs(15);
+/// Longest age of the last sign that the lock is ours: the session's life less a request that is on
+/// its way (`timeout` is 10 s at most, and a switch that was begun is guarded by the session itself).
+pub(super) const SIGN_MAX: Duration = Duration::from_secs(10);
+/// Longest wait of one query of a service: an idle name is asked for once a minute.
+pub(super) const WAIT: Duration = Duration::from_secs(60);
+/// Three waits: an answer that is older than this is none.
+pub(super) const ANSWER_MAX: Duration = WAIT.saturating_mul(3);
+/// A query that fails for longer than this is not a passing trouble.
+pub(super) const FAILING_MAX: Duration = Duration::from_secs(15);
+
+/// Whether the environment's lock is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// It is, as of the last sign.
+    Ours,
+    /// It is not, or not yet, for this reason.
+    NotOurs(String),
+}
+
+/// What one query failed with, last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// One sentence with its causes.
+    pub(super) text: String,
+    pub(super) kind: FaultKind,
+    /// How long it has failed.
+    pub(super) lasts: Duration,
+}
+
+/// What is to be done about a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    /// No leader, or no servers.
+    NoLeader,
+    /// The token may not, or is not known.
+    Denied,
+    /// Too many requests.
+    Limited,
+    /// Anything else: it may pass by itself.
+    Other,
+}
+
+impl FaultKind {
+    pub(super) fn of(error: &Error) -> Self {
+        match error.reason {
+            Reason::NoLeader { .. } => Self::NoLeader,
+            Reason::Denied { .. } | Reason::Filtered { .. } | Reason::UnknownToken => Self::Denied,
+            Reason::RateLimited { .. } => Self::Limited,
+            Reason::Invalid(_)
+            | Reason::TooLarge { .. }
+            | Reason::NotFound { .. }
+            | Reason::TimedOut { .. }
+            | Reason::Unreachable { .. }
+            | Reason::Refused { .. }
+            | Reason::Failed { .. }
+            | Reason::Answer(_) => Self::Other,
+        }
+    }
+
+    /// What a person does about it.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::NoLeader => {
+                "look at Consul's servers (consul operator raft list-peers): most of them must run and reach each other"
+            }
+            Self::Denied => {
+                "give the token in consul.token_file what is missing, or put another one into that file"
+            }
+            Self::Limited => {
+                "raise Consul's limits for this address (limits.http_max_conns_per_client, limits.request_limits)"
+            }
+            Self::Other => "look whether the Consul at consul.address runs and can be reached",
+        }
+    }
+}
+
+impl Fault {
+    pub(super) fn new(error: &Error, lasts: Duration) -> Self {
+        Self {
+            text: chain(error),
+            kind: FaultKind::of(error),
+            lasts,
+        }
+    }
+
+    /// Whether it is waited for no longer.
+    fn counts(&self) -> bool {
+        match self.kind {
+            FaultKind::NoLeader | FaultKind::Denied => true,
+            FaultKind::Limited | FaultKind::Other => self.lasts > FAILING_MAX,
+        }
+    }
+
+    fn sentence(&self) -> String {
+        format!("{}; {}", self.text, self.kind.advice())
+    }
+}
+
+/// What is known of one watched name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct NameHealth {
+    /// Age of its newest answer; none before the first.
+    pub(super) age: Option<Duration>,
+    /// Why the newest query failed, if it did.
+    pub(super) fault: Option<Fault>,
+}
+
+/// All that it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signs {
+    pub(super) lock: Lock,
+    /// Age of the last sign that the lock is ours.
+    pub(super) sign_age: Option<Duration>,
+    /// Why there was none since.
+    pub(super) fault: Option<Fault>,
+    /// Whether every name was read once in this run.
+    pub(super) complete: bool,
+    pub(super) names: BTreeMap<String, NameHealth>,
+}
+
+/// Why nothing may be decided now, with what to do about it; one sentence.
+pub(super) fn holds(signs: &Signs) -> Option<String> {
+    if let Lock::NotOurs(why) = &signs.lock {
+        let fault = signs.fault.as_ref();
+        let more = fault.map_or_else(String::new, |fault| format!(": {}", fault.sentence()));
+        return Some(format!("{why}{more}"));
+    }
+    if let Some(fault) = signs.fault.as_ref().filter(|fault| fault.counts()) {
+        return Some(fault.sentence());
+    }
+    if signs.sign_age.is_none_or(|age| age > SIGN_MAX) {
+        let since = signs.sign_age.unwrap_or_default().as_secs();
+        let fault = signs.fault.as_ref();
+        let why = fault.map_or_else(
+            || FaultKind::Other.advice().to_owned(),
+            |fault| fault.sentence(),
+        );
+        return Some(format!(
+            "Consul has not confirmed the environment's lock for {since} s: {why}"
+        ));
+    }
+    let faults = || signs.names.values().filter_map(|name| name.fault.as_ref());
+    if let Some(fault) = faults().find(|fault| fault.counts()) {
+        return Some(fault.sentence());
+    }
+    if !signs.complete {
+        let unread = |(_, health): &(&String, &NameHealth)| health.age.is_none();
+        let unread: Vec<_> = signs.names.iter().filter(unread).collect();
+        let fault = unread.iter().find_map(|(_, health)| health.fault.as_ref());
+        let why = fault.map_or_else(String::new, |fault| format!(": {}", fault.sentence()));
+        return Some(format!(
+            "what is registered with Consul was not read yet, {} of {} names are missing{why}",
+            unread.len(),
+            signs.names.len()
+        ));
+    }
+    let old = |(_, health): &(&String, &NameHealth)| health.age.is_some_and(|age| age > ANSWER_MAX);
+    let (name, health) = signs.names.iter().find(old)?;
+    Some(format!(
+        "the last answer about service {name} is {} s old: {}",
+        health.age.unwrap_or_default().as_secs(),
+        FaultKind::Other.advice()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn well() -> Signs {
+        let read = NameHealth {
+            // A query that waits has said nothing for as long as it waits.
+            age: Some(WAIT),
+            fault: None,
+        };
+        Signs {
+            lock: Lock::Ours,
+            sign_age: Some(Duration::from_secs(5)),
+            fault: None,
+            complete: true,
+            names: BTreeMap::from([("web".to_owned(), read)]),
+        }
+    }
+
+    fn fault(kind: FaultKind, secs: u64) -> Fault {
+        Fault {
+            text: "could not read it".to_owned(),
+            kind,
+            lasts: Duration::from_secs(secs),
+        }
+    }
+
+    #[test]
+    fn a_query_that_waits_is_as_new_as_the_lock() {
+        assert_eq!(holds(&well()), None);
+        let mut old = well();
+        old.names.get_mut("web").unwrap().age = Some(ANSWER_MAX + Duration::from_secs(1));
+        assert!(holds(&old).unwrap().contains("service web is 181 s old"));
+        let mut silent = well();
+        silent.sign_age = Some(Duration::from_secs(11));
+        let why = holds(&silent).unwrap();
+        assert!(
+            why.contains("for 11 s") && why.contains("consul.address"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn without_the_lock_nothing_but_why_is_said() {
+        let mut signs = well();
+        signs.lock = Lock::NotOurs("somebody else has it".to_owned());
+        signs.complete = false;
+        assert_eq!(holds(&signs).unwrap(), "somebody else has it");
+        signs.fault = Some(fault(FaultKind::Other, 1));
+        let why = holds(&signs).unwrap();
+        assert!(
+            why.starts_with("somebody else has it: could not read it; look"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn no_leader_and_a_denial_hold_at_once_and_passing_trouble_later() {
+        for (kind, holds_at_once, advice) in [
+            (FaultKind::NoLeader, true, "raft list-peers"),
+            (FaultKind::Denied, true, "consul.token_file"),
+            (FaultKind::Limited, false, "http_max_conns_per_client"),
+            (FaultKind::Other, false, "consul.address"),
+        ] {
+            for of_lock in [true, false] {
+                let with = |secs| {
+                    let mut signs = well();
+                    let fault = Some(fault(kind, secs));
+                    if of_lock {
+                        signs.fault = fault;
+                    } else {
+                        signs.names.get_mut("web").unwrap().fault = fault;
+                    }
+                    holds(&signs)
+                };
+                assert_eq!(with(1).is_some(), holds_at_once, "{kind:?}");
+                let why = with(16).unwrap();
+                assert!(
+                    why.contains("could not read it") && why.contains(advice),
+                    "{why}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn before_the_first_whole_read_nothing_is_decided() {
+        let mut signs = well();
+        signs.complete = false;
+        signs.names.insert("new".to_owned(), NameHealth::default());
+        let why = holds(&signs).unwrap();
+        assert!(why.contains("1 of 2 names"), "{why}");
+        signs.names.get_mut("new").unwrap().fault = Some(fault(FaultKind::Other, 1));
+        let why = holds(&signs).unwrap();
+        assert!(why.contains("could not read it"), "{why}");
+    }
+}

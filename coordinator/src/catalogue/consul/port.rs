@@ -1,0 +1,114 @@
+//! The engine's side: a catalogue that is told what is wanted and shows what was read back. It never
+//! waits; the task does what takes time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use calvin_engine::ports::{Catalogue, NotPublished};
+use calvin_model::{CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId};
+use calvin_planner::{CatalogueObserved, CheckObserved, GossipObserved};
+
+use super::{holds::holds, shared::Shared};
+
+/// The catalogue of an environment that has Consul.
+#[derive(Debug)]
+pub struct ConsulCatalogue {
+    pub(super) shared: Shared,
+}
+
+impl Catalogue for ConsulCatalogue {
+    fn set_roles(&mut self, fleet: &FleetName, entries: &[CatalogueEntry]) {
+        let roles = entries.iter();
+        let roles = roles.map(|entry| (entry.instance.clone(), entry.role));
+        let roles = roles.collect();
+        self.shared.state().set.insert(fleet.clone(), roles);
+    }
+
+    /// Consul's own checks and the agents' do that.
+    fn set_visible(&mut self, hidden: &[InstanceId]) {
+        let _ = hidden;
+    }
+
+    fn read_back(&self) -> BTreeMap<FleetName, CatalogueObserved> {
+        let state = self.shared.state();
+        if !state.complete {
+            return BTreeMap::new();
+        }
+        let age = state.proof_age();
+        let seen = state.seen.iter();
+        seen.map(|(fleet, seen)| {
+            let check = |(id, passing): (&InstanceId, &bool)| {
+                let passing = *passing;
+                (id.clone(), CheckObserved { age, passing })
+            };
+            let mut roles = seen.roles.clone();
+            // It was judged by what was wanted then. Where services differ it is not found as it is to be
+            // now either.
+            for (id, other) in &seen.mixed {
+                let wanted = state.wanted.get(fleet).and_then(|fleet| fleet.get(id));
+                if wanted.is_some() && roles.get(id) == wanted {
+                    roles.insert(id.clone(), *other);
+                }
+            }
+            let observed = CatalogueObserved {
+                roles,
+                visible: seen.visible.clone(),
+                unconfirmed: Vec::new(),
+                checks: seen.checks.iter().map(check).collect(),
+            };
+            (fleet.clone(), observed)
+        })
+        .collect()
+    }
+
+    fn list(&self) -> Vec<(InstanceId, CatalogueRole)> {
+        self.shared.state().listed.clone()
+    }
+
+    fn remove_ghost(&mut self, instance: &InstanceId) {
+        let new = self.shared.state().ghosts.insert(instance.clone());
+        if new {
+            self.shared.tell_task();
+        }
+    }
+
+    fn publish(&mut self) -> Result<(), NotPublished> {
+        let mut state = self.shared.state();
+        if state.set != state.wanted {
+            state.wanted = state.set.clone();
+            // What was seen of a fleet was judged by what was wanted of it before.
+            self.shared.tell_task();
+        }
+        let waiting = state.seen.iter().find_map(|(fleet, seen)| {
+            let waits = seen.waits.as_ref()?;
+            Some(format!("fleet {fleet} waits for {waits}"))
+        });
+        waiting.map_or(Ok(()), |why| Err(NotPublished(why)))
+    }
+
+    /// Everything is set anew by a run that speaks with another epoch.
+    fn speak(&mut self, epoch: &Epoch) {
+        let _ = epoch;
+        let mut state = self.shared.state();
+        state.set.clear();
+        state.wanted.clear();
+        state.seen.clear();
+    }
+
+    fn holds(&self) -> Option<String> {
+        holds(&self.shared.state().signs())
+    }
+
+    fn gossip(&self) -> BTreeMap<InstanceId, GossipObserved> {
+        let state = self.shared.state();
+        let age = state.proof_age();
+        if !state.complete || age == Duration::MAX {
+            return BTreeMap::new();
+        }
+        let seen = state.seen.values().flat_map(|seen| &seen.gossip);
+        seen.map(|(id, alive)| {
+            let alive = *alive;
+            (id.clone(), GossipObserved { age, alive })
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! One query that waits for each name that a service can have, and one for the nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use calvin_consul::{
+    Client, Consistency, Error, Seen, WatchOptions, catalog::Node, health::ServiceHealth,
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
+use tracing::Instrument as _;
+
+use super::{
+    holds::WAIT,
+    shared::{NameState, Shared},
+};
+
+/// Answers on their way. One that waits for its turn waits in its own query's task, and the next answer
+/// of that name is the newer one: a few more than one handful are enough.
+const ANSWERS: usize = 64;
+
+/// What a query says.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Who is registered under a name.
+    Service(String, Result<Seen<Vec<ServiceHealth>>, Error>),
+    /// Which nodes there are.
+    Nodes(Result<Seen<Vec<Node>>, Error>),
+}
+
+/// The queries that run.
+#[derive(Debug)]
+pub(super) struct Watches {
+    client: Client,
+    shared: Shared,
+    tasks: JoinSet<()>,
+    names: BTreeMap<String, AbortHandle>,
+    sender: mpsc::Sender<News>,
+}
+
+impl Watches {
+    /// Watches the nodes, and no name yet.
+    pub(super) fn new(client: Client, shared: Shared) -> (Self, mpsc::Receiver<News>) {
+        let (sender, news) = mpsc::channel(ANSWERS);
+        let mut watches = Self {
+            client,
+            shared,
+            tasks: JoinSet::new(),
+            names: BTreeMap::new(),
+            sender,
+        };
+        watches.watch_nodes();
+        (watches, news)
+    }
+
+    fn options() -> WatchOptions {
+        WatchOptions {
+            wait: WAIT,
+            consistency: Consistency::Default,
+        }
+    }
+
+    fn watch_nodes(&mut self) {
+        let mut watch = self.client.watch_nodes(Self::options());
+        let sender = self.sender.clone();
+        let watching = async move {
+            loop {
+                let seen = watch.next().await;
+                if sender.send(News::Nodes(seen)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let span = tracing::info_span!("nodes");
+        self.tasks.spawn(watching.instrument(span));
+    }
+
+    /// Watches these names and no others.
+    pub(super) fn keep(&mut self, names: &BTreeSet<String>) {
+        self.names.retain(|name, task| {
+            let stays = names.contains(name);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        self.shared
+            .state()
+            .names
+            .retain(|name, _| names.contains(name));
+        for name in names {
+            if !self.names.contains_key(name) {
+                self.watch(name);
+            }
+        }
+    }
+
+    fn watch(&mut self, name: &str) {
+        let mut watch = match self.client.watch_service(name, Self::options()) {
+            Ok(watch) => watch,
+            // `image add` refuses such names.
+            Err(error) => {
+                tracing::error!(%error, name, "a service cannot be watched");
+                return;
+            }
+        };
+        let state = NameState::new(watch.pulse());
+        self.shared.state().names.insert(name.to_owned(), state);
+        let (sender, service) = (self.sender.clone(), name.to_owned());
+        let watching = async move {
+            loop {
+                let seen = watch.next().await;
+                if sender
+                    .send(News::Service(service.clone(), seen))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        };
+        let span = tracing::info_span!("service", name);
+        let task = self.tasks.spawn(watching.instrument(span));
+        self.names.insert(name.to_owned(), task);
+    }
+}

@@ -1,0 +1,364 @@
+//! Agents that a test plays: each joins as it is told and registers its services with the Consul agent
+//! of the server, as an agent does with the one of its machine.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use calvin_consul::{Client, agent::ServiceRegistration, catalog::Weights, registered};
+use calvin_model::{
+    BootId, CatalogueRole, Digest, DrainProgress, EnvironmentName, Generation, Health,
+    ImageManifest, Join, Provision, Report, Role, Wanted, WorkloadState,
+};
+use calvin_proto::{
+    convert::{self, FromAgent, Hello, ToAgent, join::CONSUL},
+    limits::{PROTOCOL_MAX, PROTOCOL_MIN},
+    transport::{self, Trusted},
+    wire,
+};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{environment::Environment, files::PORT};
+
+/// A boot that every machine has.
+const BOOT: &str = "0a";
+
+/// What an agent was told, for the test.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heard {
+    pub(crate) join: Option<Join>,
+    /// Every role in which it was to be registered, in order.
+    pub(crate) registered: Vec<CatalogueRole>,
+}
+
+/// Plays the agent of every machine of an environment, as they come, until it is dropped.
+pub(crate) struct Player {
+    heard: Arc<Mutex<BTreeMap<String, Heard>>>,
+    /// Those that say and do nothing any more.
+    dead: Arc<Mutex<BTreeSet<String>>>,
+    _task: JoinSet<()>,
+}
+
+#[derive(Clone)]
+struct Stage {
+    machines: PathBuf,
+    /// Makes a client with a token.
+    consul: Arc<dyn Fn(&str) -> Client + Send + Sync>,
+    heard: Arc<Mutex<BTreeMap<String, Heard>>>,
+    dead: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Player {
+    pub(crate) fn start(
+        environment: &Environment,
+        consul: impl Fn(&str) -> Client + Send + Sync + 'static,
+    ) -> Self {
+        let stage = Stage {
+            machines: environment.home().join("data/machines"),
+            consul: Arc::new(consul),
+            heard: Arc::default(),
+            dead: Arc::default(),
+        };
+        let (heard, dead) = (Arc::clone(&stage.heard), Arc::clone(&stage.dead));
+        let mut task = JoinSet::new();
+        task.spawn(play_all(stage));
+        Self {
+            heard,
+            dead,
+            _task: task,
+        }
+    }
+
+    pub(crate) fn heard(&self, instance: &str) -> Heard {
+        let heard = self.heard.lock().unwrap();
+        heard.get(instance).cloned().unwrap_or_default()
+    }
+
+    /// The agent of this instance dies; what it registered stays.
+    pub(crate) fn kill(&self, instance: &str) {
+        self.dead.lock().unwrap().insert(instance.to_owned());
+    }
+}
+
+async fn play_all(stage: Stage) {
+    let mut agents = JoinSet::new();
+    let mut known = BTreeSet::new();
+    loop {
+        for machine in fs::read_dir(&stage.machines)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = machine.file_name().to_string_lossy().into_owned();
+            let there = machine.path().join("provision.toml").is_file();
+            if there && !name.starts_with('.') && known.insert(name.clone()) {
+                let stage = stage.clone();
+                agents.spawn(async move {
+                    let _workload = stage.work(&name);
+                    // Its machine may be deleted at any moment, and its session ended.
+                    while !stage.is_dead(&name) && stage.machines.join(&name).is_dir() {
+                        if let Err(error) = play(&stage, &name).await {
+                            eprintln!("{name}: {error}");
+                        }
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    // Of one whose agent is dead the work goes on.
+                    while stage.machines.join(&name).is_dir() {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                });
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Stage {
+    fn is_dead(&self, instance: &str) -> bool {
+        self.dead.lock().unwrap().contains(instance)
+    }
+
+    /// Its workload, which takes connections for as long as this test lasts.
+    fn work(&self, instance: &str) -> JoinSet<()> {
+        let text = fs::read_to_string(self.machines.join(instance).join("provision.toml")).unwrap();
+        let provision = Provision::parse("provision.toml", &text).unwrap();
+        let address = SocketAddr::new(provision.address.unwrap(), PORT);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let listener = TcpListener::bind(address).await.unwrap();
+            loop {
+                let _ = listener.accept().await;
+            }
+        });
+        task
+    }
+
+    fn hear(&self, instance: &str, what: impl FnOnce(&mut Heard)) {
+        what(
+            self.heard
+                .lock()
+                .unwrap()
+                .entry(instance.to_owned())
+                .or_default(),
+        );
+    }
+}
+
+/// One machine with its agent.
+struct Machine {
+    stage: Stage,
+    provision: Provision,
+    manifest: ImageManifest,
+    digest: Digest,
+    client: Option<Client>,
+    wanted: Option<Wanted>,
+    sequence: u64,
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+async fn play(stage: &Stage, instance: &str) -> Result<(), Failed> {
+    let folder = stage.machines.join(instance);
+    let text = fs::read_to_string(folder.join("provision.toml"))?;
+    let image = fs::read(folder.join("image/image.toml"))?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, &image);
+    let digest: [u8; 32] = digest.as_ref().try_into()?;
+    let mut machine = Machine {
+        stage: stage.clone(),
+        provision: Provision::parse("provision.toml", &text)?,
+        manifest: ImageManifest::parse("image.toml", &String::from_utf8(image)?)?,
+        digest: Digest::from_sha256(digest),
+        client: None,
+        wanted: None,
+        sequence: 0,
+    };
+    // The same key asks again with the same token, and gets the same certificate.
+    let key_file = folder.join("played.key");
+    let key = match fs::read_to_string(&key_file) {
+        Ok(key) => key,
+        Err(_) => {
+            let key = transport::new_key()?;
+            fs::write(&key_file, &key)?;
+            key
+        }
+    };
+    machine.session(&key).await
+}
+
+impl Machine {
+    async fn connect(
+        &self,
+        identity: Option<(&str, &str)>,
+    ) -> Result<tonic::transport::Channel, Failed> {
+        let trusted = Trusted::from_pem(&self.provision.ca_pem)?;
+        let config = transport::client_config(&trusted, identity)?;
+        let name = transport::coordinator_dns_name(&self.provision.environment);
+        let address = self.provision.coordinators[0];
+        Ok(transport::connect(address, &name, Arc::new(config)).await?)
+    }
+
+    async fn session(&mut self, key: &str) -> Result<(), Failed> {
+        let request = wire::EnrolRequest {
+            environment: self.provision.environment.to_string(),
+            instance: self.provision.instance.to_string(),
+            join_token: self.provision.join_token.clone(),
+            csr_der: transport::signing_request(key)?,
+        };
+        let channel = self.connect(None).await?;
+        let reply = transport::services::enrolment_client(channel)
+            .enrol(request)
+            .await?
+            .into_inner();
+        let channel = self.connect(Some((&reply.certificate_pem, key))).await?;
+        let (send, messages) = mpsc::channel(64);
+        send.send((&FromAgent::Hello(self.hello())).into()).await?;
+        let mut told = transport::services::session_client(channel)
+            .session(ReceiverStream::new(messages))
+            .await?
+            .into_inner();
+        let mut due = interval(Duration::from_millis(200));
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let name = self.provision.instance.to_string();
+        while !self.stage.is_dead(&name) {
+            tokio::select! {
+                message = told.message() => {
+                    let Some(message) = message? else { return Ok(()) };
+                    self.hear(message.try_into().map_err(|error: convert::ConvertError| error.in_words())?)
+                        .await?;
+                }
+                _ = due.tick() => {}
+            }
+            let report = FromAgent::Report(self.report());
+            send.send((&report).into()).await?;
+        }
+        Ok(())
+    }
+
+    async fn hear(&mut self, told: ToAgent) -> Result<(), Failed> {
+        let name = self.provision.instance.to_string();
+        match told {
+            ToAgent::Welcome(_) | ToAgent::Names(_) | ToAgent::Trust(_) => {}
+            ToAgent::Wanted(order) => self.wanted = Some(order.wanted),
+            ToAgent::Join(join) => {
+                let token = join.consul.as_ref().and_then(|join| join.token.as_ref());
+                let token = token.ok_or("a join without a token")?;
+                self.client = Some((self.stage.consul)(token.expose()));
+                self.stage.hear(&name, |heard| heard.join = Some(join));
+            }
+            ToAgent::Registration(order) => {
+                let role = order.registration.role;
+                self.stage.hear(&name, |heard| heard.registered.push(role));
+                self.register(role).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers as told: the new name before the old one is left, and with the tags just read.
+    async fn register(&self, role: CatalogueRole) -> Result<(), Failed> {
+        let client = self
+            .client
+            .as_ref()
+            .ok_or("told to register before it joined")?;
+        let here = client.local_services().await?;
+        let instance = &self.provision.instance;
+        for service in &self.manifest.services {
+            let name = registered::name(service, role);
+            let both = [service.name.to_string(), registered::standby_name(service)];
+            if let Some(name) = &name {
+                let id = registered::id(name, instance);
+                let read = here.get(&id).map(|read| read.tags.clone());
+                client
+                    .register(&ServiceRegistration {
+                        id,
+                        name: name.clone(),
+                        tags: read.unwrap_or_else(|| registered::tags(service, role)),
+                        address: self
+                            .provision
+                            .address
+                            .map_or_else(String::new, |it| it.to_string()),
+                        port: service.port,
+                        meta: registered::meta(service, &self.provision, BOOT),
+                        tagged_addresses: BTreeMap::new(),
+                        weights: Weights::default(),
+                        enable_tag_override: true,
+                        checks: Vec::new(),
+                    })
+                    .await?;
+            }
+            for other in both.iter().filter(|other| Some(*other) != name.as_ref()) {
+                client.deregister(&registered::id(other, instance)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hello(&self) -> Hello {
+        let environment: EnvironmentName = self.provision.environment.clone();
+        Hello {
+            version: "test".to_owned(),
+            protocol: PROTOCOL_MIN..=PROTOCOL_MAX,
+            capabilities: vec![CONSUL.to_owned()],
+            boot: boot(),
+            build: None,
+            manifest: self.digest.clone(),
+            epoch_seen: None,
+            generation_seen: Generation(0),
+            environment,
+            instance: self.provision.instance.clone(),
+            wall_ms: 0,
+            role_applied: None,
+            health: Health::Healthy,
+        }
+    }
+
+    fn report(&mut self) -> Report {
+        self.sequence += 1;
+        let role = self.wanted.map(|wanted| wanted.role);
+        Report {
+            boot: boot(),
+            sequence: self.sequence,
+            generation_applied: self
+                .wanted
+                .map_or(Generation(0), |wanted| wanted.generation),
+            role_applied: role,
+            health: Health::Healthy,
+            health_for: Duration::from_secs(60),
+            flaps: 0,
+            clock_offset_ms: None,
+            workload: match role {
+                Some(Role::Retired) => WorkloadState::Stopped,
+                Some(Role::Standby | Role::Active | Role::Draining) | None => {
+                    WorkloadState::Running
+                }
+            },
+            names: None,
+            drain: (role == Some(Role::Draining)).then(|| DrainProgress {
+                done: true,
+                connections: Some(0),
+                time_left: Duration::ZERO,
+            }),
+            failing: Vec::new(),
+            connections: None,
+            refused: None,
+            names_unsaved: None,
+            quorum: None,
+            consul: None,
+        }
+    }
+}
+
+fn boot() -> BootId {
+    BOOT.parse().unwrap()
+}

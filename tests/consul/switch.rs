@@ -1,0 +1,173 @@
+//! A rollout with Consul as the catalogue, watched from outside, with agents that the test plays.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use calvin_consul::{Client, Consistency, registered};
+use calvin_model::CatalogueRole::{Absent, Active, Entered, Standby};
+use tokio::task::JoinSet;
+
+use crate::{
+    coordinator::{add_web, datacenter},
+    support::{
+        environment::Environment,
+        files::Fleet,
+        home::{ENVIRONMENT, prepare},
+        player::Player,
+        until,
+    },
+};
+
+/// Who is found under the service's own name, with its tags.
+async fn found(consul: &Client, name: &str) -> BTreeMap<String, Vec<String>> {
+    let read = consul.service_health(name, Consistency::Consistent).await;
+    let entries = read.unwrap().value.into_iter();
+    entries
+        .map(|one| {
+            let instance = one.service.meta[registered::INSTANCE].clone();
+            (instance, one.service.tags)
+        })
+        .collect()
+}
+
+fn active(found: &BTreeMap<String, Vec<String>>) -> Vec<&str> {
+    let is_active = |tags: &&Vec<String>| tags.iter().any(|tag| tag == registered::ACTIVE);
+    let active = found.iter().filter(|(_, tags)| is_active(tags));
+    active.map(|(instance, _)| &**instance).collect()
+}
+
+/// What an observer saw: every set of active instances, each once in a row.
+struct Observer {
+    seen: Arc<Mutex<Vec<Vec<String>>>>,
+    _task: JoinSet<()>,
+}
+
+fn note(seen: &Mutex<Vec<Vec<String>>>, now: Vec<String>) {
+    let mut seen = seen.lock().unwrap();
+    if seen.last() != Some(&now) {
+        seen.push(now);
+    }
+}
+
+impl Observer {
+    fn start(consul: Client) -> Self {
+        let seen: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+        let into = Arc::clone(&seen);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            loop {
+                let all = found(&consul, "web").await;
+                let now: Vec<String> = active(&all).into_iter().map(str::to_owned).collect();
+                note(&into, now);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        Self { seen, _task: task }
+    }
+
+    fn seen(&self) -> Vec<Vec<String>> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+async fn phase(environment: &Environment) -> (String, String) {
+    let status = environment.operator.status().await.unwrap();
+    let fleet = status.fleets.into_iter().find(|fleet| fleet.name == "web");
+    let rollout = fleet.and_then(|fleet| fleet.rollout).unwrap_or_default();
+    let waits = rollout.waiting.iter().map(|one| one.what.clone());
+    (rollout.phase, waits.collect::<Vec<_>>().join("; "))
+}
+
+async fn until_phase(environment: &Environment, wanted: &str) {
+    until(wanted, async || match phase(environment).await {
+        (phase, _) if phase == wanted => Ok(()),
+        other => Err(other),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_switch_is_one_change_and_so_is_the_way_back() {
+    let (datacenter, consul, token) = datacenter().await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    for version in ["1.0", "2.0"] {
+        add_web(&environment, version).await;
+    }
+    let server = datacenter.settings(&datacenter.servers[0], None);
+    let player = Player::start(&environment, move |token| {
+        let mut settings = server.clone();
+        settings.token = Some(token.parse().unwrap());
+        Client::new(settings).unwrap()
+    });
+    let fleet = Fleet {
+        healthy_deadline: "60s",
+        bake: "10m",
+        ..Fleet::new("web", "web@1.0", 3)
+    };
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    until_phase(&environment, "done").await;
+    let blue = found(&consul, "web").await;
+    assert_eq!(active(&blue).len(), 3, "{blue:?}");
+    let one = blue.keys().next().unwrap().clone();
+    let heard = player.heard(&one);
+    let join = heard.join.unwrap().consul.unwrap();
+    assert_eq!(
+        (join.datacenter.as_str(), &*join.node),
+        (ENVIRONMENT, &*one)
+    );
+    assert_eq!(join.servers.len(), 1);
+    assert!(join.ca_pem.starts_with("-----BEGIN CERTIFICATE"));
+    assert_eq!(heard.registered, [Absent, Standby, Entered, Active]);
+
+    // One of blue's agents dies before the switch: its tags change all the same.
+    player.kill(&one);
+    let observer = Observer::start(consul.clone());
+    environment.operator.start("web", "web@2.0").await.unwrap();
+    until_phase(&environment, "baking").await;
+    let now = found(&consul, "web").await;
+    assert_eq!(active(&now).len(), 3, "{now:?}");
+    let mut seen = observer.seen();
+    assert_eq!(seen.len(), 2, "all at once: {seen:?}");
+    assert!(
+        active(&now).iter().all(|id| !blue.contains_key(*id)),
+        "{now:?}"
+    );
+    // Who could leave the service's own name did; the dead one is there without the tag.
+    assert_eq!(now.get(&one), Some(&vec!["standby".to_owned()]));
+    assert_eq!(now.len(), 4, "{now:?}");
+    assert_eq!(found(&consul, "web-standby").await.len(), 2);
+
+    let back = crate::support::operator::rollout_request("web");
+    environment
+        .operator
+        .client
+        .clone()
+        .rollback_rollout(back)
+        .await
+        .unwrap();
+    until("blue to be active again", async || {
+        let now = found(&consul, "web").await;
+        let is_blue = active(&now).iter().all(|id| blue.contains_key(*id));
+        if is_blue && !active(&now).is_empty() {
+            Ok(())
+        } else {
+            Err(now)
+        }
+    })
+    .await;
+    seen = observer.seen();
+    assert!(seen.iter().all(|active| !active.is_empty()), "{seen:?}");
+    until_phase(&environment, "rolled_back").await;
+    until("nothing to be left of green", async || {
+        let mut left = found(&consul, "web").await;
+        left.extend(found(&consul, "web-standby").await);
+        left.retain(|id, _| !blue.contains_key(id));
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+}
