@@ -1,5 +1,5 @@
 //! `calvin-agent init`: the first process of a machine without an init system of its own. It is the
-//! parent of agent and workload, so that neither ends with the other.
+//! parent of agent, workload and what runs beside it, so that none ends with another.
 //!
 //! One thread and one loop over descriptors, without an async runtime: it must stay small (there is
 //! one for each machine, for as long as the machine lives), and a single thread may safely do
@@ -15,6 +15,7 @@ mod machine;
 mod prepare;
 mod server;
 mod sockets;
+mod units;
 mod workload;
 
 use std::{

@@ -5,6 +5,7 @@
 //! What to do next is decided by the pure state machine in `calvin-lifecycle`; every module here
 //! is one subsystem that does the IO for it. A failing subsystem never takes another down.
 
+pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -3,6 +3,7 @@
 
 mod actor;
 mod assemble;
+mod catalogue;
 mod events;
 mod names;
 mod tasks;
@@ -29,10 +30,11 @@ use crate::{
     workload::SpecError,
 };
 
-/// Threads for what would hold up the loop and the answers to names: the writers of record, names
-/// and identity, the building of names, and the look at the connections. Each does one thing at a
-/// time, so that a disk that hangs holds up none but its own.
-const BLOCKING_THREADS: usize = 5;
+/// Threads for what would hold up the loop and the answers to names: the writers of record, names,
+/// identity, join, registration and the Consul client's configuration, the building of names, and the
+/// look at the connections. Each does one thing at a time, so that a disk that hangs holds up none but
+/// its own.
+const BLOCKING_THREADS: usize = 8;
 /// Such a thread ends after this: on a quiet machine there is none.
 const BLOCKING_KEPT: Duration = Duration::from_secs(1);
 /// Time for the names to get on disk on shutdown, and once more for a write that has begun: together

@@ -8,9 +8,11 @@ mod tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use calvin_model::{Digest, Epoch, Generation, Health, NamesSnapshot, Provision, Report, Role};
+use calvin_model::{
+    Digest, Epoch, Generation, Health, Join, NamesSnapshot, Provision, Report, Role,
+};
 use calvin_proto::{
-    convert::{Order, Trust, Welcome},
+    convert::{Order, RegistrationOrder, Trust, Welcome},
     transport::{ConnectError, connect, coordinator_dns_name},
 };
 use tokio::{
@@ -77,6 +79,8 @@ pub struct Speaker {
     pub build: Option<String>,
     /// Digest of its `image.toml`.
     pub manifest: Digest,
+    /// What it can that not every agent can.
+    pub capabilities: Vec<String>,
 }
 
 /// Both ends of what a session reads and writes. State goes through `watch`: only the newest
@@ -101,6 +105,10 @@ pub struct Session {
     pub names: watch::Sender<Option<Arc<NamesSnapshot>>>,
     /// The newest CA and coordinators that came.
     pub trust: watch::Sender<Option<Trust>>,
+    /// How to join the servers of the environment, as it was said last; from disk before that.
+    pub join: watch::Sender<Option<Join>>,
+    /// How to be registered there, likewise.
+    pub registration: watch::Sender<Option<RegistrationOrder>>,
     /// How it goes.
     pub status: watch::Sender<SessionStatus>,
 }

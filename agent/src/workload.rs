@@ -7,10 +7,12 @@
 mod client;
 pub mod protocol;
 mod spec;
+mod unit;
 mod variables;
 
 pub use client::{Runner, RunnerConnection, RunnerError};
 pub use protocol::{ConsoleCounts, End, RunnerState};
 pub(crate) use spec::resolve;
 pub use spec::{SpecError, WorkloadSpec};
+pub use unit::{UnitName, UnitNameError, UnitState};
 pub use variables::{UnknownVariable, Variables};

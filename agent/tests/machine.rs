@@ -9,6 +9,8 @@
 mod descriptors;
 #[path = "machine/support.rs"]
 mod support;
+#[path = "machine/units.rs"]
+mod units;
 
 use std::{
     fs,

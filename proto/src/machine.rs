@@ -107,6 +107,13 @@ impl MachineFiles {
         self.root.join("agent.log")
     }
 
+    /// The newest output of what runs beside the workload under a name; what was before it is in
+    /// `<name>.log.1`.
+    #[must_use]
+    pub fn unit_log(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.log"))
+    }
+
     /// What init said before it could write to the agent's log.
     #[must_use]
     pub fn init_log(&self) -> PathBuf {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use calvin_model::{Connections, Epoch, NamesVersion, QuorumReport, Wanted, WorkloadState};
+use calvin_model::{
+    Connections, ConsulReport, Epoch, NamesVersion, QuorumReport, Wanted, WorkloadState,
+};
 
 use crate::output::HookRun;
 
@@ -64,6 +66,8 @@ pub enum Input {
     Connections(Option<Connections>),
     /// The quorum's command ended.
     Quorum(QuorumOutcome),
+    /// How it is registered with its Consul client; `None` where it joins no Consul.
+    Consul(Option<ConsulReport>),
     /// Time passed: the moment of [`crate::Lifecycle::deadline`] came.
     Tick,
 }

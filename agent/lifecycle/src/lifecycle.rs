@@ -6,7 +6,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use calvin_model::{BootId, Connections, Epoch, Generation, NamesVersion, Role, WorkloadState};
+use calvin_model::{
+    BootId, Connections, ConsulReport, Epoch, Generation, NamesVersion, Role, WorkloadState,
+};
 
 use crate::{
     checks::Check,
@@ -53,6 +55,9 @@ pub struct Lifecycle {
     pub(crate) health: HealthTrack,
     pub(crate) connections: Option<Connections>,
     pub(crate) quorum: Quorum,
+    pub(crate) consul: Option<ConsulReport>,
+    /// Since when there is what is wrong with it now.
+    pub(crate) consul_changed: Duration,
     pub(crate) transition: Option<Transition>,
     pub(crate) drain: Option<Drain>,
     pub(crate) hook_runs: u64,
@@ -121,6 +126,8 @@ impl Lifecycle {
             checks_told: ChecksTold::Never,
             connections: None,
             quorum: Quorum::default(),
+            consul: None,
+            consul_changed: now,
             transition: None,
             drain: None,
             hook_runs: 0,
@@ -179,6 +186,7 @@ impl Lifecycle {
             }
             Input::Connections(connections) => self.connections_are(connections),
             Input::Quorum(outcome) => self.quorum_ran(outcome),
+            Input::Consul(report) => self.consul_is(report),
             Input::Tick => {}
         }
     }
@@ -189,6 +197,21 @@ impl Lifecycle {
             reason: bounded(reason),
             since: since.unwrap_or(self.now),
         });
+    }
+
+    fn consul_is(&mut self, report: Option<ConsulReport>) {
+        let report = report.map(|report| ConsulReport {
+            registered: report.registered,
+            fault: report.fault.map(bounded),
+        });
+        let fault = |report: &Option<ConsulReport>| {
+            let fault = report.as_ref().map(|report| report.fault.is_some());
+            fault.unwrap_or(false)
+        };
+        if fault(&report) != fault(&self.consul) {
+            self.consul_changed = self.now;
+        }
+        self.consul = report;
     }
 
     /// When [`Input::Tick`] must come if nothing else happens; `None` if it need not.
@@ -214,6 +237,12 @@ impl Lifecycle {
         let record = self.newest_record();
         let generation = record.wanted.map(|wanted| wanted.generation);
         (record.epoch.as_ref(), generation.unwrap_or_default())
+    }
+
+    /// Whether the machine has an identity.
+    #[must_use]
+    pub fn is_enrolled(&self) -> bool {
+        self.enrolled
     }
 
     /// The role that is applied, if any is.

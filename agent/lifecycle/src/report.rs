@@ -137,11 +137,7 @@ impl Lifecycle {
                 (Verdict::Passing, Verdict::Passing) => Verdict::Passing,
             };
         }
-        match verdict {
-            Verdict::Open => Health::Unknown,
-            Verdict::Passing => Health::Healthy,
-            Verdict::Failing => Health::Unhealthy,
-        }
+        health_of(verdict)
     }
 
     /// The workload's process counts like a check, while it is to run.
@@ -229,7 +225,7 @@ impl Lifecycle {
                 .as_ref()
                 .map(|unsaved| unsaved.reason.clone()),
             quorum: self.quorum_now(),
-            consul: None,
+            consul: self.consul.clone(),
         }
     }
 
@@ -264,16 +260,18 @@ impl Lifecycle {
         sentences.into_iter().map(bounded).collect()
     }
 
+    /// What the workload's process says, as a check would.
+    #[must_use]
+    pub fn workload_health(&self) -> Health {
+        health_of(self.workload_verdict())
+    }
+
     /// Each check that counts now, with what it says and why.
     #[must_use]
     pub fn checks_now(&self) -> Vec<(&str, Health, Option<&str>)> {
         let row = |index: &usize| {
             let check = self.checks.get(*index)?;
-            let health = match check.verdict() {
-                Verdict::Open => Health::Unknown,
-                Verdict::Passing => Health::Healthy,
-                Verdict::Failing => Health::Unhealthy,
-            };
+            let health = health_of(check.verdict());
             Some((
                 self.spec.checks.get(*index)?.name.as_str(),
                 health,
@@ -281,6 +279,14 @@ impl Lifecycle {
             ))
         };
         self.counting.iter().filter_map(row).collect()
+    }
+}
+
+fn health_of(verdict: Verdict) -> Health {
+    match verdict {
+        Verdict::Open => Health::Unknown,
+        Verdict::Passing => Health::Healthy,
+        Verdict::Failing => Health::Unhealthy,
     }
 }
 

@@ -33,6 +33,11 @@ pub enum WaitingFor {
         /// Why.
         reason: String,
     },
+    /// The machine's Consul client: it is not registered there as it should be.
+    Consul {
+        /// Why.
+        reason: String,
+    },
     /// A hook that runs.
     Hook {
         /// Which.
@@ -100,6 +105,10 @@ impl Lifecycle {
         if let Some(unsaved) = &self.names_unsaved {
             let reason = unsaved.reason.clone();
             wait(WaitingFor::NamesOnDisk { reason }, unsaved.since);
+        }
+        let fault = self.consul.as_ref().and_then(|consul| consul.fault.clone());
+        if let Some(reason) = fault {
+            wait(WaitingFor::Consul { reason }, self.consul_changed);
         }
         self.wait_for_role(&mut wait);
         self.wait_for_drain(&mut wait);

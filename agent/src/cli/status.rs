@@ -2,13 +2,13 @@
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use calvin_model::{HumanDuration, WorkloadState};
+use calvin_model::{CatalogueRole, ConsulReport, HumanDuration, WorkloadState};
 use calvin_proto::machine::MachineFiles;
 
 use super::{Output, render};
 use crate::{
     exit::Exit,
-    status::{StatusError, StatusView, ask},
+    status::{NamesFromView, StatusError, StatusView, ask},
 };
 
 /// Shows everything at a glance.
@@ -83,12 +83,21 @@ fn status_text(view: &StatusView) -> String {
     }
     row(
         "names",
-        match (&view.dns_fault, report.names) {
-            (Some(fault), _) => fault.clone(),
-            (None, Some(version)) => format!("version {version}"),
-            (None, None) => "none yet".to_owned(),
+        match (&view.dns_fault, &view.names_from, report.names) {
+            (Some(fault), ..) => fault.clone(),
+            (None, Some(from), _) => format!("from Consul at {}", from.server),
+            (None, None, Some(version)) => format!("version {version}"),
+            (None, None, None) => "none yet".to_owned(),
         },
     );
+    if let Some(from) = &view.names_from {
+        for line in forwarded(from) {
+            row("", line);
+        }
+    }
+    if let Some(consul) = &report.consul {
+        row("consul", registered(consul));
+    }
     if let Some(unsaved) = &report.names_unsaved {
         row("", format!("not on disk: {unsaved}"));
     }
@@ -108,6 +117,28 @@ fn session(view: &StatusView) -> String {
         },
         (None, Some(fault)) => format!("none: {fault}"),
         (None, None) => "none".to_owned(),
+    }
+}
+
+fn forwarded(from: &NamesFromView) -> Vec<String> {
+    let memory = match from.stale_answers {
+        0 => None,
+        count => Some(format!("{count} answers out of memory")),
+    };
+    let fault = from.fault.as_ref();
+    let fault = fault.map(|fault| format!("out of memory now: {fault}"));
+    memory.into_iter().chain(fault).collect()
+}
+
+fn registered(consul: &ConsulReport) -> String {
+    let role = match consul.registered {
+        Some(CatalogueRole::Absent) => "not registered".to_owned(),
+        Some(role) => format!("registered as {role}"),
+        None => "not registered yet".to_owned(),
+    };
+    match &consul.fault {
+        Some(fault) => format!("{role}: {fault}"),
+        None => role,
     }
 }
 

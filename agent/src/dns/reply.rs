@@ -1,7 +1,7 @@
 //! From a packet to its reply. Pure, and safe for any bytes: it reads what strangers send.
 
 use hickory_proto::{
-    op::{Edns, Message, MessageType, Metadata, OpCode, ResponseCode},
+    op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
     rr::{DNSClass, Name},
     serialize::binary::{BinEncodable as _, BinEncoder},
 };
@@ -36,25 +36,65 @@ pub fn reply(
     transport: Transport,
     turn: usize,
 ) -> Option<Vec<u8>> {
-    let counts = Counts::read(packet)?;
-    if counts.is_response {
-        return None;
+    match hear(apex, packet, transport) {
+        Heard::Nothing => None,
+        Heard::Settled(reply) => Some(reply),
+        Heard::Question(question) => question.from_zone(zone, turn),
     }
+}
+
+/// What a packet is.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// No query that could be replied to.
+    Nothing,
+    /// One whose reply depends on no names.
+    Settled(Vec<u8>),
+    /// A question after one of the environment's names.
+    Question(Box<Question>),
+}
+
+/// A question after one of the environment's names, with the reply that it gets, as far as that is
+/// settled.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// What is asked.
+    pub(super) query: Query,
+    response: Message,
+    limit: u16,
+    transport: Transport,
+}
+
+/// Reads a packet.
+pub(super) fn hear(apex: &Name, packet: &[u8], transport: Transport) -> Heard {
+    let settled = |reply: Option<Vec<u8>>| reply.map_or(Heard::Nothing, Heard::Settled);
+    let Some(counts) = Counts::read(packet).filter(|counts| !counts.is_response) else {
+        return Heard::Nothing;
+    };
     if !counts.is_plain_query() {
-        return refusal(packet, ResponseCode::FormErr);
+        return settled(refusal(packet, ResponseCode::FormErr));
     }
     let Ok(query) = Message::from_vec(packet) else {
-        return refusal(packet, ResponseCode::FormErr);
+        return settled(refusal(packet, ResponseCode::FormErr));
     };
     let limit = match (transport, &query.edns) {
         (Transport::Tcp, _) => u16::MAX,
         (Transport::Udp, None) => UDP_BYTES_PLAIN,
         (Transport::Udp, Some(edns)) => edns.max_payload().clamp(UDP_BYTES_PLAIN, UDP_BYTES_MAX),
     };
-    encode(respond(apex, zone, &query, turn), limit, transport)
+    match begin(apex, &query) {
+        (response, None) => settled(encode(response, limit, transport)),
+        (response, Some(query)) => Heard::Question(Box::new(Question {
+            query,
+            response,
+            limit,
+            transport,
+        })),
+    }
 }
 
-fn respond(apex: &Name, zone: Option<&Zone>, query: &Message, turn: usize) -> Message {
+/// The reply to a query, with the question that is still to be answered in it.
+fn begin(apex: &Name, query: &Message) -> (Message, Option<Query>) {
     let mut response = empty(&query.metadata);
     response.queries.clone_from(&query.queries);
     if let Some(edns) = &query.edns {
@@ -63,33 +103,67 @@ fn respond(apex: &Name, zone: Option<&Zone>, query: &Message, turn: usize) -> Me
         response.edns = Some(own);
         if edns.version() > 0 {
             response.metadata.response_code = ResponseCode::BADVERS;
-            return response;
+            return (response, None);
         }
     }
     if query.metadata.op_code != OpCode::Query {
         response.metadata.response_code = ResponseCode::NotImp;
-        return response;
+        return (response, None);
     }
     // That there is exactly one was seen from the counts.
     let Some(question) = query.queries.first() else {
         response.metadata.response_code = ResponseCode::FormErr;
-        return response;
+        return (response, None);
     };
     let ours = labels_below(apex, question.name()).is_some();
     if !ours || !matches!(question.query_class(), DNSClass::IN | DNSClass::ANY) {
         response.metadata.response_code = ResponseCode::Refused;
-        return response;
+        return (response, None);
     }
-    let Some(zone) = zone else {
-        // No snapshot came yet: that is not the same as "no such name".
-        response.metadata.response_code = ResponseCode::ServFail;
-        return response;
-    };
-    fill(
-        &mut response,
-        zone.answer(question.name(), question.query_type(), turn),
-    );
-    response
+    (response, Some(question.clone()))
+}
+
+impl Question {
+    /// The reply out of the names of a snapshot.
+    pub(super) fn from_zone(mut self, zone: Option<&Zone>, turn: usize) -> Option<Vec<u8>> {
+        let Some(zone) = zone else {
+            // No snapshot came yet: that is not the same as "no such name".
+            return self.failed();
+        };
+        let (name, kind) = (self.query.name(), self.query.query_type());
+        let answer = zone.answer(name, kind, turn);
+        fill(&mut self.response, answer);
+        self.encoded()
+    }
+
+    /// The reply out of another server's.
+    pub(super) fn from_answer(mut self, answer: &Message, turn: usize) -> Option<Vec<u8>> {
+        let response = &mut self.response;
+        response.metadata.response_code = answer.metadata.response_code;
+        response.metadata.authoritative = answer.metadata.authoritative;
+        response.answers.clone_from(&answer.answers);
+        response.authorities.clone_from(&answer.authorities);
+        response.additionals.clone_from(&answer.additionals);
+        // It may have been asked for in another spelling. Names compare without regard to that.
+        for record in &mut response.answers {
+            if record.name == *self.query.name() {
+                record.name = self.query.name().clone();
+            }
+        }
+        let count = response.answers.len().max(1);
+        response.answers.rotate_left(turn % count);
+        self.encoded()
+    }
+
+    /// The reply where nobody knows.
+    pub(super) fn failed(mut self) -> Option<Vec<u8>> {
+        self.response.metadata.response_code = ResponseCode::ServFail;
+        self.encoded()
+    }
+
+    fn encoded(self) -> Option<Vec<u8>> {
+        encode(self.response, self.limit, self.transport)
+    }
 }
 
 fn fill(response: &mut Message, answer: Answer) {

@@ -1,5 +1,5 @@
-//! The two sockets' loops. A datagram is answered at once, in its turn; a connection is a task,
-//! bounded in number, in time and in what it may send.
+//! The two sockets' loops. A datagram is answered at once, in its turn, out of a snapshot, or by a
+//! task that asks Consul; a connection is a task, bounded in number, in time and in what it may send.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,7 +13,8 @@ use tokio::{
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::{
-    reply::{Transport, reply},
+    forward::{Answered, Forwarder},
+    reply::{Heard, Question, Transport, hear},
     store::Names,
 };
 use crate::init::DnsSockets;
@@ -23,6 +24,9 @@ const QUERY_BYTES_MAX: usize = 4096;
 /// Connections at one time. A stub resolver opens one for a long answer, for some milliseconds;
 /// each holds below 70 KiB.
 const CONNECTIONS_MAX: usize = 64;
+/// Questions to Consul at one time, of which each holds a socket and below 70 KiB. A thousand look-ups
+/// a second, each of 10 ms, are ten.
+const QUESTIONS_MAX: usize = 64;
 /// Silence after which a connection is closed (RFC 7766 section 6.2.3 asks for some seconds).
 const IDLE: Duration = Duration::from_secs(5);
 /// Pause after a socket's error that says nothing of the next call (no file descriptors left).
@@ -34,24 +38,37 @@ pub struct Server {
     _tasks: JoinSet<()>,
 }
 
-/// Serves `names` on the sockets. Must be called inside a tokio runtime.
+/// What answers: snapshots, or another server where there is one.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The names of the snapshots that came.
+    pub names: Arc<Names>,
+    /// The Consul client of the machine, where it joins one.
+    pub forwarder: Arc<Forwarder>,
+}
+
+/// Serves names on the sockets. Must be called inside a tokio runtime.
 ///
 /// # Errors
 /// Where the runtime cannot take the sockets.
-pub fn serve(names: Arc<Names>, sockets: DnsSockets) -> io::Result<Server> {
+pub fn serve(sources: &Sources, sockets: DnsSockets) -> io::Result<Server> {
     let udp = UdpSocket::from_std(sockets.udp)?;
     let tcp = TcpListener::from_std(sockets.tcp)?;
     let mut tasks = JoinSet::new();
     let span = info_span!("dns", transport = "udp");
-    tasks.spawn(answer_datagrams(names.clone(), udp).instrument(span));
+    tasks.spawn(answer_datagrams(sources.clone(), udp).instrument(span));
     let span = info_span!("dns", transport = "tcp");
-    tasks.spawn(accept(names, tcp).instrument(span));
+    tasks.spawn(accept(sources.clone(), tcp).instrument(span));
     Ok(Server { _tasks: tasks })
 }
 
-async fn answer_datagrams(names: Arc<Names>, socket: UdpSocket) {
+async fn answer_datagrams(sources: Sources, socket: UdpSocket) {
+    let socket = Arc::new(socket);
+    let permits = Arc::new(Semaphore::new(QUESTIONS_MAX));
+    let mut questions = JoinSet::new();
     let mut packet = vec![0; QUERY_BYTES_MAX];
     loop {
+        while questions.try_join_next().is_some() {}
         let (length, client) = match socket.recv_from(&mut packet).await {
             Ok(received) => received,
             // A client that went away shows as an error of the next call (ip(7)).
@@ -65,15 +82,40 @@ async fn answer_datagrams(names: Arc<Names>, socket: UdpSocket) {
         if client.port() == 0 {
             continue;
         }
-        if let Some(answer) = answer(&names, &packet[..length], Transport::Udp)
-            && let Err(error) = socket.send_to(&answer, client).await
-        {
-            debug!(%error, %client, "could not answer");
+        let apex = sources.names.apex();
+        let question = match hear(apex, &packet[..length], Transport::Udp) {
+            Heard::Nothing => continue,
+            Heard::Settled(reply) => {
+                send(&socket, Some(reply), client).await;
+                continue;
+            }
+            Heard::Question(question) => question,
+        };
+        if sources.forwarder.server().is_none() {
+            send(&socket, sources.at_once(*question), client).await;
+        } else if let Ok(permit) = permits.clone().try_acquire_owned() {
+            let (sources, socket) = (sources.clone(), socket.clone());
+            questions.spawn(async move {
+                send(&socket, sources.answer(*question).await, client).await;
+                drop(permit);
+            });
+        } else {
+            // So many wait for Consul that one more would only wait too.
+            let known = sources.forwarder.known(&question.query);
+            send(&socket, reply_of(*question, &known), client).await;
         }
     }
 }
 
-async fn accept(names: Arc<Names>, listener: TcpListener) {
+async fn send(socket: &UdpSocket, reply: Option<Vec<u8>>, client: SocketAddr) {
+    if let Some(reply) = reply
+        && let Err(error) = socket.send_to(&reply, client).await
+    {
+        debug!(%error, %client, "could not answer");
+    }
+}
+
+async fn accept(sources: Sources, listener: TcpListener) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     // The semaphore is never closed: an error cannot come.
@@ -81,9 +123,9 @@ async fn accept(names: Arc<Names>, listener: TcpListener) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, client)) => {
-                let names = names.clone();
+                let sources = sources.clone();
                 let connection = async move {
-                    if let Err(error) = converse(&names, stream).await {
+                    if let Err(error) = converse(&sources, stream).await {
                         debug!(%error, "connection ended");
                     }
                     drop(permit);
@@ -103,7 +145,7 @@ fn connection_span(client: SocketAddr) -> tracing::Span {
 }
 
 /// Answers query after query (RFC 7766): each is preceded by its length.
-async fn converse(names: &Names, mut stream: TcpStream) -> io::Result<()> {
+async fn converse(sources: &Sources, mut stream: TcpStream) -> io::Result<()> {
     let mut packet = vec![0; QUERY_BYTES_MAX];
     loop {
         let length = match timeout(IDLE, stream.read_u16()).await {
@@ -116,7 +158,12 @@ async fn converse(names: &Names, mut stream: TcpStream) -> io::Result<()> {
             return Err(io::ErrorKind::InvalidData.into());
         };
         timeout(IDLE, stream.read_exact(query)).await??;
-        let Some(answer) = answer(names, query, Transport::Tcp) else {
+        let answer = match hear(sources.names.apex(), query, Transport::Tcp) {
+            Heard::Nothing => None,
+            Heard::Settled(reply) => Some(reply),
+            Heard::Question(question) => sources.answer(*question).await,
+        };
+        let Some(answer) = answer else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let Ok(length) = u16::try_from(answer.len()) else {
@@ -129,10 +176,36 @@ async fn converse(names: &Names, mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
-fn answer(names: &Names, packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
-    let zone = names.zone();
-    // Drawn and not counted: clients ask for A and AAAA in turn, and a count would give each of
-    // them every second answer only.
-    let turn = fastrand::usize(..);
-    reply(names.apex(), zone.as_deref(), packet, transport, turn)
+impl Sources {
+    /// The reply to a question, out of whatever answers now.
+    async fn answer(&self, question: Question) -> Option<Vec<u8>> {
+        match self.forwarder.server() {
+            None => self.at_once(question),
+            Some(server) => {
+                let answered = self.forwarder.ask(server, &question.query).await;
+                reply_of(question, &answered)
+            }
+        }
+    }
+
+    /// The reply to a question out of the newest snapshot.
+    fn at_once(&self, question: Question) -> Option<Vec<u8>> {
+        let zone = self.names.zone();
+        question.from_zone(zone.as_deref(), turn())
+    }
+}
+
+fn reply_of(question: Question, answered: &Answered) -> Option<Vec<u8>> {
+    match answered {
+        // Its order was drawn by the server.
+        Answered::Fresh(answer) => question.from_answer(answer, 0),
+        Answered::Stale(answer) => question.from_answer(answer, turn()),
+        Answered::Unknown => question.failed(),
+    }
+}
+
+/// Drawn and not counted: clients ask for A and AAAA in turn, and a count would give each of them
+/// every second answer only.
+fn turn() -> usize {
+    fastrand::usize(..)
 }

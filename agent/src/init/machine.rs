@@ -22,6 +22,7 @@ use super::{
     console::{BoundedLog, Tap},
     prepare::Prepared,
     server::{PeerIndex, Server},
+    units::Units,
     workload::Workload,
 };
 use crate::workload::{
@@ -43,6 +44,7 @@ pub(super) struct Machine {
     prepared: Prepared,
     agent: Agent,
     workload: Workload,
+    units: Units,
     console: Tap,
     agent_log: Tap,
     stopping: Stopping,
@@ -80,6 +82,7 @@ impl Machine {
             agent_log: tap(&files.agent_log(), AGENT_FILE_BYTES)?,
             agent,
             workload: Workload::new(),
+            units: Units::new(files),
             prepared,
             stopping: Stopping::No,
             changed: true,
@@ -114,8 +117,7 @@ impl Machine {
         while self.stopping != Stopping::Done {
             self.wait();
             let now = Instant::now();
-            self.console.drain();
-            self.agent_log.drain();
+            self.drain_outputs();
             self.take_signals(now);
             self.reap(now);
             self.serve(now);
@@ -126,10 +128,21 @@ impl Machine {
         self.finish();
     }
 
+    fn drain_outputs(&mut self) {
+        self.console.drain();
+        self.agent_log.drain();
+        self.units.drain();
+    }
+
     /// Waits for anything to happen, or to be due.
     fn wait(&mut self) {
         let server = &self.prepared.server;
-        let due = [self.workload.due(), self.agent.due(), server.due()];
+        let due = [
+            self.workload.due(),
+            self.units.due(),
+            self.agent.due(),
+            server.due(),
+        ];
         let timeout = due.into_iter().flatten().min().map(|due| {
             let left = due.saturating_duration_since(Instant::now());
             Timespec {
@@ -144,8 +157,9 @@ impl Machine {
             self.agent_log.as_fd(),
         ];
         let mut descriptors: Vec<_> = fixed
-            .iter()
-            .map(|fixed| PollFd::from_borrowed_fd(*fixed, PollFlags::IN))
+            .into_iter()
+            .chain(self.units.descriptors())
+            .map(|output| PollFd::from_borrowed_fd(output, PollFlags::IN))
             .collect();
         for (descriptor, flags) in server.interests() {
             descriptors.push(PollFd::from_borrowed_fd(descriptor, flags));
@@ -169,6 +183,7 @@ impl Machine {
                 // Told twice: whoever it is does not want to wait for the workload.
                 let signal = StopSignal::Term;
                 self.workload.stop(signal, Duration::ZERO, now);
+                self.units.kill(now);
             }
         }
     }
@@ -184,6 +199,9 @@ impl Machine {
                 let pause = self.agent.ended(now, fastrand::f64());
                 let again = pause.map_or(String::new(), |pause| format!("; again in {pause:.1?}"));
                 self.note(&format!("the agent, pid {pid}, ended with {end}{again}"));
+                self.changed = true;
+            } else if let Some(note) = self.units.ended(pid, end, now, fastrand::f64()) {
+                self.note(&note);
                 self.changed = true;
             }
             child::reap(pid);
@@ -207,7 +225,7 @@ impl Machine {
     fn take(&mut self, peer: PeerIndex, request: Request, now: Instant) {
         let Request { id, order } = request;
         let refused = match order {
-            Order::Start(_) if self.stopping != Stopping::No => {
+            Order::Start(_) | Order::StartUnit { .. } if self.stopping != Stopping::No => {
                 Some("the machine is being stopped".to_owned())
             }
             Order::Start(spec) => {
@@ -218,6 +236,21 @@ impl Machine {
             Order::Stop { signal, timeout_ms } => {
                 let timeout = Duration::from_millis(timeout_ms).min(STOP_TIMEOUT_MAX);
                 self.workload.stop(signal, timeout, now);
+                self.changed = true;
+                None
+            }
+            Order::StartUnit { name, spec } => {
+                let refused = self.units.start(name, *spec, now);
+                self.changed = true;
+                refused
+            }
+            Order::StopUnit {
+                name,
+                signal,
+                timeout_ms,
+            } => {
+                let timeout = Duration::from_millis(timeout_ms).min(STOP_TIMEOUT_MAX);
+                self.units.stop(&name, signal, timeout, now);
                 self.changed = true;
                 None
             }
@@ -234,13 +267,16 @@ impl Machine {
         &mut self.prepared.server
     }
 
-    /// Goes on with the machine's stop: the workload first, while its agent still looks after it.
+    /// Goes on with the machine's stop: the workload first, while its agent still looks after it; a
+    /// Consul client that left before it would leave it without names.
     fn advance_stop(&mut self, now: Instant) {
         if self.stopping == Stopping::Workload && self.workload.process().is_none() {
             self.stopping = Stopping::Agent;
             self.agent.stop(now);
+            self.units.stop_as_specified(now);
         }
-        if self.stopping == Stopping::Agent && self.agent.is_stopped() {
+        let gone = self.agent.is_stopped() && self.units.are_stopped();
+        if self.stopping == Stopping::Agent && gone {
             self.stopping = Stopping::Done;
         }
     }
@@ -256,6 +292,12 @@ impl Machine {
             self.changed = true;
             if let Some(fault) = self.workload.fault.clone().filter(|_| had_fault.is_none()) {
                 self.note(&fault);
+            }
+        }
+        if let Some(notes) = self.units.tick(now, fastrand::f64()) {
+            self.changed = true;
+            for note in notes {
+                self.note(&note);
             }
         }
         let (log, sockets) = (&self.agent_log, self.prepared.sockets.as_ref());
@@ -274,10 +316,13 @@ impl Machine {
             return;
         }
         let (agent, workload) = (self.agent.process(), self.workload.process());
+        let units = self.units.processes();
         let record = &mut self.prepared.record;
         let first = record.agent.is_none() && record.workload.is_none();
-        if first || (record.agent, record.workload) != (agent, workload) {
+        let same = (record.agent, record.workload) == (agent, workload) && record.units == units;
+        if first || !same {
             (record.agent, record.workload) = (agent, workload);
+            record.units = units;
             if let Err(error) = record.write(&self.prepared.files) {
                 // Its processes are found by session and environment too.
                 self.note(&format!("{error}"));
@@ -300,6 +345,7 @@ impl Machine {
             fault: self.workload.fault.clone(),
             restart_in_ms: self.workload.restart_in(now).map(ms),
             console: self.console.log.counts(),
+            units: self.units.states(now),
         }
     }
 
@@ -316,8 +362,7 @@ impl Machine {
         if let Err(error) = left {
             self.note(&error.to_string());
         }
-        self.console.drain();
-        self.agent_log.drain();
+        self.drain_outputs();
         // A socket that nobody listens on is removed by the next start too.
         let _ = std::fs::remove_file(files.init_socket());
         self.note("machine is stopped");

@@ -2,6 +2,7 @@
 //! earlier start left ended, sockets bound.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     os::{fd::AsFd, unix::fs::DirBuilderExt},
@@ -196,5 +197,6 @@ fn new_record() -> Result<InitRecord, InitError> {
         init: ProcessId::own().map_err(system("read the own start time"))?,
         agent: None,
         workload: None,
+        units: BTreeMap::new(),
     })
 }

@@ -11,7 +11,7 @@ use calvin_proto::machine::ProcessId;
 use rustix::process::Signal;
 
 use super::{backoff::Backoff, child};
-use crate::workload::{End, WorkloadSpec};
+use crate::workload::{End, WorkloadSpec, protocol::RUNS_OTHERWISE};
 
 /// The workload, from init's view.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Workload {
             Phase::Idle | Phase::Stopped => self.want(spec, now),
             // A running workload is never ended because somebody now thinks otherwise of it.
             Phase::Running { .. } if self.spec.as_ref() != Some(&spec) => {
-                return Some("it runs already in another way; stop it first".to_owned());
+                return Some(RUNS_OTHERWISE.to_owned());
             }
             Phase::Running { .. } => {}
             Phase::Backoff { .. } if self.spec.as_ref() != Some(&spec) => self.want(spec, now),

@@ -1,6 +1,6 @@
 //! The loop: one event, one decision, its consequences. Nothing here waits for anything else.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use calvin_lifecycle::{AgentRecord, Input, Lifecycle, Output};
 use calvin_model::{Health, Report, Role};
@@ -13,7 +13,9 @@ use super::{
     tasks::{Pace, WorkloadOrder},
 };
 use crate::{
+    catalogue::Own,
     clock::Clock,
+    dns::Forwarder,
     health::Checks,
     hooks::Hooks,
     identity::KeeperStatus,
@@ -35,6 +37,7 @@ pub(super) struct Actor {
     pub(super) keeper_status: watch::Receiver<KeeperStatus>,
     pub(super) session_status: watch::Receiver<SessionStatus>,
     pub(super) dns_fault: watch::Receiver<Option<String>>,
+    pub(super) forwarder: Arc<Forwarder>,
 }
 
 /// What the decisions go to; of each only the newest counts.
@@ -46,6 +49,7 @@ pub(super) struct Outbox {
     pub(super) seen: watch::Sender<Seen>,
     pub(super) refuse: watch::Sender<Option<String>>,
     pub(super) pace: watch::Sender<Pace>,
+    pub(super) own: watch::Sender<Option<Own>>,
 }
 
 impl Actor {
@@ -103,6 +107,10 @@ impl Actor {
         self.outbox
             .pace
             .send_if_modified(|known| replace(known, pace));
+        let own = Own::of(&self.lifecycle, &self.machine.manifest);
+        self.outbox
+            .own
+            .send_if_modified(|known| replace(known, own));
     }
 
     fn act(&mut self, output: Output) {
@@ -151,6 +159,7 @@ impl Actor {
             identity: self.keeper_status.borrow().clone(),
             session: self.session_status.borrow().clone(),
             dns_fault: self.dns_fault.borrow().clone(),
+            forwarder: self.forwarder.seen(),
         })
     }
 }

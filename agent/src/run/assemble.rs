@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::{
     RunError,
     actor::{Actor, Outbox},
+    catalogue,
     events::Inbox,
     names, system,
     tasks::{self, Pace, WorkloadOrder},
@@ -23,7 +24,7 @@ use crate::{
     clock::Clock,
     connections::Counted,
     disk::{self, DiskError},
-    dns::Names,
+    dns::{Forwarder, Names, Sources},
     fault::chain,
     health::{CheckContext, Checks},
     hooks::Hooks,
@@ -33,7 +34,7 @@ use crate::{
     quorum::Quorum,
     session::{PAUSES, Seen, Session, SessionStatus, Speaker},
     status::{self, StatusRequest},
-    workload::{Runner, RunnerState, WorkloadSpec},
+    workload::{Runner, WorkloadSpec},
 };
 
 /// Events of one kind that wait for the loop. Each takes it microseconds; a sender waits, so
@@ -45,7 +46,7 @@ const RECORD_BYTES_MAX: u64 = 64 * 1024;
 /// The task that keeps the names.
 const NAMES_ON_DISK: &str = "names on disk";
 
-type Tasks = JoinSet<&'static str>;
+pub(super) type Tasks = JoinSet<&'static str>;
 
 /// The tasks beside the loop. Dropping them is as sudden as a kill.
 pub(super) struct Parts {
@@ -91,8 +92,11 @@ pub(super) fn assemble(
     let keeper = Keeper::open(provision.clone(), &state, trust.subscribe())?;
 
     let mut tasks = Tasks::new();
-    let names = start_names(&machine, sockets, &mut tasks)?;
+    let forward = watch::Sender::new(None);
+    let forwarder = Arc::new(Forwarder::new(forward.subscribe()));
+    let names = start_names(&machine, sockets, forwarder.clone(), &mut tasks)?;
     let (orders, runner) = start_runner(&machine, &mut tasks)?;
+    let consul = catalogue::start(&machine, &boot, runner.clone(), forward, &mut tasks);
     let (records, commits) = start_records(&machine, &mut tasks);
     let (pace, connections) = start_connections(&machine, &mut tasks);
     let requests = start_status(&machine, &mut tasks);
@@ -106,6 +110,7 @@ pub(super) fn assemble(
         seen: watch::Sender::new(Seen::default()),
         refuse: watch::Sender::new(None),
         pace,
+        own: consul.own,
     };
     let session = Session {
         speaker: speaker(&machine, provision, boot),
@@ -117,6 +122,8 @@ pub(super) fn assemble(
         events,
         names: names.incoming,
         trust,
+        join: consul.join,
+        registration: consul.registration,
         status: watch::Sender::new(SessionStatus::default()),
     };
     let inbox = Inbox {
@@ -125,11 +132,12 @@ pub(super) fn assemble(
         hooks: hooks_seen,
         commits,
         requests,
-        runner,
+        runner: runner.state(),
         names: names.served,
         names_unsaved: names.unsaved,
         identity: keeper.identity(),
         connections,
+        consul: consul.report,
         quorum: start_quorum(&machine, &mut tasks),
     };
     let actor = Actor {
@@ -142,6 +150,7 @@ pub(super) fn assemble(
         keeper_status: keeper.status(),
         session_status: session.status.subscribe(),
         dns_fault: names.fault,
+        forwarder,
         machine,
     };
     tasks::spawn(&mut tasks, "identity", keeper.run());
@@ -175,6 +184,7 @@ fn speaker(machine: &Provisioned, provision: Arc<Provision>, boot: BootId) -> Sp
         boot,
         build: machine.manifest.build.clone(),
         manifest: machine.manifest_digest.clone(),
+        capabilities: catalogue::capabilities(machine),
     }
 }
 
@@ -207,6 +217,7 @@ struct NamesEnds {
 fn start_names(
     machine: &Provisioned,
     sockets: io::Result<Option<DnsSockets>>,
+    forwarder: Arc<Forwarder>,
     tasks: &mut Tasks,
 ) -> Result<NamesEnds, RunError> {
     let path = machine.files.state().join("names.json");
@@ -227,7 +238,11 @@ fn start_names(
         fault: fault.subscribe(),
         incoming: incoming.clone(),
     };
-    let answer = tasks::answer_names(known.clone(), sockets, machine.dns(), fault);
+    let sources = Sources {
+        names: known.clone(),
+        forwarder,
+    };
+    let answer = tasks::answer_names(sources, sockets, machine.dns(), fault);
     tasks::spawn(tasks, "dns", answer);
     let keep = names::keep(known.clone(), served.subscribe(), unsaved);
     tasks::spawn(tasks, NAMES_ON_DISK, keep);
@@ -236,10 +251,7 @@ fn start_names(
     Ok(ends)
 }
 
-type RunnerEnds = (
-    watch::Sender<Option<WorkloadOrder>>,
-    watch::Receiver<Option<RunnerState>>,
-);
+type RunnerEnds = (watch::Sender<Option<WorkloadOrder>>, Runner);
 
 fn start_runner(machine: &Provisioned, tasks: &mut Tasks) -> Result<RunnerEnds, RunError> {
     let image = machine.files.image();
@@ -248,12 +260,11 @@ fn start_runner(machine: &Provisioned, tasks: &mut Tasks) -> Result<RunnerEnds, 
         None => None,
     };
     let (runner, connection) = Runner::connect(machine.files.init_socket());
-    let state = runner.state();
     let orders = watch::Sender::new(None);
     tasks::spawn(tasks, "runner", connection.run());
-    let give = tasks::give_orders(runner, workload, orders.subscribe());
+    let give = tasks::give_orders(runner.clone(), workload, orders.subscribe());
     tasks::spawn(tasks, "orders", give);
-    Ok((orders, state))
+    Ok((orders, runner))
 }
 
 fn start_records(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use calvin_lifecycle::{Input, QuorumOutcome};
-use calvin_model::{Connections, NamesVersion};
+use calvin_model::{Connections, ConsulReport, NamesVersion};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
@@ -27,6 +27,7 @@ pub(super) struct Inbox {
     pub(super) names_unsaved: watch::Receiver<Option<String>>,
     pub(super) identity: watch::Receiver<Option<Arc<Identity>>>,
     pub(super) connections: watch::Receiver<Option<Option<Connections>>>,
+    pub(super) consul: watch::Receiver<Option<ConsulReport>>,
     /// Only where the image asks its members.
     pub(super) quorum: Option<mpsc::Receiver<QuorumOutcome>>,
 }
@@ -113,6 +114,13 @@ impl Inbox {
                 Ok(()) => {
                     let seen = self.connections.borrow_and_update().clone();
                     maybe(seen.map(Input::Connections))
+                }
+                Err(_) => Event::Closed,
+            },
+            changed = self.consul.changed() => match changed {
+                Ok(()) => {
+                    let report = self.consul.borrow_and_update().clone();
+                    Event::Input(Input::Consul(report))
                 }
                 Err(_) => Event::Closed,
             },

@@ -1,7 +1,7 @@
 //! The small tasks between the loop and the world: each waits for the newest of one thing, and
 //! does it.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use calvin_lifecycle::AgentRecord;
 use calvin_model::Connections;
@@ -15,7 +15,7 @@ use tracing::{Instrument as _, error, info_span, warn};
 
 use crate::{
     disk::{self, DiskError},
-    dns::{self, Names},
+    dns,
     fault::chain,
     init::DnsSockets,
     workload::{Runner, WorkloadSpec},
@@ -159,7 +159,7 @@ pub(super) async fn count_connections(
 
 /// Answers names on the sockets that were handed over, or on its own.
 pub(super) async fn answer_names(
-    names: Arc<Names>,
+    sources: dns::Sources,
     handed: io::Result<Option<DnsSockets>>,
     address: SocketAddr,
     fault: watch::Sender<Option<String>>,
@@ -173,7 +173,7 @@ pub(super) async fn answer_names(
             Some(sockets) => Ok(sockets),
             None => DnsSockets::bind(address),
         };
-        match sockets.and_then(|sockets| dns::serve(names.clone(), sockets)) {
+        match sockets.and_then(|sockets| dns::serve(&sources, sockets)) {
             Ok(_server) => {
                 fault.send_replace(None);
                 // It answers until it is dropped.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use calvin_proto::wire::{self, to_agent::Message};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::*;
 use crate::testing::{Coordinator, Reply, Validity, machine, wanted};
@@ -162,7 +162,12 @@ async fn a_long_look_at_the_connections_does_not_hold_up_answers_to_names() {
     let path = dir.path().join("names.json");
     let names = Arc::new(crate::dns::Names::new("prod.example", path).unwrap());
     let (sockets, address) = dns_sockets();
-    let _server = crate::dns::serve(names, sockets).unwrap();
+    let nobody = watch::Sender::new(None);
+    let sources = crate::dns::Sources {
+        names,
+        forwarder: Arc::new(crate::dns::Forwarder::new(nobody.subscribe())),
+    };
+    let _server = crate::dns::serve(&sources, sockets).unwrap();
     let looks = Arc::new(AtomicU32::new(0));
     let counter = looks.clone();
     // A look that takes long: until it is released, or for so long that an answer is late.

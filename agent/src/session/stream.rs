@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Renewed, Seen, Session, SessionEvent};
 use crate::{clock::wall_ms, identity::Identity};
@@ -112,7 +112,7 @@ impl Session {
             status.coordinator = Some(address);
             status.fault = None;
         });
-        self.listen(&mut inbound, identity).await
+        self.listen(&mut inbound, identity, &epoch).await
     }
 
     /// Waits until the lifecycle has judged who speaks. Names and CA do not pass through it, so
@@ -140,10 +140,11 @@ impl Session {
         &mut self,
         inbound: &mut Streaming<wire::ToAgent>,
         identity: &Arc<Identity>,
+        epoch: &Epoch,
     ) -> Result<Renewed, SessionError> {
         loop {
             tokio::select! {
-                message = next(inbound) => self.take(message?).await?,
+                message = next(inbound) => self.take(message?, epoch).await?,
                 refused = self.refuse.changed() => {
                     refused.map_err(|_| SessionError::Ending)?;
                     return Err(self.refused());
@@ -153,7 +154,7 @@ impl Session {
         }
     }
 
-    async fn take(&self, message: ToAgent) -> Result<(), SessionError> {
+    async fn take(&self, message: ToAgent, epoch: &Epoch) -> Result<(), SessionError> {
         match message {
             ToAgent::Welcome(_) => Err(SessionError::Order {
                 what: "a welcome",
@@ -168,8 +169,20 @@ impl Session {
                 self.trust.send_replace(Some(trust));
                 Ok(())
             }
-            // Sent to agents that said that they can.
-            ToAgent::Join(_) | ToAgent::Registration(_) => Ok(()),
+            ToAgent::Join(join) => {
+                replace(&self.join, join);
+                Ok(())
+            }
+            ToAgent::Registration(order) => {
+                // Whose session this is was judged; it speaks for nobody else.
+                if order.epoch == *epoch {
+                    replace(&self.registration, order);
+                } else {
+                    let spoken = &order.epoch;
+                    warn!(%spoken, session = %epoch, "refused another coordinator's registration");
+                }
+                Ok(())
+            }
         }
     }
 
@@ -184,7 +197,7 @@ impl Session {
         Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: limits::PROTOCOL_MIN..=limits::PROTOCOL_MAX,
-            capabilities: Vec::new(),
+            capabilities: speaker.capabilities.clone(),
             boot: speaker.boot.clone(),
             build: speaker.build.clone(),
             manifest: speaker.manifest.clone(),
@@ -197,6 +210,15 @@ impl Session {
             health: seen.health,
         }
     }
+}
+
+/// Replaces what was said last, if it is another.
+fn replace<T: PartialEq>(last: &watch::Sender<Option<T>>, new: T) {
+    last.send_if_modified(|last| {
+        let changed = last.as_ref() != Some(&new);
+        *last = Some(new);
+        changed
+    });
 }
 
 /// Waits until there is another identity than `used`.

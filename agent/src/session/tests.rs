@@ -1,13 +1,16 @@
 //! Sessions against a coordinator on the real wire: also one that errs or lies.
 
-use calvin_model::{BootId, Health, WorkloadState};
-use calvin_proto::wire::{self, to_agent::Message};
+use calvin_model::{BootId, CatalogueRole, Health, WorkloadState};
+use calvin_proto::{
+    convert::join,
+    wire::{self, to_agent::Message},
+};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::*;
 use crate::{
     identity::Sealed,
-    testing::{Coordinator, Reply, Validity, provision, wanted, welcome},
+    testing::{Coordinator, Reply, Validity, provision, wanted, welcome, wire_epoch},
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -19,6 +22,8 @@ struct Agent {
     identity: watch::Sender<Option<Arc<Identity>>>,
     names: watch::Receiver<Option<Arc<NamesSnapshot>>>,
     trust: watch::Receiver<Option<Trust>>,
+    join: watch::Receiver<Option<Join>>,
+    registration: watch::Receiver<Option<RegistrationOrder>>,
     status: watch::Receiver<SessionStatus>,
     seen: watch::Sender<Seen>,
     _task: JoinSet<()>,
@@ -55,6 +60,7 @@ fn agent(coordinator: &Coordinator) -> Agent {
             boot: "b1".parse().unwrap(),
             build: Some("b-7".into()),
             manifest: Digest::from_sha256([7; 32]),
+            capabilities: vec![join::CONSUL.to_owned()],
         },
         pauses: (Duration::from_millis(1), Duration::from_millis(10)),
         identity: identity.subscribe(),
@@ -64,6 +70,8 @@ fn agent(coordinator: &Coordinator) -> Agent {
         events: events_in,
         names: watch::Sender::new(None),
         trust: watch::Sender::new(None),
+        join: watch::Sender::new(None),
+        registration: watch::Sender::new(None),
         status: watch::Sender::new(SessionStatus::default()),
     };
     let (names, trust, status) = (
@@ -71,6 +79,7 @@ fn agent(coordinator: &Coordinator) -> Agent {
         session.trust.subscribe(),
         session.status.subscribe(),
     );
+    let (join, registration) = (session.join.subscribe(), session.registration.subscribe());
     let mut task = JoinSet::new();
     task.spawn(session.run());
     Agent {
@@ -80,6 +89,8 @@ fn agent(coordinator: &Coordinator) -> Agent {
         identity,
         names,
         trust,
+        join,
+        registration,
         status,
         seen,
         _task: task,
@@ -374,4 +385,47 @@ async fn a_new_identity_begins_a_new_session_at_once() {
     agent.down().await;
     coordinator.line().await.begin(5).await;
     agent.up().await;
+}
+
+fn registration(epoch: u64, role: wire::CatalogueRole) -> Message {
+    Message::Registration(wire::Registration {
+        epoch: Some(wire_epoch(epoch)),
+        role: role.into(),
+        exclusive: true,
+    })
+}
+
+#[tokio::test]
+async fn how_to_join_and_to_be_registered_is_taken_from_who_has_the_session_and_from_nobody_else() {
+    let mut coordinator = Coordinator::start(&[Reply::Lose]).await;
+    let mut agent = agent(&coordinator);
+    let mut line = coordinator.line().await;
+    let hello = line.begin(5).await;
+    assert_eq!(hello.capabilities, [join::CONSUL]);
+    agent.up().await;
+    line.say(Message::Join(wire::Join {
+        consul: Some(wire::ConsulJoin {
+            datacenter: "build".into(),
+            domain: "build.example".into(),
+            servers: vec!["127.0.0.1:8301".into()],
+            node: "web-abcdefgh".into(),
+            token: "secret".into(),
+            ..wire::ConsulJoin::default()
+        }),
+    }))
+    .await;
+    line.say(registration(4, wire::CatalogueRole::Active)).await;
+    line.say(registration(5, wire::CatalogueRole::Standby))
+        .await;
+    let changed = timeout(DEADLINE, agent.registration.changed()).await;
+    changed.unwrap().unwrap();
+    let order = agent.registration.borrow().clone().unwrap();
+    assert_eq!(
+        (order.epoch.number, order.registration.exclusive),
+        (5, true)
+    );
+    assert_eq!(order.registration.role, CatalogueRole::Standby);
+    let join = agent.join.borrow().clone().unwrap().consul.unwrap();
+    assert_eq!(join.node, "web-abcdefgh");
+    assert!(!format!("{join:?}").contains("secret"));
 }

@@ -35,6 +35,11 @@ pub(super) fn sentence(what: &WaitingFor, sources: &Sources<'_>) -> String {
             "the disk to keep the newest names, which are served all the same; until then a \
              restart of the agent brings back older ones: {reason}"
         ),
+        WaitingFor::Consul { reason } => {
+            format!(
+                "Consul: {reason}. The workload goes on as it is; the agent tries again for ever"
+            )
+        }
         WaitingFor::Hook { kind, role } => format!("hook {kind} to end, to become {role}"),
         WaitingFor::HookAgain {
             kind,

@@ -7,7 +7,9 @@ use calvin_model::{Health, Report, Role};
 use serde::{Deserialize, Serialize};
 
 use super::explain;
-use crate::{identity::KeeperStatus, provision::Provisioned, session::SessionStatus};
+use crate::{
+    dns::ForwarderSeen, identity::KeeperStatus, provision::Provisioned, session::SessionStatus,
+};
 
 /// Everything that `calvin-agent status` shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,9 @@ pub struct StatusView {
     pub checks: Vec<CheckView>,
     /// Why names are not answered, if they are not.
     pub dns_fault: Option<String>,
+    /// Who answers the environment's names, where it is not the agent itself.
+    #[serde(default)]
+    pub names_from: Option<NamesFromView>,
     /// What it waits for, the first cause first.
     pub waiting: Vec<WaitingView>,
 }
@@ -73,6 +78,17 @@ pub struct WaitingView {
     pub since_ms: u64,
 }
 
+/// Who answers the environment's names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesFromView {
+    /// Its address.
+    pub server: String,
+    /// Answers that were given out of memory since the agent started, because it gave none.
+    pub stale_answers: u64,
+    /// Why it gave no answer last, if it did not.
+    pub fault: Option<String>,
+}
+
 /// Where the picture is taken from.
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
@@ -82,6 +98,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) identity: KeeperStatus,
     pub(crate) session: SessionStatus,
     pub(crate) dns_fault: Option<String>,
+    pub(crate) forwarder: Option<ForwarderSeen>,
 }
 
 /// Takes the picture.
@@ -118,6 +135,11 @@ pub(crate) fn build(sources: &Sources<'_>) -> StatusView {
             })
             .collect(),
         dns_fault: sources.dns_fault.clone(),
+        names_from: sources.forwarder.as_ref().map(|seen| NamesFromView {
+            server: seen.server.to_string(),
+            stale_answers: seen.stale,
+            fault: seen.fault.clone(),
+        }),
         waiting: waiting
             .map(|waiting| WaitingView {
                 text: explain::sentence(&waiting.what, sources),

@@ -16,7 +16,7 @@ use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 use tracing::{debug, warn};
 
 use super::{
-    WorkloadSpec,
+    UnitName, WorkloadSpec,
     protocol::{LINE_BYTES_MAX, Message, Order, Request, RunnerState},
 };
 use crate::local_socket;
@@ -126,6 +126,35 @@ impl Runner {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.order("stop the workload", Order::Stop { signal, timeout_ms })
             .await
+    }
+
+    /// Wants the unit of this name to run beside the workload, as [`Self::start`].
+    ///
+    /// # Errors
+    /// When it runs already in another way.
+    pub async fn start_unit(&self, name: UnitName, spec: WorkloadSpec) -> Result<(), RunnerError> {
+        let spec = Box::new(spec);
+        self.order("start a unit", Order::StartUnit { name, spec })
+            .await
+    }
+
+    /// Wants the unit of this name not to run, as [`Self::stop`].
+    ///
+    /// # Errors
+    /// When the connection's task has ended.
+    pub async fn stop_unit(
+        &self,
+        name: UnitName,
+        signal: StopSignal,
+        timeout: Duration,
+    ) -> Result<(), RunnerError> {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let order = Order::StopUnit {
+            name,
+            signal,
+            timeout_ms,
+        };
+        self.order("stop a unit", order).await
     }
 
     /// Asks for the state, with the newest counts of the output; it comes through [`Self::state`].

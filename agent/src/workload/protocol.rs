@@ -4,14 +4,22 @@
 //! that was restarted, or lost an answer, just asks again. A runner sends its state to each agent
 //! that connects, and whenever it changes.
 
+use std::collections::BTreeMap;
+
 use calvin_model::{BootId, WorkloadState, image::StopSignal};
 use serde::{Deserialize, Serialize};
 
-use super::WorkloadSpec;
+use super::{
+    WorkloadSpec,
+    unit::{UnitName, UnitState},
+};
 
 /// Longest line. A spec is an image's command and environment, which its author wrote by hand:
 /// `image.toml` is refused above 256 kB, and JSON escapes at most double what people write.
 pub const LINE_BYTES_MAX: usize = 512 * 1024;
+
+/// Why something that runs is not started in another way.
+pub const RUNS_OTHERWISE: &str = "it runs already in another way; stop it first";
 
 /// A line to the runner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +38,22 @@ pub enum Order {
     Start(Box<WorkloadSpec>),
     /// The workload is not to run.
     Stop {
+        /// How it is asked to stop.
+        signal: StopSignal,
+        /// Time after which its process group is killed, milliseconds.
+        timeout_ms: u64,
+    },
+    /// What has this name is to run beside the workload, as this says.
+    StartUnit {
+        /// Its name.
+        name: UnitName,
+        /// What to start.
+        spec: Box<WorkloadSpec>,
+    },
+    /// What has this name is not to run.
+    StopUnit {
+        /// Its name.
+        name: UnitName,
         /// How it is asked to stop.
         signal: StopSignal,
         /// Time after which its process group is killed, milliseconds.
@@ -73,6 +97,9 @@ pub struct RunnerState {
     pub restart_in_ms: Option<u64>,
     /// Its output.
     pub console: ConsoleCounts,
+    /// What runs beside it, by name.
+    #[serde(default)]
+    pub units: BTreeMap<UnitName, UnitState>,
 }
 
 /// How a process ended.

@@ -3,18 +3,19 @@
 
 mod registration;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 pub use registration::{CheckKind, CheckRegistration, ServiceRegistration};
 
 use crate::{
-    catalog::CatalogService,
+    catalog::{CatalogService, or_default},
     client::Client,
     error::Error,
     health::{Check, CheckStatus},
     names::{check_id, check_text},
+    query::{go_duration, wait_limit},
     request::Request,
 };
 
@@ -38,12 +39,24 @@ pub struct AgentSelf {
     /// Consul's version.
     #[serde(default)]
     pub version: String,
+    /// The meta of its node, as it knows it itself.
+    #[serde(skip)]
+    pub meta: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct SelfAnswer {
     config: AgentSelf,
+    #[serde(default, deserialize_with = "or_default")]
+    meta: BTreeMap<String, String>,
+}
+
+/// The version of a service that the agent has; for [`Client::wait_for_local_service`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LocalVersion {
+    content_hash: String,
 }
 
 /// Out of service on purpose, or not.
@@ -72,8 +85,44 @@ impl Client {
     /// Where it does not answer.
     pub async fn agent_self(&self) -> Result<AgentSelf, Error> {
         let request = Request::get("ask the agent who it is", "/v1/agent/self");
-        let answer: SelfAnswer = self.call(request).await?.exactly()?;
-        Ok(answer.config)
+        let SelfAnswer { config, meta } = self.call(request).await?.exactly()?;
+        Ok(AgentSelf { meta, ..config })
+    }
+
+    /// Has the agent read its configuration anew: tokens, certificates, the meta of its node and
+    /// what else the documentation calls reloadable. Checks keep their states. Needs `agent:write` on
+    /// its node.
+    ///
+    /// # Errors
+    /// Where the agent does not do it, or its configuration is wrong.
+    pub async fn reload_agent(&self) -> Result<(), Error> {
+        let request = Request::put("have the agent read its configuration", "/v1/agent/reload");
+        self.call(request).await.map(drop)
+    }
+
+    /// Waits until a service of this agent is another than `than`, the agent takes it out or ends, or
+    /// `wait` is over; without `than` it does not wait. None where there is no such service. The
+    /// agent answers it by itself: no server is asked.
+    ///
+    /// # Errors
+    /// Where the id is none, or the agent does not answer.
+    pub async fn wait_for_local_service(
+        &self,
+        id: &str,
+        than: Option<&LocalVersion>,
+        wait: Duration,
+    ) -> Result<Option<LocalVersion>, Error> {
+        let tried = format!("watch service {id}");
+        check_id("service id", id).map_err(|error| Error::new(&tried, error))?;
+        let mut request = Request::get(tried, "/v1/agent/service").segment(id);
+        if let Some(than) = than {
+            request = request
+                .parameter("hash", &than.content_hash)
+                .parameter("wait", &go_duration(wait));
+            request.limit = Some(wait_limit(wait, self.limit()));
+        }
+        let answer = self.ask(request).await?.found()?;
+        answer.map(|answer| answer.exactly()).transpose()
     }
 
     /// Registers a service with its checks, in place of what was registered with that id; checks

@@ -63,6 +63,18 @@ pub fn id(name: &str, instance: &InstanceId) -> String {
     format!("{name}:{instance}")
 }
 
+/// The id of a check of a registration, by its place in the image: its name may be any text.
+#[must_use]
+pub fn check_id(service_id: &str, place: usize) -> String {
+    format!("{service_id}:{place}")
+}
+
+/// The id of the check of a registration that says what only the agent can know.
+#[must_use]
+pub fn agent_check_id(service_id: &str) -> String {
+    format!("{service_id}:agent")
+}
+
 /// The tags of a service in a role; none where it is absent.
 #[must_use]
 pub fn tags(service: &ServiceSpec, role: CatalogueRole) -> Vec<String> {

@@ -198,7 +198,8 @@ fn belongs(
         start: stat.start,
     };
     let recorded = [Some(record.init), record.agent, record.workload];
-    if recorded.contains(&Some(process)) {
+    let mut units = record.units.values();
+    if recorded.contains(&Some(process)) || units.any(|unit| *unit == process) {
         return true;
     }
     // A session's number is not given to a new process while the session has members. So if

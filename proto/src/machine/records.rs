@@ -2,6 +2,7 @@
 //! is replaced as a whole, so that a reader never sees half of one.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write},
     net::IpAddr,
@@ -72,6 +73,9 @@ pub struct InitRecord {
     pub agent: Option<ProcessId>,
     /// The workload, leader of a process group of its own.
     pub workload: Option<ProcessId>,
+    /// What runs beside it, by name, each the leader of a process group of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub units: BTreeMap<String, ProcessId>,
 }
 
 impl InitRecord {

@@ -1,9 +1,9 @@
 //! What a coordinator may say, and what changes nothing.
 
-use calvin_model::NamesVersion;
+use calvin_model::{CatalogueRole, ConsulReport, NamesVersion};
 
 use super::*;
-use crate::{Refusal, WaitingFor};
+use crate::{Refusal, Waiting, WaitingFor};
 
 fn refusals(outputs: &[Output]) -> Vec<&Refusal> {
     outputs
@@ -200,4 +200,25 @@ fn names_that_are_served_and_not_on_disk_are_told_until_they_are() {
     assert_eq!(on_disk.unwrap().since, Duration::from_secs(1));
     machine.put(Input::NamesUnsaved(None));
     assert_eq!(machine.reports.last().unwrap().names_unsaved, None);
+}
+
+#[test]
+fn how_it_is_registered_is_told_at_each_change_and_what_is_wrong_is_waited_for() {
+    let mut machine = Machine::joined(&spec(&[]));
+    let fault = |fault: Option<&str>| ConsulReport {
+        registered: Some(CatalogueRole::Standby),
+        fault: fault.map(str::to_owned),
+    };
+    machine.put(Input::Consul(Some(fault(Some("no leader")))));
+    machine.wait(3);
+    machine.put(Input::Consul(Some(fault(Some(&"x".repeat(300))))));
+    let told = machine.reports.last().unwrap().consul.clone().unwrap();
+    assert_eq!(told.fault.unwrap().len(), 256);
+    let waiting = machine.lifecycle.waiting();
+    let consul = |waiting: &&Waiting| matches!(waiting.what, WaitingFor::Consul { .. });
+    let since = waiting.iter().find(consul).unwrap().since;
+    assert_eq!(since, Duration::from_secs(3), "whatever the reason is");
+    machine.put(Input::Consul(Some(fault(None))));
+    assert_eq!(machine.reports.last().unwrap().consul, Some(fault(None)));
+    assert!(machine.lifecycle.waiting().iter().find(consul).is_none());
 }

@@ -141,6 +141,7 @@ async fn the_state_is_unknown_while_there_is_no_connection() {
         fault: None,
         restart_in_ms: None,
         console: ConsoleCounts::default(),
+        units: BTreeMap::new(),
     };
     tell(&mut lines, &Message::State(Box::new(state.clone()))).await;
     let known = states.wait_for(Option::is_some);

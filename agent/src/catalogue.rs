@@ -1,0 +1,482 @@
+//! The instance in Consul: has the machine's Consul client run and configured, registers services and
+//! checks with it, and says how that is.
+//!
+//! Deciding is pure ([`plan`]); here is one task, whose every turn reads what there is, does what is
+//! needed, and reads it back. A turn comes with each change of what it rests on, every few seconds
+//! while something is not as it should be, and once a minute otherwise. That minute is one request
+//! for the services and one for the checks. Between two turns one more request waits: the client ends
+//! it when it loses the registration, and when it ends itself, so that a client that comes back empty
+//! is found within a second. Together that is three requests a minute.
+
+mod configuration;
+mod entry;
+mod kept;
+mod own;
+mod plan;
+mod sync;
+mod trouble;
+mod unit;
+
+use std::{
+    future::pending,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use calvin_consul::{Client, Settings, Token, agent::AgentSelf};
+use calvin_model::{BootId, ConsulJoin, ConsulReport, ImageManifest, Join, Provision, Secret};
+use calvin_proto::{convert::RegistrationOrder, machine::MachineFiles};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tracing::{info, warn};
+
+pub use kept::{Keep, KeptError, channel, keep, load};
+pub use own::{Own, OwnCheck, OwnWord, Presence};
+
+use self::{
+    configuration::{CONFIGURATION, Configuration, DNS_PORT},
+    plan::Step,
+    sync::Sync,
+    trouble::Trouble,
+    unit::Unit,
+};
+use crate::{
+    disk,
+    fault::chain,
+    retry::Backoff,
+    workload::{Runner, Variables},
+};
+
+/// Time between two turns while all is as it should be; a tenth of it is drawn.
+const QUIET: Duration = Duration::from_secs(60);
+/// Pauses between two turns while something is not, the shortest and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Longest time for one request: the client is on the same machine, and its servers are near.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest file with the recovery token: a UUID.
+const RECOVERY_BYTES_MAX: u64 = 64;
+
+/// What does not change while the agent runs.
+#[derive(Debug)]
+pub struct Machine {
+    /// Where its files lie.
+    pub files: MachineFiles,
+    /// Who it is.
+    pub provision: Arc<Provision>,
+    /// What it is.
+    pub manifest: ImageManifest,
+    /// What its commands may know.
+    pub variables: Variables,
+    /// Its own address.
+    pub address: IpAddr,
+    /// The loopback address of its DNS.
+    pub loopback: IpAddr,
+    /// Its boot.
+    pub boot: BootId,
+}
+
+/// What the catalogue hears and tells.
+#[derive(Debug)]
+pub struct Ends {
+    /// How to join, as it was said last.
+    pub join: watch::Receiver<Option<Join>>,
+    /// How to be registered, likewise.
+    pub registration: watch::Receiver<Option<RegistrationOrder>>,
+    /// What the agent knows itself.
+    pub own: watch::Receiver<Option<Own>>,
+    /// How it is registered; nothing where it joins no Consul.
+    pub report: watch::Sender<Option<ConsulReport>>,
+    /// Where the client answers DNS; nothing where it joins no Consul.
+    pub forward: watch::Sender<Option<SocketAddr>>,
+}
+
+/// The task.
+#[derive(Debug)]
+pub struct Catalogue {
+    machine: Arc<Machine>,
+    ends: Ends,
+    unit: Unit,
+    joined: Option<Joined>,
+    /// The token with which the agent has its own client read its configuration.
+    recovery: Option<Secret>,
+    backoff: Backoff,
+}
+
+/// A client that is asked.
+#[derive(Debug)]
+struct Joined {
+    join: ConsulJoin,
+    sync: Sync,
+    /// With the right to have it read its configuration; none where somebody else runs it.
+    admin: Option<Client>,
+    /// Its node, once it was seen to be the right one; forgotten when it does not answer.
+    node: Option<String>,
+    /// How often it was started when that was seen.
+    starts: u64,
+}
+
+/// How a turn went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There is nothing to do until something else is said.
+    Nothing,
+    /// All is as it should be.
+    InStep,
+    /// Not yet.
+    OutOfStep,
+}
+
+impl Catalogue {
+    /// The task of a machine; nothing is done yet.
+    #[must_use]
+    pub fn new(machine: Machine, runner: Runner, ends: Ends) -> Self {
+        let machine = Arc::new(machine);
+        Self {
+            unit: Unit::new(machine.clone(), runner),
+            machine,
+            ends,
+            joined: None,
+            recovery: None,
+            backoff: Backoff::new(PAUSES.0, PAUSES.1),
+        }
+    }
+
+    /// Runs until the agent ends.
+    pub async fn run(mut self) {
+        loop {
+            let turn = match self.turn().await {
+                Ok(turn) => turn,
+                Err(trouble) => {
+                    self.tell(|report| report.fault = Some(chain(&trouble)));
+                    Turn::OutOfStep
+                }
+            };
+            if self.wait(turn).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Changes the report, and says in the log what is new of its fault.
+    fn tell(&self, change: impl FnOnce(&mut ConsulReport)) {
+        self.ends.report.send_if_modified(|known| {
+            let mut report = known.clone().unwrap_or_default();
+            change(&mut report);
+            let before = known.as_ref().and_then(|known| known.fault.as_ref());
+            match (&report.fault, before) {
+                (Some(fault), before) if before != Some(fault) => {
+                    warn!(fault, "not registered as it should be");
+                }
+                (None, Some(_)) => info!("nothing is wrong with the registration any more"),
+                (Some(_) | None, _) => {}
+            }
+            let changed = known.as_ref() != Some(&report);
+            *known = Some(report);
+            changed
+        });
+    }
+
+    async fn turn(&mut self) -> Result<Turn, Trouble> {
+        let join = self.ends.join.borrow_and_update().clone();
+        let join = join.and_then(|join| join.consul);
+        let Some(join) = join.filter(|_| self.machine.manifest.joins_consul()) else {
+            return self.leave().await;
+        };
+        let environment = self.machine.provision.environment.as_str();
+        if join.datacenter.as_str() != environment {
+            return Err(Trouble::Environment {
+                found: join.datacenter.as_str().to_owned(),
+                wanted: environment.to_owned(),
+            });
+        }
+        let given = self.given()?;
+        let configuration = match given {
+            Some(_) => None,
+            None => Some(self.run_client(&join).await?),
+        };
+        self.connect(&join, given.as_deref())?;
+        let asked = self.ask(configuration.as_ref()).await;
+        if let Err(error) = &asked
+            && let Some(joined) = &mut self.joined
+        {
+            joined.node = None;
+            if error.is_away()
+                && let Some(trouble) = self.unit.trouble()
+            {
+                return Err(Trouble::NotRunning(trouble));
+            }
+        }
+        asked
+    }
+
+    /// The address of the client that somebody else runs, if somebody does.
+    fn given(&self) -> Result<Option<String>, Trouble> {
+        let spec = self.machine.manifest.consul.as_ref();
+        let Some(address) = spec.and_then(|spec| spec.address.clone()) else {
+            return Ok(None);
+        };
+        match address.parse::<calvin_consul::Address>() {
+            Ok(_) => Ok(Some(address)),
+            Err(source) => Err(Trouble::Address { address, source }),
+        }
+    }
+
+    /// No Consul is joined, or not any more.
+    async fn leave(&mut self) -> Result<Turn, Trouble> {
+        self.ends
+            .forward
+            .send_if_modified(|known| known.take().is_some());
+        self.joined = None;
+        if self.unit.is_known() {
+            self.unit.leave().await?;
+        }
+        self.ends
+            .report
+            .send_if_modified(|known| known.take().is_some());
+        Ok(Turn::Nothing)
+    }
+
+    /// Has the machine's own client run.
+    async fn run_client(&mut self, join: &ConsulJoin) -> Result<Configuration, Trouble> {
+        let recovery = self.recovery().await?;
+        let machine = &self.machine;
+        let state = machine.files.state();
+        let configuration = configuration::Wanted {
+            join,
+            provision: &machine.provision,
+            address: machine.address,
+            loopback: machine.loopback,
+            directory: &configuration::directory(&state),
+            recovery: &recovery,
+        }
+        .configuration();
+        self.unit.ensure(&configuration).await?;
+        Ok(configuration)
+    }
+
+    /// Makes the clients that ask, or gives them what is new.
+    fn connect(&mut self, join: &ConsulJoin, given: Option<&str>) -> Result<(), Trouble> {
+        let token = join
+            .token
+            .as_ref()
+            .map(|token| token.expose().parse::<Token>());
+        let token = token.transpose()?;
+        if let Some(joined) = &mut self.joined {
+            if joined.join != *join {
+                joined.sync.client().set_token(token);
+                joined.join = join.clone();
+                // It may be another one, or have to read its configuration.
+                joined.node = None;
+            }
+            return Ok(());
+        }
+        let loopback = self.machine.loopback;
+        let address = match given {
+            Some(given) => given.to_owned(),
+            None => configuration::http_address(loopback),
+        };
+        let settings = Settings {
+            address: address.parse()?,
+            timeout: REQUEST_TIMEOUT,
+            tls: None,
+            token,
+        };
+        let admin = match &self.recovery {
+            Some(recovery) if given.is_none() => Some(Client::new(Settings {
+                token: Some(recovery.expose().parse()?),
+                ..settings.clone()
+            })?),
+            Some(_) | None => None,
+        };
+        let dns = SocketAddr::new(host_of(&address).unwrap_or(loopback), DNS_PORT);
+        self.ends.forward.send_replace(Some(dns));
+        info!(address, %dns, "joins Consul");
+        self.joined = Some(Joined {
+            join: join.clone(),
+            sync: Sync::new(self.machine.clone(), Client::new(settings)?),
+            admin,
+            node: None,
+            starts: 0,
+        });
+        Ok(())
+    }
+
+    /// Asks the client, and brings the registration to what is wanted.
+    async fn ask(&mut self, configuration: Option<&Configuration>) -> Result<Turn, Trouble> {
+        let starts = self.unit.starts();
+        let Some(joined) = &mut self.joined else {
+            return Ok(Turn::Nothing);
+        };
+        if joined.node.is_none() || joined.starts != starts {
+            joined.starts = starts;
+            joined.node = Some(joined.greet(configuration).await?);
+        }
+        let order = self.ends.registration.borrow_and_update().clone();
+        let own = self.ends.own.borrow_and_update().clone();
+        let (Some(order), Some(own), Some(node)) = (order, own, &joined.node) else {
+            self.tell(|report| report.fault = None);
+            return Ok(Turn::Nothing);
+        };
+        let synced = joined.sync.turn(node, order.registration, &own).await?;
+        let fault = synced.missing.map(|id| chain(&Trouble::Missing { id }));
+        self.tell(|report| {
+            report.registered = Some(synced.registered);
+            report.fault = fault;
+        });
+        Ok(match synced.step {
+            Step::In => Turn::InStep,
+            Step::Out => Turn::OutOfStep,
+        })
+    }
+
+    /// Waits until there is a reason for another turn; `None` when the agent ends.
+    async fn wait(&mut self, turn: Turn) -> Option<()> {
+        let pause = match turn {
+            Turn::OutOfStep => self.backoff.pause(fastrand::f64()),
+            Turn::InStep | Turn::Nothing => {
+                self.backoff.reset();
+                QUIET.mul_f64(1.0 - fastrand::f64() / 10.0)
+            }
+        };
+        let deadline = Instant::now() + pause;
+        let Self {
+            ends, joined, unit, ..
+        } = self;
+        let wanted = ends
+            .registration
+            .borrow()
+            .as_ref()
+            .map(|order| order.registration);
+        let starts = joined.as_ref().map(|joined| joined.starts);
+        loop {
+            let started = async {
+                match starts {
+                    Some(starts) => unit.started(starts).await,
+                    None => pending().await,
+                }
+            };
+            let quiet = async {
+                let left = deadline.saturating_duration_since(Instant::now());
+                match (turn, joined.as_mut(), wanted) {
+                    (Turn::InStep, Some(joined), Some(wanted)) => {
+                        joined.sync.changed(wanted, left).await;
+                    }
+                    (Turn::Nothing, None, _) => pending().await,
+                    (Turn::InStep | Turn::OutOfStep | Turn::Nothing, ..) => sleep(left).await,
+                }
+            };
+            tokio::select! {
+                changed = ends.join.changed() => return changed.ok(),
+                changed = ends.registration.changed() => return changed.ok(),
+                changed = ends.own.changed() => changed.ok()?,
+                () = started => return Some(()),
+                () = quiet => return Some(()),
+            }
+            let own = ends.own.borrow().clone();
+            let concerns = match (turn, joined.as_ref(), wanted, own) {
+                (Turn::InStep, Some(joined), Some(wanted), Some(own)) => {
+                    joined.sync.concerns(wanted, &own)
+                }
+                (Turn::InStep | Turn::OutOfStep | Turn::Nothing, ..) => true,
+            };
+            if concerns {
+                return Some(());
+            }
+        }
+    }
+
+    /// The token with which the agent has its own client read its configuration: made once, and known
+    /// to nobody else.
+    async fn recovery(&mut self) -> Result<Secret, Trouble> {
+        if let Some(recovery) = &self.recovery {
+            return Ok(recovery.clone());
+        }
+        let directory = configuration::directory(&self.machine.files.state());
+        let path = directory.join("recovery");
+        let named = path.clone();
+        let read = move || -> Result<String, disk::DiskError> {
+            disk::make_private_dir(&directory)?;
+            let known = disk::read_bounded(&path, RECOVERY_BYTES_MAX)?;
+            if let Some(known) = known.and_then(|bytes| String::from_utf8(bytes).ok())
+                && !known.is_empty()
+            {
+                return Ok(known);
+            }
+            let made = uuid::Uuid::new_v4().to_string();
+            disk::write_private(&path, made.as_bytes())?;
+            Ok(made)
+        };
+        let text = tokio::task::spawn_blocking(read).await.map_err(|error| {
+            let source = std::io::Error::other(error);
+            disk::DiskError::Write {
+                path: named,
+                source,
+            }
+        })??;
+        Ok(self.recovery.insert(Secret::new(text)).clone())
+    }
+}
+
+impl Joined {
+    /// Sees to it that it is the right client, with the right configuration, and gives its node.
+    async fn greet(&self, configuration: Option<&Configuration>) -> Result<String, Trouble> {
+        let client = self.sync.client();
+        let asked = self.admin.as_ref().unwrap_or(client);
+        let found = asked.agent_self().await?;
+        let address = || client.address().to_string();
+        let wanted = self.join.datacenter.as_str();
+        if found.datacenter != wanted {
+            return Err(Trouble::Datacenter {
+                address: address(),
+                found: found.datacenter,
+                wanted: wanted.to_owned(),
+            });
+        }
+        let Some(configuration) = configuration else {
+            return Ok(found.node_name);
+        };
+        if found.node_name != self.join.node {
+            return Err(Trouble::Node {
+                address: address(),
+                found: found.node_name,
+                wanted: self.join.node.clone(),
+            });
+        }
+        let has_it = |found: &AgentSelf| found.meta.get(CONFIGURATION) == Some(&configuration.hash);
+        if !has_it(&found) {
+            info!("has the Consul client read its configuration anew");
+            asked.reload_agent().await?;
+            if !has_it(&asked.agent_self().await?) {
+                return Err(Trouble::Configuration);
+            }
+        }
+        Ok(found.node_name)
+    }
+}
+
+/// The IP address in `http://HOST:PORT`; nothing where it is a name.
+fn host_of(address: &str) -> Option<IpAddr> {
+    let (_, authority) = address.split_once("://")?;
+    let address: SocketAddr = authority.parse().ok()?;
+    Some(address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dns_of_a_client_is_where_its_http_is() {
+        for (address, host) in [
+            ("http://127.9.0.1:8500", Some("127.9.0.1")),
+            ("http://[::1]:8500", Some("::1")),
+            ("http://localhost:8500", None),
+        ] {
+            let host = host.map(|host| host.parse::<IpAddr>().unwrap());
+            assert_eq!(host_of(address), host);
+        }
+    }
+}
