@@ -7,6 +7,7 @@ mod ca;
 mod caller;
 mod certificate;
 mod completions;
+mod consul;
 mod context;
 mod contexts;
 mod demo;
@@ -100,6 +101,7 @@ fn carry_out(command: Command, setting: &Setting) -> Result<Exit, Failure> {
         Command::Ca(command) => asking()?.block_on(ca::run(command, setting)),
         Command::Doctor => asking()?.block_on(doctor::run(setting)),
         Command::Simulate(arguments) => simulate::run(&arguments, setting),
+        Command::Consul(command) => consul::run(command, setting),
         Command::Context(command) => context::run(command, setting),
         Command::Completions(arguments) => completions::run(&arguments, setting),
         Command::Serve(arguments) => serving(serve::run(arguments, setting))?,

@@ -6,6 +6,7 @@ use super::{
     backup::BackupCommand,
     ca::CaCommand,
     completions::CompletionsArguments,
+    consul::ConsulCommand,
     context::ContextCommand,
     demo::DemoArguments,
     exit::Exit,
@@ -83,6 +84,9 @@ pub(crate) enum Command {
     /// The environment's certificate authority.
     #[command(subcommand)]
     Ca(CaCommand),
+    /// What Consul must let an environment do.
+    #[command(subcommand)]
+    Consul(ConsulCommand),
     /// The environments that you work with.
     #[command(subcommand)]
     Context(ContextCommand),

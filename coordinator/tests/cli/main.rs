@@ -6,6 +6,7 @@
 mod changes;
 mod fake;
 mod orders;
+mod policies;
 mod reading;
 mod recovering;
 mod run;

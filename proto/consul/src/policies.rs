@@ -43,6 +43,41 @@ pub struct AgentScope {
     pub locks: Option<Prefix>,
 }
 
+/// What all keys of an environment begin with: it has its datacenter for itself.
+const KEYS: &str = "calvin/";
+/// What the locks of `exclusive` services begin with.
+const LOCKS: &str = "calvin/locks/";
+
+impl CoordinatorScope {
+    /// That of a coordinator whose fleets have these services, whatever its instances are called and
+    /// whichever Consul it asks.
+    ///
+    /// # Errors
+    /// Never but for a prefix of ours that is none.
+    pub fn serving(services: Names) -> Result<Self, InvalidName> {
+        Ok(Self {
+            nodes: Names::Prefix(String::new()),
+            services,
+            keys: KEYS.parse()?,
+            session_nodes: Names::Prefix(String::new()),
+        })
+    }
+}
+
+impl AgentScope {
+    /// That of the agents on these nodes, with these services.
+    ///
+    /// # Errors
+    /// Never but for a prefix of ours that is none.
+    pub fn serving(nodes: Names, services: Names) -> Result<Self, InvalidName> {
+        Ok(Self {
+            nodes,
+            services,
+            locks: Some(LOCKS.parse()?),
+        })
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Access {
     Read,

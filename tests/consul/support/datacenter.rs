@@ -7,6 +7,7 @@ use calvin_consul::{
     Client, Settings, Token,
     acl::{NodeIdentity, TokenRequest},
 };
+use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -16,8 +17,11 @@ use super::{
     until,
 };
 
-/// What every datacenter of the tests is called: also what its servers' certificates say.
+/// What a datacenter of the tests is called unless it is given a name: also what its servers'
+/// certificates say.
 pub(crate) const NAME: &str = "calvin-test";
+/// The domain of its DNS, likewise.
+const DOMAIN: &str = "consul";
 /// The token that may do everything. The tests make others with it.
 pub(crate) const MANAGEMENT: &str = "11111111-2222-3333-4444-555555555555";
 /// Limit of one request: far above what Consul needs, because the machine may be busy.
@@ -25,10 +29,12 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A datacenter.
 pub(crate) struct Datacenter {
+    pub(crate) name: String,
+    pub(crate) domain: String,
     pub(crate) authority: Authority,
     pub(crate) servers: Vec<Process>,
     pub(crate) agents: Vec<Process>,
-    gossip_key: String,
+    pub(crate) gossip_key: String,
     directory: TempDir,
 }
 
@@ -47,12 +53,20 @@ fn merge(into: &mut Value, more: Value) {
 impl Datacenter {
     /// Starts so many servers with this added to their configuration, and waits for a leader.
     pub(crate) async fn start(servers: usize, more: Value) -> Self {
+        Self::start_named(NAME, DOMAIN, servers, more).await
+    }
+
+    /// The same, with a name and a DNS domain of its own.
+    pub(crate) async fn start_named(name: &str, domain: &str, servers: usize, more: Value) -> Self {
+        let mut key = [0; 32];
+        SystemRandom::new().fill(&mut key).unwrap();
         let mut datacenter = Self {
+            name: name.to_owned(),
+            domain: domain.to_owned(),
             authority: Authority::new(),
             servers: Vec::new(),
             agents: Vec::new(),
-            gossip_key: STANDARD
-                .encode(rcgen::KeyPair::generate().unwrap().serialize_der()[..32].to_vec()),
+            gossip_key: STANDARD.encode(key),
             directory: TempDir::new().unwrap(),
         };
         for index in 0..servers {
@@ -66,7 +80,13 @@ impl Datacenter {
             let server = datacenter.process(&format!("server-{index}"), configuration);
             datacenter.servers.push(server);
         }
-        let client = datacenter.client(&datacenter.servers[0], Some(MANAGEMENT));
+        datacenter.until_it_leads().await;
+        datacenter
+    }
+
+    /// Waits until there is a leader and the token that may do everything.
+    pub(crate) async fn until_it_leads(&self) {
+        let client = self.client(&self.servers[0], Some(MANAGEMENT));
         until("a leader", async || match client.leader().await {
             Ok(Some(_)) => Ok(()),
             other => Err(format!("{other:?}")),
@@ -77,7 +97,6 @@ impl Datacenter {
             client.token_self().await.map(drop)
         })
         .await;
-        datacenter
     }
 
     /// Starts a Consul client on a node of this name, with a token for exactly that, and waits until
@@ -93,7 +112,7 @@ impl Datacenter {
             description: format!("consul client of {node}"),
             node_identities: vec![NodeIdentity {
                 node_name: node.to_owned(),
-                datacenter: NAME.to_owned(),
+                datacenter: self.name.clone(),
             }],
             ..TokenRequest::default()
         };
@@ -130,13 +149,21 @@ impl Datacenter {
         }
     }
 
+    /// Where its servers are joined.
+    pub(crate) fn gossip_addresses(&self) -> Vec<String> {
+        let servers = self.servers.iter();
+        servers
+            .map(|server| SocketAddr::new(server.address, server.ports.serf).to_string())
+            .collect()
+    }
+
     /// Whatever all processes share.
     fn process(&self, node: &str, more: Value) -> Process {
         let address = own_address();
         let ports = free_ports(address);
         let directory = self.directory.path().join(node);
         std::fs::create_dir_all(&directory).unwrap();
-        let name = format!("server.{NAME}.consul");
+        let name = format!("server.{}.{}", self.name, self.domain);
         let identity = self.authority.issue(&[&name, "localhost"], Some(address));
         for (file, text) in [
             ("ca.pem", &self.authority.pem),
@@ -145,10 +172,6 @@ impl Datacenter {
         ] {
             std::fs::write(directory.join(file), text).unwrap();
         }
-        let servers = self.servers.iter();
-        let join: Vec<_> = servers
-            .map(|server| SocketAddr::new(server.address, server.ports.serf).to_string())
-            .collect();
         let Ports {
             https,
             dns,
@@ -156,7 +179,8 @@ impl Datacenter {
             server,
         } = ports;
         let mut configuration = json!({
-            "datacenter": NAME,
+            "datacenter": self.name,
+            "domain": self.domain,
             "node_name": node,
             "data_dir": directory.join("data"),
             "bind_addr": address,
@@ -165,7 +189,7 @@ impl Datacenter {
                 "http": -1, "https": https, "dns": dns, "grpc": -1, "grpc_tls": -1,
                 "serf_lan": serf, "serf_wan": -1, "server": server,
             },
-            "retry_join": join,
+            "retry_join": self.gossip_addresses(),
             "retry_interval": "1s",
             "encrypt": self.gossip_key,
             "tls": {

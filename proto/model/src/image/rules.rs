@@ -1,17 +1,22 @@
 //! What an `image.toml` must keep to beyond what its types say: the key that is wrong, and why.
 
+mod consul;
+
 use super::{ImageManifest, QUORUM_LONGEST, variables};
-use crate::name::ServiceName;
+
+/// The key that is wrong, and why.
+type Fault = (&'static str, String);
 
 /// Services, checks and environment variables of one image. What an author writes by hand stays
 /// far below; it bounds what one image costs every agent.
 const LIST_MAX: usize = 64;
 
 impl ImageManifest {
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+    pub(super) fn check(&self) -> Result<(), Fault> {
         self.check_workload()?;
         self.check_services()?;
         self.check_checks()?;
+        self.check_joins()?;
         for (name, hook) in [
             ("standby", &self.hooks.standby),
             ("active", &self.hooks.active),
@@ -29,7 +34,7 @@ impl ImageManifest {
         self.check_quorum()
     }
 
-    fn check_quorum(&self) -> Result<(), (&'static str, String)> {
+    fn check_quorum(&self) -> Result<(), Fault> {
         let Some(quorum) = &self.quorum else {
             return Ok(());
         };
@@ -50,7 +55,7 @@ impl ImageManifest {
         Ok(())
     }
 
-    fn check_workload(&self) -> Result<(), (&'static str, String)> {
+    fn check_workload(&self) -> Result<(), Fault> {
         let Some(workload) = &self.workload else {
             return Ok(());
         };
@@ -92,7 +97,7 @@ impl ImageManifest {
         Ok(())
     }
 
-    fn check_services(&self) -> Result<(), (&'static str, String)> {
+    fn check_services(&self) -> Result<(), Fault> {
         if self.services.len() > LIST_MAX {
             return Err(("service", format!("more than {LIST_MAX} services")));
         }
@@ -113,21 +118,12 @@ impl ImageManifest {
             if service.port == 0 {
                 return Err(("port", format!("service {name} has port 0")));
             }
-            if let Some(tag) = service
-                .tags
-                .iter()
-                .find(|tag| tag.parse::<ServiceName>().is_err())
-            {
-                return Err((
-                    "tags",
-                    format!("tag {tag:?} of service {name} cannot be a DNS label"),
-                ));
-            }
+            consul::check_service(service)?;
         }
         Ok(())
     }
 
-    fn check_checks(&self) -> Result<(), (&'static str, String)> {
+    fn check_checks(&self) -> Result<(), Fault> {
         if self.checks.len() > LIST_MAX {
             return Err(("check", format!("more than {LIST_MAX} checks")));
         }
