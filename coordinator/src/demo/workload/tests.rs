@@ -125,6 +125,7 @@ async fn load(host: u8, dns: SocketAddr) -> Running {
         domain: "demo.test".to_owned(),
         dns,
         listen: address,
+        pause: HumanDuration::from_millis(20),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let ended = tokio::spawn(load::run(arguments, async move { drop(stopped.await) }));
