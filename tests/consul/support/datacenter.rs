@@ -28,6 +28,8 @@ pub(crate) struct Datacenter {
     pub(crate) authority: Authority,
     pub(crate) servers: Vec<Process>,
     pub(crate) agents: Vec<Process>,
+    /// What it is called.
+    name: String,
     gossip_key: String,
     directory: TempDir,
 }
@@ -51,6 +53,7 @@ impl Datacenter {
             authority: Authority::new(),
             servers: Vec::new(),
             agents: Vec::new(),
+            name: more["datacenter"].as_str().unwrap_or(NAME).to_owned(),
             gossip_key: STANDARD
                 .encode(rcgen::KeyPair::generate().unwrap().serialize_der()[..32].to_vec()),
             directory: TempDir::new().unwrap(),
@@ -93,7 +96,7 @@ impl Datacenter {
             description: format!("consul client of {node}"),
             node_identities: vec![NodeIdentity {
                 node_name: node.to_owned(),
-                datacenter: NAME.to_owned(),
+                datacenter: self.name.clone(),
             }],
             ..TokenRequest::default()
         };
@@ -156,7 +159,7 @@ impl Datacenter {
             server,
         } = ports;
         let mut configuration = json!({
-            "datacenter": NAME,
+            "datacenter": self.name,
             "node_name": node,
             "data_dir": directory.join("data"),
             "bind_addr": address,
