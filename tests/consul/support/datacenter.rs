@@ -54,8 +54,7 @@ impl Datacenter {
             servers: Vec::new(),
             agents: Vec::new(),
             name: more["datacenter"].as_str().unwrap_or(NAME).to_owned(),
-            gossip_key: STANDARD
-                .encode(rcgen::KeyPair::generate().unwrap().serialize_der()[..32].to_vec()),
+            gossip_key: STANDARD.encode(&rcgen::KeyPair::generate().unwrap().serialize_der()[..32]),
             directory: TempDir::new().unwrap(),
         };
         for index in 0..servers {

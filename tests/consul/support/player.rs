@@ -348,7 +348,7 @@ impl Machine {
                 }
             },
             names: None,
-            drain: (role == Some(Role::Draining)).then(|| DrainProgress {
+            drain: (role == Some(Role::Draining)).then_some(DrainProgress {
                 done: true,
                 connections: Some(0),
                 time_left: Duration::ZERO,
