@@ -17,6 +17,7 @@ use crate::support::{
     environment::Environment,
     files::{self, Fleet, PORT},
     home::{ENVIRONMENT, coordinator_token, of_environment, prepare},
+    operator::fleet_request,
     until,
 };
 
@@ -49,6 +50,7 @@ pub(crate) async fn add_web(environment: &Environment, version: &str) {
 async fn one_coordinator_has_the_lock_and_a_second_one_ends_with_its_name() {
     let (datacenter, consul, token) = datacenter().await;
     let mut first = prepare(&datacenter, &token);
+    first.use_silent_agent();
     first.start_coordinator().await;
     let held = holder(&consul).await.unwrap();
     assert_eq!(held["pid"], first.coordinator_id());
@@ -63,6 +65,7 @@ async fn one_coordinator_has_the_lock_and_a_second_one_ends_with_its_name() {
     .await;
 
     let mut second = prepare(&datacenter, &token);
+    second.use_silent_agent();
     second.start_program("calvin", &[]);
     let started = Instant::now();
     let code = second.coordinator_ended().await;
@@ -101,6 +104,7 @@ async fn a_coordinator_of_another_environment_does_not_start() {
     let datacenter = Datacenter::start(1, json!({})).await;
     let token = coordinator_token(&datacenter).await;
     let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
     environment.start_program("calvin", &[]);
     assert_ne!(environment.coordinator_ended().await, Some(0));
     let log = environment.log();
@@ -172,10 +176,12 @@ async fn each_machine_has_a_token_until_it_is_gone() {
     let old = old.iter().find(|one| one.description == "coordinator");
     consul.token_revoke(&old.unwrap().accessor).await.unwrap();
 
-    environment.operator.scale("web", 1).await.unwrap();
-    until("one token to go", async || {
+    let delete = fleet_request("web");
+    let mut operator = environment.operator.client.clone();
+    operator.delete_fleet(delete).await.unwrap();
+    until("both tokens to go", async || {
         let found = tokens(&consul).await;
-        if found.len() == 1 { Ok(()) } else { Err(found) }
+        if found.is_empty() { Ok(()) } else { Err(found) }
     })
     .await;
     assert!(environment.log().contains("read it back as gone"));
@@ -217,8 +223,10 @@ async fn what_is_left_of_a_dead_machine_goes_and_what_is_foreign_or_lives_stays(
             registered::FLEET: "web",
             registered::INSTANCE: instance,
         });
-        json!({ "datacenter": ENVIRONMENT, "node_meta": meta,
-            "tls": { "internal_rpc": { "verify_server_hostname": false } } })
+        json!({
+            "node_meta": meta,
+            "tls": { "internal_rpc": { "verify_server_hostname": false } },
+        })
     };
     for node in ["web-dead2222", "web-lives333", "web-other444"] {
         let mut more = ours(node);

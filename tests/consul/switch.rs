@@ -84,6 +84,7 @@ async fn phase(environment: &Environment) -> (String, String) {
 async fn until_phase(environment: &Environment, wanted: &str) {
     until(wanted, async || match phase(environment).await {
         (phase, _) if phase == wanted => Ok(()),
+        (phase, waits) if phase == "failed" => panic!("it failed: {waits}"),
         other => Err(other),
     })
     .await;

@@ -46,6 +46,7 @@ use lock::{Holder, LockKeeper, RENEWAL};
 use shared::Shared;
 use switch::{Switcher, SwitcherParts};
 
+use super::NamesPublisher;
 use crate::{config::ConsulConfig, identity::Identity, images::ImageStore};
 
 /// What it is begun with.
@@ -133,11 +134,13 @@ impl Consul {
         })
     }
 
-    /// The engine's side.
+    /// The engine's side. No snapshot of names is ever published, and agents wait for the first one: an
+    /// end of `names` would tell them that the coordinator goes down.
     #[must_use]
-    pub fn catalogue(&self) -> ConsulCatalogue {
+    pub fn catalogue(&self, names: NamesPublisher) -> ConsulCatalogue {
         ConsulCatalogue {
             shared: self.shared.clone(),
+            _names: names,
         }
     }
 

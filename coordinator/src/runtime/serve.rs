@@ -250,7 +250,7 @@ impl Parts {
         let epoch = EpochNumber::default();
         let (probe, prober) = prober(on_news(self.thread.poke()));
         let catalogue: Box<dyn ports::Catalogue + Send> = match &self.consul {
-            Some(consul) => Box::new(consul.catalogue()),
+            Some(consul) => Box::new(consul.catalogue(self.names.clone())),
             None => Box::new(EmbeddedCatalogue::new(
                 &config.domain,
                 config.catalogue.ttl.0,

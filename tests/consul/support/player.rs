@@ -240,7 +240,11 @@ impl Machine {
                 _ = due.tick() => {}
             }
             let report = FromAgent::Report(self.report());
-            send.send((&report).into()).await?;
+            if send.send((&report).into()).await.is_err() {
+                // The session has ended: why, stands at the end of what is told.
+                while told.message().await?.is_some() {}
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -344,7 +348,7 @@ impl Machine {
                 }
             },
             names: None,
-            drain: (role == Some(Role::Draining)).then(|| DrainProgress {
+            drain: (role == Some(Role::Draining)).then_some(DrainProgress {
                 done: true,
                 connections: Some(0),
                 time_left: Duration::ZERO,

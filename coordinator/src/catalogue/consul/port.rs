@@ -7,12 +7,13 @@ use calvin_engine::ports::{Catalogue, NotPublished};
 use calvin_model::{CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId};
 use calvin_planner::{CatalogueObserved, CheckObserved, GossipObserved};
 
-use super::{holds::holds, shared::Shared};
+use super::{super::NamesPublisher, holds::holds, shared::Shared};
 
 /// The catalogue of an environment that has Consul.
 #[derive(Debug)]
 pub struct ConsulCatalogue {
     pub(super) shared: Shared,
+    pub(super) _names: NamesPublisher,
 }
 
 impl Catalogue for ConsulCatalogue {
