@@ -198,18 +198,20 @@ impl Catalogue {
             None => Some(self.run_client(&join).await?),
         };
         self.connect(&join, given.as_deref())?;
-        let asked = self.ask(configuration.as_ref()).await;
-        if let Err(error) = &asked
-            && let Some(joined) = &mut self.joined
-        {
+        let error = match self.ask(configuration.as_ref()).await {
+            Ok(turn) => return Ok(turn),
+            Err(error) => error,
+        };
+        if let Some(joined) = &mut self.joined {
             joined.node = None;
-            if error.is_away()
-                && let Some(trouble) = self.unit.trouble()
-            {
-                return Err(Trouble::NotRunning(trouble));
-            }
         }
-        asked
+        if given.is_some() || !error.is_away() {
+            return Err(error);
+        }
+        Err(match self.unit.trouble() {
+            Some(trouble) => Trouble::NotRunning(trouble),
+            None => Trouble::Silent(Box::new(error)),
+        })
     }
 
     /// The address of the client that somebody else runs, if somebody does.
@@ -266,7 +268,9 @@ impl Catalogue {
         let token = token.transpose()?;
         if let Some(joined) = &mut self.joined {
             if joined.join != *join {
-                joined.sync.client().set_token(token);
+                if joined.join.token != join.token {
+                    joined.sync.set_token(token);
+                }
                 joined.join = join.clone();
                 // It may be another one, or have to read its configuration.
                 joined.node = None;

@@ -13,7 +13,7 @@ use calvin_model::Provision;
 
 pub(crate) use ca::{Ca, Validity};
 #[allow(unused_imports, reason = "each test takes what it needs")]
-pub(crate) use coordinator::{Coordinator, Reply, wanted, welcome, wire_epoch};
+pub(crate) use coordinator::{Coordinator, Line, Reply, wanted, welcome, wire_epoch};
 
 pub(crate) const ENVIRONMENT: &str = "build";
 pub(crate) const FLEET: &str = "web";

@@ -11,6 +11,7 @@
 mod coordinator;
 mod errors;
 mod ghosts;
+mod joining;
 mod kv;
 mod least;
 mod locks;
@@ -23,3 +24,8 @@ mod tls;
 mod tokens;
 mod transactions;
 mod watching;
+
+// The coordinator that the agent's own tests have: real wire, scripted words.
+#[allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
+#[path = "../../agent/src/testing.rs"]
+mod testing;

@@ -55,6 +55,8 @@ pub(super) struct Facts<'a> {
     pub(super) before: Before,
     /// Whether the agent's word is to be said again although nothing changed.
     pub(super) refresh: Refresh,
+    /// Whether everything is to be registered again although nothing changed.
+    pub(super) renew: Renew,
 }
 
 /// Whether an instance was registered in this boot before, as far as the agent remembers.
@@ -73,6 +75,16 @@ pub(super) enum Refresh {
     NotYet,
     /// Its time goes by.
     Due,
+}
+
+/// Whether what is registered may have been with another token. The client keeps the token of each
+/// registration and goes on with it for its anti-entropy, until it is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renew {
+    /// It was with this one.
+    Nothing,
+    /// Nobody knows.
+    Everything,
 }
 
 /// One thing to do at the client.
@@ -221,9 +233,10 @@ fn present(facts: &Facts<'_>, place: &Place<'_>, told: CatalogueRole) -> Decided
     let expected = registered::role(service, &place.name, &registered::tags(service, told));
     let checks = checks(facts, place, &others);
     let local = of_this_boot.filter(|found| {
-        place.is_as(facts, found) && has_checks(facts, place, &checks) && {
-            place.is_own_name() || found.tags == registered::tags(service, told)
-        }
+        facts.renew == Renew::Nothing
+            && place.is_as(facts, found)
+            && has_checks(facts, place, &checks)
+            && { place.is_own_name() || found.tags == registered::tags(service, told) }
     });
     let shown = facts.catalogue.map(|services| services.get(&place.id));
     let mut decided = Decided::new(CatalogueRole::Absent, Step::Out);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use calvin_consul::{
-    Client, Consistency, Error, agent::LocalVersion, catalog::CatalogService, health::Check,
+    Client, Consistency, Error, Token, agent::LocalVersion, catalog::CatalogService, health::Check,
     registered,
 };
 use calvin_model::{CatalogueRole, Registration};
@@ -14,7 +14,7 @@ use super::{
     Machine,
     entry::TTL,
     own::Own,
-    plan::{Before, Facts, Look, Operation, Plan, Refresh, Services, Step, plan},
+    plan::{Before, Facts, Look, Operation, Plan, Refresh, Renew, Services, Step, plan},
 };
 
 /// Rounds of reading and doing in one turn: enter needs two (register, then leave the old name), and
@@ -40,6 +40,7 @@ pub(super) struct Sync {
     machine: Arc<Machine>,
     client: Client,
     before: Before,
+    renew: Renew,
     /// When the agent's word was said to all services last.
     said: Option<Instant>,
     /// What was read last.
@@ -62,6 +63,8 @@ impl Sync {
             machine,
             client,
             before: Before::Never,
+            // An agent before this one may have had another token.
+            renew: Renew::Everything,
             said: None,
             read: None,
             version: None,
@@ -71,6 +74,12 @@ impl Sync {
     /// The client that is asked.
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Goes on with another token.
+    pub(super) fn set_token(&mut self, token: Option<Token>) {
+        self.client.set_token(token);
+        self.renew = Renew::Everything;
     }
 
     fn plan(
@@ -94,6 +103,7 @@ impl Sync {
             catalogue: servers,
             before: self.before,
             refresh: if holds { Refresh::NotYet } else { Refresh::Due },
+            renew: self.renew,
         })
     }
 
@@ -117,10 +127,12 @@ impl Sync {
         for _ in 0..ROUNDS_MAX {
             let local = self.local().await?;
             let mut plan = self.plan(wanted, own, &local, None);
-            if plan.look.max(look) == Look::Servers {
+            let asked = plan.look.max(look) == Look::Servers;
+            if asked {
                 match self.servers(node).await {
                     Ok(servers) => plan = self.plan(wanted, own, &local, Some(&servers)),
                     Err(error) => {
+                        self.read = None;
                         // What does not depend on them is done all the same.
                         self.carry_out(plan.operations).await?;
                         return Err(error);
@@ -130,13 +142,18 @@ impl Sync {
             if plan.step == Step::In {
                 self.before = Before::InThisBoot;
             }
-            self.read = Some(local);
+            // What is done now makes it old.
+            self.read = plan.operations.is_empty().then_some(local);
             let changes = |operation: &Operation| match operation {
                 Operation::Register(_) | Operation::Deregister { .. } => true,
                 Operation::Say { .. } => false,
             };
             let again = plan.operations.iter().any(changes);
             self.carry_out(plan.operations).await?;
+            if asked {
+                // Nothing was left out of it for what the servers might have.
+                self.renew = Renew::Nothing;
+            }
             let synced = last.insert(Synced {
                 registered: plan.registered,
                 step: plan.step,

@@ -30,6 +30,9 @@ pub(super) enum Trouble {
     /// It does not answer because it does not run.
     #[error("{0}")]
     NotRunning(String),
+    /// It runs and does not answer.
+    #[error("the Consul client does not answer; its output is in consul.log")]
+    Silent(#[source] Box<Trouble>),
     /// It is of another environment.
     #[error(
         "the Consul client at {address} is of datacenter {found}, this machine is of environment \

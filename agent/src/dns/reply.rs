@@ -39,7 +39,7 @@ pub fn reply(
     match hear(apex, packet, transport) {
         Heard::Nothing => None,
         Heard::Settled(reply) => Some(reply),
-        Heard::Question(question) => question.from_zone(zone, turn),
+        Heard::Question(question) => question.answer_from_zone(zone, turn),
     }
 }
 
@@ -125,7 +125,7 @@ fn begin(apex: &Name, query: &Message) -> (Message, Option<Query>) {
 
 impl Question {
     /// The reply out of the names of a snapshot.
-    pub(super) fn from_zone(mut self, zone: Option<&Zone>, turn: usize) -> Option<Vec<u8>> {
+    pub(super) fn answer_from_zone(mut self, zone: Option<&Zone>, turn: usize) -> Option<Vec<u8>> {
         let Some(zone) = zone else {
             // No snapshot came yet: that is not the same as "no such name".
             return self.failed();
@@ -137,7 +137,7 @@ impl Question {
     }
 
     /// The reply out of another server's.
-    pub(super) fn from_answer(mut self, answer: &Message, turn: usize) -> Option<Vec<u8>> {
+    pub(super) fn answer_as(mut self, answer: &Message, turn: usize) -> Option<Vec<u8>> {
         let response = &mut self.response;
         response.metadata.response_code = answer.metadata.response_code;
         response.metadata.authoritative = answer.metadata.authoritative;

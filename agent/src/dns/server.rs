@@ -191,15 +191,15 @@ impl Sources {
     /// The reply to a question out of the newest snapshot.
     fn at_once(&self, question: Question) -> Option<Vec<u8>> {
         let zone = self.names.zone();
-        question.from_zone(zone.as_deref(), turn())
+        question.answer_from_zone(zone.as_deref(), turn())
     }
 }
 
 fn reply_of(question: Question, answered: &Answered) -> Option<Vec<u8>> {
     match answered {
         // Its order was drawn by the server.
-        Answered::Fresh(answer) => question.from_answer(answer, 0),
-        Answered::Stale(answer) => question.from_answer(answer, turn()),
+        Answered::Fresh(answer) => question.answer_as(answer, 0),
+        Answered::Stale(answer) => question.answer_as(answer, turn()),
         Answered::Unknown => question.failed(),
     }
 }

@@ -64,9 +64,11 @@ pub(super) async fn ask(server: SocketAddr, query: &Query) -> Result<Message, Up
     } else {
         answer
     };
-    match answer.metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain => Ok(answer),
-        code => Err(UpstreamError::Refused { server, code }),
+    let code = answer.metadata.response_code;
+    if matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
+        Ok(answer)
+    } else {
+        Err(UpstreamError::Refused { server, code })
     }
 }
 

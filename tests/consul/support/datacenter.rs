@@ -134,6 +134,11 @@ impl Datacenter {
         .await;
     }
 
+    /// The key of its gossip, base64.
+    pub(crate) fn gossip_key(&self) -> &str {
+        &self.gossip_key
+    }
+
     /// A client of one of the processes, with this token.
     pub(crate) fn client(&self, process: &Process, token: Option<&str>) -> Client {
         Client::new(self.settings(process, token)).unwrap()

@@ -28,6 +28,7 @@ struct World {
     servers: Services,
     before: Before,
     refresh: Refresh,
+    renew: Renew,
     log: Vec<String>,
 }
 
@@ -61,6 +62,7 @@ impl World {
             servers: Services::new(),
             before: Before::Never,
             refresh: Refresh::NotYet,
+            renew: Renew::Nothing,
             log: Vec::new(),
         }
     }
@@ -78,6 +80,7 @@ impl World {
             catalogue: servers,
             before: self.before,
             refresh: self.refresh,
+            renew: self.renew,
         })
     }
 
@@ -94,6 +97,7 @@ impl World {
                 return plan;
             }
             verify = true;
+            self.renew = Renew::Nothing;
             for operation in operations {
                 self.apply(operation);
             }
@@ -438,6 +442,21 @@ fn in_a_new_boot_everything_is_critical_and_the_role_tags_stay() {
     for check in world.checks.values() {
         assert_eq!(check.status, CheckStatus::Critical, "{}", check.id);
     }
+}
+
+#[test]
+fn with_another_token_everything_is_registered_again_as_it_is() {
+    let mut world = World::active();
+    let (services, checks) = (world.services.clone(), world.checks.clone());
+    world.renew = Renew::Everything;
+    assert_eq!(world.plan(None).look, Look::Servers);
+    let plan = world.settle();
+    assert_eq!(
+        (plan.registered, plan.step),
+        (CatalogueRole::Active, Step::In)
+    );
+    assert_eq!(world.log, ["register web http active route-/"]);
+    assert_eq!((world.services, world.checks), (services, checks));
 }
 
 #[test]

@@ -1,0 +1,369 @@
+//! The machine, its coordinator's line, and a datacenter that it can join.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use calvin_consul::{
+    Client, Settings,
+    acl::{NodeIdentity, ServiceIdentity, TokenRequest},
+    policies::{self, AgentScope, Names},
+};
+use calvin_model::ImageManifest;
+use calvin_proto::{
+    machine::{InitRecord, LOCKS_VARIABLE, MachineFiles, ProcessId, processes::kill_all},
+    wire::{self, to_agent::Message},
+};
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tonic::Status;
+
+pub(super) use crate::support::datacenter::MANAGEMENT;
+use crate::{
+    support::{Datacenter, datacenter::TIMEOUT, until, waiting::LIMIT},
+    testing::{
+        Coordinator, ENVIRONMENT, INSTANCE, Line, Reply, Validity, machine_toml, wanted, wire_epoch,
+    },
+};
+
+const EPOCH: u64 = 5;
+const PORT: u16 = 8080;
+
+/// A datacenter that hands certificates to clients, with the names of the agent's tests.
+pub(super) async fn field() -> Datacenter {
+    let more = json!({
+        "datacenter": ENVIRONMENT,
+        "domain": "build.example",
+        "connect": { "enabled": true },
+        "auto_encrypt": { "allow_tls": true },
+        // A client asks for its certificate at this port, whatever port it was told for gossip.
+        "ports": { "server": 8300 },
+        // The certificates of these tests are for another datacenter.
+        "tls": { "internal_rpc": { "verify_server_hostname": false } },
+    });
+    Datacenter::start(1, more).await
+}
+
+/// A machine with all its processes. They end when it is dropped.
+pub(super) struct Machine {
+    pub(super) files: MachineFiles,
+    address: IpAddr,
+    init: Option<Child>,
+    to_agent: mpsc::Sender<Result<wire::ToAgent, Status>>,
+    /// The newest. A coordinator that does not read holds the agent up.
+    reports: watch::Receiver<Option<wire::Report>>,
+    token: MachineToken,
+    join: wire::ConsulJoin,
+    generation: u64,
+    _coordinator: Coordinator,
+    _port: TcpListener,
+    root: tempfile::TempDir,
+}
+
+fn image(program: &str) -> String {
+    format!(
+        "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = [\"sleep\", \"600\"]\n\
+         [consul]\nprogram = \"{program}\"\n\
+         [[service]]\nname = \"web\"\nport = {PORT}\ntags = [\"http\"]\n\
+         tags_active = [\"route-/\"]\n\
+         [[check]]\nname = \"port\"\ntcp = true\nport = {PORT}\ninterval = \"10s\"\n\
+         [[check]]\nname = \"disk\"\nexec = [\"test\", \"!\", \"-e\", \"full\"]\n\
+         interval = \"200ms\"\nfall = 3\n"
+    )
+}
+
+fn consul_program() -> String {
+    let named = std::env::var_os("CALVIN_TEST_CONSUL").map(PathBuf::from);
+    let named = named.expect("CALVIN_TEST_CONSUL names Consul");
+    named.to_str().unwrap().to_owned()
+}
+
+/// The agent that was built beside these tests.
+fn agent_program() -> PathBuf {
+    let binaries = std::env::var_os("CALVIN_TEST_BINARIES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug"),
+        PathBuf::from,
+    );
+    let program = binaries.join("calvin-agent");
+    assert!(program.is_file(), "{} is not built", program.display());
+    program
+}
+
+/// A token of a machine.
+pub(super) struct MachineToken {
+    pub(super) secret: String,
+    pub(super) accessor: String,
+}
+
+/// A token for the node and its service.
+async fn token(consul: &Client, name: &str) -> MachineToken {
+    let rules = policies::agent(&AgentScope {
+        nodes: Names::Exactly(vec![INSTANCE.to_owned()]),
+        services: Names::Exactly(vec!["web".to_owned()]),
+        locks: None,
+    })
+    .unwrap();
+    // Policies have a name only once, and tests run beside each other.
+    consul.policy_create(name, "test", &rules).await.unwrap();
+    let identity = |service: &str| ServiceIdentity {
+        service_name: service.to_owned(),
+        datacenters: Vec::new(),
+    };
+    let request = TokenRequest {
+        description: name.to_owned(),
+        policies: vec![name.to_owned()],
+        node_identities: vec![NodeIdentity {
+            node_name: INSTANCE.to_owned(),
+            datacenter: ENVIRONMENT.to_owned(),
+        }],
+        service_identities: vec![identity("web"), identity("web-standby")],
+        ..TokenRequest::default()
+    };
+    let made = consul.token_create(&request).await.unwrap();
+    MachineToken {
+        secret: made.secret.secret().to_owned(),
+        accessor: made.info.accessor,
+    }
+}
+
+/// Reads what the agent says, for as long as it says something.
+fn read(mut line: Line) -> watch::Receiver<Option<wire::Report>> {
+    let (newest, reports) = watch::channel(None);
+    tokio::spawn(async move {
+        while let Ok(Some(said)) = line.from_agent.message().await {
+            if let Some(wire::from_agent::Message::Report(report)) = said.message {
+                newest.send_replace(Some(report));
+            }
+        }
+    });
+    reports
+}
+
+impl Machine {
+    /// A machine that is enrolled and has been told how to join.
+    pub(super) async fn start(datacenter: &Datacenter, number: u8) -> Self {
+        Self::start_with(datacenter, number, &consul_program()).await
+    }
+
+    /// The same, with this program as its Consul client.
+    pub(super) async fn start_with(datacenter: &Datacenter, number: u8, program: &str) -> Self {
+        let server = &datacenter.servers[0];
+        let management = datacenter.client(server, Some(MANAGEMENT));
+        let token = token(&management, "first").await;
+        let process = std::process::id();
+        let address = format!("127.{}.{}.{number}", 64 + process / 256 % 32, process % 256);
+        let mut coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+        let root = tempfile::tempdir().unwrap();
+        let files = MachineFiles::new(root.path().canonicalize().unwrap().join(INSTANCE));
+        fs::create_dir_all(files.image()).unwrap();
+        fs::create_dir(root.path().join("locks")).unwrap();
+        fs::write(files.image().join("image.toml"), image(program)).unwrap();
+        let provision = machine_toml(&coordinator.ca, coordinator.address, &address, 8653);
+        fs::write(files.provision(), provision).unwrap();
+        let address: IpAddr = address.parse().unwrap();
+        let port = TcpListener::bind((address, PORT)).unwrap();
+        let init = Command::new(agent_program())
+            .args(["init", "--machine"])
+            .arg(files.root())
+            .env(LOCKS_VARIABLE, root.path().join("locks"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = coordinator.line().await;
+        let hello = line.begin(EPOCH).await;
+        assert_eq!(hello.capabilities, ["consul"]);
+        let serf = SocketAddr::new(server.address, server.ports.serf);
+        let join = wire::ConsulJoin {
+            datacenter: ENVIRONMENT.to_owned(),
+            domain: "build.example".to_owned(),
+            servers: vec![serf.to_string()],
+            gossip_key: datacenter.gossip_key().to_owned(),
+            ca_pem: datacenter.authority.pem.clone(),
+            node: INSTANCE.to_owned(),
+            token: token.secret.clone(),
+        };
+        let mut machine = Self {
+            files,
+            address,
+            init: Some(init),
+            to_agent: line.to_agent.clone(),
+            reports: read(line),
+            token,
+            join,
+            generation: 0,
+            _coordinator: coordinator,
+            _port: port,
+            root,
+        };
+        machine.want(wire::Role::Standby).await;
+        machine.say_join().await;
+        machine
+    }
+
+    pub(super) fn manifest(&self) -> ImageManifest {
+        ImageManifest::parse("image.toml", &image("consul")).unwrap()
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Where its agent answers names.
+    pub(super) fn dns(&self) -> SocketAddr {
+        SocketAddr::new(self.address, 8653)
+    }
+
+    async fn say(&self, message: Message) {
+        let message = Some(message);
+        let said = self.to_agent.send(Ok(wire::ToAgent { message })).await;
+        said.unwrap();
+    }
+
+    async fn say_join(&self) {
+        let join = wire::Join {
+            consul: Some(self.join.clone()),
+        };
+        self.say(Message::Join(join)).await;
+    }
+
+    pub(super) async fn want(&mut self, role: wire::Role) {
+        self.generation += 1;
+        self.say(wanted(EPOCH, self.generation, role)).await;
+    }
+
+    /// Tells it how to be registered.
+    pub(super) async fn register(&self, role: wire::CatalogueRole) {
+        let registration = wire::Registration {
+            epoch: Some(wire_epoch(EPOCH)),
+            role: role.into(),
+            exclusive: false,
+        };
+        self.say(Message::Registration(registration)).await;
+    }
+
+    /// The next report for which this holds.
+    pub(super) async fn hear(&mut self, good: impl Fn(&wire::Report) -> bool) -> wire::Report {
+        let is_good = |report: &Option<wire::Report>| report.as_ref().is_some_and(&good);
+        let mut reports = self.reports.clone();
+        match timeout(LIMIT, reports.wait_for(is_good)).await {
+            Ok(report) => report.unwrap().clone().unwrap(),
+            Err(_) => panic!("last heard: {:?}", self.reports.borrow()),
+        }
+    }
+
+    /// Waits until it says that it is registered so, and that nothing is wrong.
+    pub(super) async fn registered(&mut self, role: wire::CatalogueRole) {
+        self.hear(|report| {
+            let consul = report.consul.as_ref();
+            consul.is_some_and(|consul| consul.registered() == role && consul.fault.is_empty())
+        })
+        .await;
+    }
+
+    /// Its Consul client, asked with its own token.
+    pub(super) fn client(&self) -> Client {
+        self.client_with(&self.token.secret)
+    }
+
+    /// The same, with another token.
+    pub(super) fn client_with(&self, token: &str) -> Client {
+        Client::new(Settings {
+            address: format!("http://{}:8500", self.address).parse().unwrap(),
+            timeout: TIMEOUT,
+            tls: None,
+            token: Some(token.parse().unwrap()),
+        })
+        .unwrap()
+    }
+
+    fn record(&self) -> InitRecord {
+        InitRecord::read(&self.files).unwrap().unwrap()
+    }
+
+    /// The process of its Consul client.
+    pub(super) fn client_process(&self) -> ProcessId {
+        self.record().units["consul"]
+    }
+
+    /// Kills its Consul client, and removes all that it has kept before it is started again.
+    pub(super) async fn wipe_client(&self) {
+        let client = self.client_process();
+        client.signal(Signal::KILL).unwrap();
+        until("the client is gone", async || {
+            if client.is_alive() { Err(()) } else { Ok(()) }
+        })
+        .await;
+        fs::remove_dir_all(self.files.state().join("consul/data")).unwrap();
+    }
+
+    /// Makes the command's check fail, or pass.
+    pub(super) fn set_disk_full(&self, full: bool) {
+        let path = self.files.image().join("full");
+        if full {
+            fs::write(path, "").unwrap();
+        } else {
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    /// Gives it another token. Returns the old one.
+    pub(super) async fn rotate_token(&mut self, management: &Client) -> MachineToken {
+        let next = token(management, "second").await;
+        self.join.token.clone_from(&next.secret);
+        let old = std::mem::replace(&mut self.token, next);
+        self.say_join().await;
+        old
+    }
+
+    /// Takes it out of service for good.
+    pub(super) async fn retire(&mut self) {
+        self.want(wire::Role::Retired).await;
+        self.registered(wire::CatalogueRole::Absent).await;
+    }
+
+    /// What `calvin-agent explain` says.
+    pub(super) fn explain(&self) -> String {
+        let output = Command::new(agent_program())
+            .args(["explain", "--machine"])
+            .arg(self.files.root())
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Stops it in good order.
+    pub(super) async fn stop(&mut self) {
+        self.record().init.signal(Signal::TERM).unwrap();
+        let mut init = self.init.take().unwrap();
+        until("the machine has stopped", async || {
+            init.try_wait().unwrap().map(drop).ok_or(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for path in [self.files.agent_log(), self.files.unit_log("consul")] {
+                let text = fs::read_to_string(&path).unwrap_or_default();
+                eprintln!("== {}\n{text}", path.display());
+            }
+        }
+        let record = InitRecord::read(&self.files).ok().flatten();
+        let _ = kill_all(self.files.root(), record.as_ref(), TIMEOUT);
+        if let Some(mut init) = self.init.take() {
+            let _ = init.kill();
+            let _ = init.wait();
+        }
+        let _ = &self.root;
+    }
+}

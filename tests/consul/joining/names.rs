@@ -1,0 +1,69 @@
+//! What the agent of a machine answers for names of its environment.
+
+use std::process::Command;
+
+use super::machine::Machine;
+use crate::support::until;
+
+/// Asks with `dig`, as a person does.
+fn dig(machine: &Machine, more: &[&str]) -> Vec<String> {
+    let dns = machine.dns();
+    let output = Command::new("dig")
+        .arg(format!("@{}", dns.ip()))
+        .args([
+            "-p",
+            &dns.port().to_string(),
+            "+short",
+            "+time=3",
+            "+tries=1",
+        ])
+        .args(more)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The addresses of a name.
+pub(super) async fn look_up(machine: &Machine, name: &str) -> Vec<String> {
+    let (machine, name) = (machine, name.to_owned());
+    dig(machine, &[&name, "A"])
+}
+
+/// Waits until a name has the machine's address.
+pub(super) async fn find(machine: &Machine, name: &str) {
+    until(name, async || {
+        let found = look_up(machine, name).await;
+        if found == [machine.address()] {
+            Ok(())
+        } else {
+            Err(found)
+        }
+    })
+    .await;
+}
+
+/// Whether an active instance is found under its names, over UDP and TCP.
+pub(super) async fn are_answered(machine: &Machine) {
+    for name in [
+        "web.service.build.example.",
+        "active.web.service.build.example.",
+        "web-abcdefgh.node.build.example.",
+    ] {
+        find(machine, name).await;
+        assert_eq!(dig(machine, &["+tcp", name, "A"]), [machine.address()]);
+    }
+    let name = "_web._active.service.build.example.";
+    for transport in ["+notcp", "+tcp"] {
+        let found = dig(machine, &[transport, name, "SRV"]);
+        assert_eq!(found.len(), 1, "{transport}");
+        assert!(found[0].starts_with("1 1 8080 "), "{found:?}");
+        let target = found[0].rsplit(' ').next().unwrap();
+        assert_eq!(look_up(machine, target).await, [machine.address()]);
+    }
+    assert!(
+        look_up(machine, "web-standby.service.build.example.")
+            .await
+            .is_empty()
+    );
+}
