@@ -15,7 +15,10 @@ mod least;
 mod locks;
 mod names;
 mod registration;
+mod proxies;
 mod roles;
+#[allow(dead_code, reason = "the whole-system tests use all of it")]
+mod stage;
 mod support;
 mod tls;
 mod tokens;

@@ -1,0 +1,9 @@
+//! The stage of the whole-system tests: a real Consul datacenter, a coordinator with the token that
+//! `calvin consul policies` is enough for, machines with Consul clients of their own, two HAProxy in
+//! front as people run it, and a client that counts.
+
+pub(crate) mod consul_template;
+pub(crate) mod edge;
+pub(crate) mod haproxy;
+pub(crate) mod load;
+pub(crate) mod program;
