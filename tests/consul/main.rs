@@ -14,8 +14,8 @@ mod kv;
 mod least;
 mod locks;
 mod names;
-mod registration;
 mod proxies;
+mod registration;
 mod roles;
 #[allow(dead_code, reason = "the whole-system tests use all of it")]
 mod stage;

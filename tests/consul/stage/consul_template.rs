@@ -42,7 +42,7 @@ fn template(directory: &Path, service: &str, route: &Route) -> String {
 /// catalogue for a moment: who was found before stays. A command that fails would end consul-template.
 const TAKE: &str = "#!/bin/sh\n\
     grep -q '^  server ' candidate.cfg || exit 0\n\
-    haproxy -c -q -f candidate.cfg || exit 0\n\
+    /usr/sbin/haproxy -c -q -f candidate.cfg || exit 0\n\
     cp candidate.cfg haproxy.cfg\n\
     [ ! -f haproxy.pid ] || kill -USR2 \"$(cat haproxy.pid)\" || true\n";
 

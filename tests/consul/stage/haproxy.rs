@@ -64,7 +64,7 @@ pub(crate) fn common(directory: &Path) -> String {
     format!(
         "global\n  maxconn 2000\n  hard-stop-after 10s\n  \
            stats socket {} mode 600 level admin expose-fd listeners\n\
-         defaults\n  mode http\n  option redispatch\n  retries 3\n  retry-on conn-failure\n  \
+         defaults\n  mode http\n  option redispatch 1\n  retries 3\n  retry-on conn-failure\n  \
            timeout connect 1s\n  timeout client 30s\n  timeout server 10s\n",
         socket(directory).display()
     )

@@ -29,9 +29,9 @@ use crate::support::until;
 
 /// Clients that ask at the same time, half of them on new connections.
 const CLIENTS: usize = 8;
-/// Time from an answer to the next request of a client. With it eight clients make some 1,300 requests
+/// Time from an answer to the next request of a client. With it eight clients make some 700 requests
 /// a second, and two processors have room for everything else.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(10);
 /// A request that takes longer failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Failures that are kept with their reason.
