@@ -16,8 +16,11 @@ mod kv;
 mod least;
 mod locks;
 mod names;
+mod proxies;
 mod registration;
 mod roles;
+#[allow(dead_code, reason = "the whole-system tests use all of it")]
+mod stage;
 mod support;
 mod switch;
 mod tls;
