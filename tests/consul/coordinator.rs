@@ -100,6 +100,33 @@ async fn one_coordinator_has_the_lock_and_a_second_one_ends_with_its_name() {
 }
 
 #[tokio::test]
+async fn a_lock_that_was_lost_is_taken_again() {
+    let (datacenter, consul, token) = datacenter().await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    let key: Key = format!("calvin/{ENVIRONMENT}/coordinator").parse().unwrap();
+    let session = async || {
+        let read = consul.kv_get(&key, Consistency::Consistent).await.unwrap();
+        read.value.and_then(|entry| entry.session)
+    };
+    let first = session().await.unwrap();
+    consul.session_destroy(&first).await.unwrap();
+    assert_eq!(session().await, None);
+    until("another session", async || match session().await {
+        Some(other) if other != first => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    let log = environment.log();
+    assert!(
+        log.contains("the session of the environment's lock is gone"),
+        "{log}"
+    );
+    environment.operator.status().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_coordinator_of_another_environment_does_not_start() {
     let datacenter = Datacenter::start(1, json!({})).await;
     let token = coordinator_token(&datacenter).await;

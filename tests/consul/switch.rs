@@ -7,7 +7,7 @@ use std::{
 };
 
 use calvin_consul::{Client, Consistency, registered};
-use calvin_model::CatalogueRole::{Absent, Active, Entered, Standby};
+use calvin_model::CatalogueRole::{Active, Entered};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -123,7 +123,10 @@ async fn a_switch_is_one_change_and_so_is_the_way_back() {
     );
     assert_eq!(join.servers.len(), 1);
     assert!(join.ca_pem.starts_with("-----BEGIN CERTIFICATE"));
-    assert_eq!(heard.registered, [Absent, Standby, Entered, Active]);
+    // Of what follows from one another at once only the newest is told.
+    let told = &heard.registered;
+    assert!(told.ends_with(&[Entered, Active]), "{told:?}");
+    assert!(told.is_sorted(), "{told:?}");
 
     // One of blue's agents dies before the switch: its tags change all the same.
     player.kill(&one);

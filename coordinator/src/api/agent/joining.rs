@@ -93,7 +93,7 @@ impl Machines for Agents {
         }
     }
 
-    fn listening(&self) -> BTreeSet<InstanceId> {
+    fn reachable(&self) -> BTreeSet<InstanceId> {
         let registry = self.registry();
         let listening = registry.entries.iter().filter(|(_, entry)| {
             let live = entry.live.as_ref();

@@ -2,6 +2,7 @@
 //! what an agent is told, and what the audit holds.
 
 mod bench;
+mod joining;
 mod listening;
 
 use std::time::{Duration, Instant};

@@ -23,7 +23,7 @@ pub trait Machines: Debug + Send + Sync {
     /// How each is to be registered; who is not named is told nothing.
     fn set_registrations(&self, registrations: BTreeMap<InstanceId, Registration>);
     /// Those that are connected and can be told so.
-    fn listening(&self) -> BTreeSet<InstanceId>;
+    fn reachable(&self) -> BTreeSet<InstanceId>;
 }
 
 /// One instance on record.

@@ -238,7 +238,7 @@ impl Switcher {
         for one in self.books.ours(&self.environment) {
             entries.entry(one.instance).or_default().push(one.entry);
         }
-        let listening = self.machines.listening();
+        let listening = self.machines.reachable();
         let none = Roles::new();
         let mut decisions = BTreeMap::new();
         for (name, fleet) in census {
