@@ -51,8 +51,7 @@ impl Datacenter {
             authority: Authority::new(),
             servers: Vec::new(),
             agents: Vec::new(),
-            gossip_key: STANDARD
-                .encode(rcgen::KeyPair::generate().unwrap().serialize_der()[..32].to_vec()),
+            gossip_key: STANDARD.encode(&rcgen::KeyPair::generate().unwrap().serialize_der()[..32]),
             directory: TempDir::new().unwrap(),
         };
         for index in 0..servers {
