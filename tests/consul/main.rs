@@ -27,6 +27,7 @@ mod tls;
 mod tokens;
 mod transactions;
 mod watching;
+mod whole;
 
 // The coordinator that the agent's own tests have: real wire, scripted words.
 #[allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
