@@ -17,6 +17,7 @@ mod least;
 mod locks;
 mod names;
 mod proxies;
+mod reference;
 mod registration;
 mod roles;
 #[allow(dead_code, reason = "the whole-system tests use all of it")]

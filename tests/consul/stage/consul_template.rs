@@ -40,7 +40,7 @@ fn template(directory: &Path, service: &str, route: &Route) -> String {
 
 /// What is done with what was written. Where Consul says that nobody is active, it has lost its
 /// catalogue for a moment: who was found before stays. A command that fails would end consul-template.
-const TAKE: &str = "#!/bin/sh\n\
+pub(crate) const TAKE: &str = "#!/bin/sh\n\
     grep -q '^  server ' candidate.cfg || exit 0\n\
     /usr/sbin/haproxy -c -q -f candidate.cfg || exit 0\n\
     cp candidate.cfg haproxy.cfg\n\

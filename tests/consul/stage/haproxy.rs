@@ -76,7 +76,7 @@ fn socket(directory: &Path) -> PathBuf {
 
 /// Names that go on for longer than any outage: Consul's silence, its errors and its empty answers take
 /// nobody out. Only an answer without somebody does, after a second.
-fn resolvers(dns: SocketAddr) -> String {
+pub(crate) fn resolvers(dns: SocketAddr) -> String {
     format!(
         "resolvers consul\n  nameserver consul {dns}\n  accepted_payload_size 8192\n  \
            resolve_retries 3\n  timeout resolve 500ms\n  timeout retry 500ms\n  \

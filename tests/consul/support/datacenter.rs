@@ -53,7 +53,8 @@ fn merge(into: &mut Value, more: Value) {
 impl Datacenter {
     /// Starts so many servers with this added to their configuration, and waits for a leader.
     pub(crate) async fn start(servers: usize, more: Value) -> Self {
-        Self::start_named(NAME, DOMAIN, servers, more).await
+        let name = more["datacenter"].as_str().unwrap_or(NAME).to_owned();
+        Self::start_named(&name, DOMAIN, servers, more).await
     }
 
     /// The same, with a name and a DNS domain of its own.
