@@ -67,10 +67,7 @@ fn documented() -> BTreeMap<String, BTreeMap<String, String>> {
             continue;
         }
         let keys: Vec<&str> = cells[1].split(", ").collect();
-<<<<<<< HEAD
         // The default of one key may be a list.
-=======
->>>>>>> wt-b
         let defaults: Vec<&str> = match keys.len() {
             1 => vec![cells[2]],
             _ => cells[2].split(", ").collect(),
@@ -88,12 +85,7 @@ fn documented() -> BTreeMap<String, BTreeMap<String, String>> {
 #[test]
 fn every_key_on_the_page_of_images_exists_and_has_the_default_that_it_says() {
     let least = "name = \"a\"\nversion = \"1\"\n[workload]\ncommand = [\"a\"]\n\
-<<<<<<< HEAD
         [[service]]\nname = \"a\"\nport = 1\n[[check]]\nname = \"a\"\n[quorum]\nexec = [\"a\"]\n[consul]\n[hooks]\n";
-=======
-        [[service]]\nname = \"a\"\nport = 1\n[[check]]\nname = \"a\"\n[quorum]\nexec = [\"a\"]\n[consul]\n\
-        [hooks]\n";
->>>>>>> wt-b
     let given: Table = least.parse().unwrap();
     let whole: ImageManifest = parse_toml("image.toml", least).unwrap();
     let whole = Table::try_from(whole).unwrap();
