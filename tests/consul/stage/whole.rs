@@ -42,7 +42,14 @@ impl Whole {
     /// The same without the coordinator's process.
     pub(crate) async fn prepare(name: &str, servers: usize) -> Self {
         // Machines join with a token and gossip's key; only who asks the API shows a certificate.
-        let more = json!({ "tls": { "internal_rpc": { "verify_incoming": false } } });
+        let more = json!({
+            "tls": { "internal_rpc": { "verify_incoming": false } },
+            // Machines get their certificates from the servers, and ask for them at this port, whatever port
+            // they were told for gossip.
+            "connect": { "enabled": true },
+            "auto_encrypt": { "allow_tls": true },
+            "ports": { "server": 8300 },
+        });
         let mut datacenter = Datacenter::start_named(name, DOMAIN, servers, more).await;
         datacenter.add_agent(COORDINATOR).await;
         let edge = Edge::start(&mut datacenter).await;
