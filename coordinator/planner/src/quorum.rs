@@ -88,22 +88,7 @@ pub(crate) fn keeps(
         .iter()
         .filter(|(other, _)| *other != id)
         .collect();
-    // One that was told to drain votes until it goes, and goes only when the others are well: it does
-    // not keep one that is gone or ill. Of two that drain the first goes first.
-    let drains = |one: &Instance| {
-        let draining = matches!(one.life, Life::Draining(_)) && one.wanted.role == Role::Draining;
-        draining && one.since < members.now()
-    };
-    let ill = gone || !members.judged(id).healthy();
-    let leaves = |other_id: &InstanceId, other: &Instance| match other.life {
-        Life::Retiring(_) => true,
-        Life::Draining(_) if drains(other) && drains(instance) => {
-            (other.since, other_id) < (instance.since, id)
-        }
-        Life::Draining(_) => !(ill && drains(other)),
-        Life::Making | Life::Up => false,
-    };
-    if let Some((other, _)) = others.iter().find(|(id, other)| leaves(id, other)) {
+    if let Some(other) = leaves_already((id, instance), &others, members) {
         return Some(format!("{other} leaves already, and one may at a time"));
     }
     // A changed count takes effect after the rollout; a smaller one needs no more than it will be.
@@ -173,6 +158,34 @@ pub(crate) fn keeps(
         (_, When::Now | When::AnotherIsMade) => {}
     }
     (leaders != 1).then(|| format!("{leaders} members say that they lead"))
+}
+
+/// Which other leaves already, before this one may.
+///
+/// One that was told to drain votes until it goes, and goes only when the others are well: it does not
+/// keep one that is gone or ill. Of two that drain the first goes first.
+fn leaves_already<'a>(
+    (id, instance): (&InstanceId, &Instance),
+    others: &[(&'a InstanceId, &Instance)],
+    members: &impl Members,
+) -> Option<&'a InstanceId> {
+    let drains = |one: &Instance| {
+        let draining = matches!(one.life, Life::Draining(_)) && one.wanted.role == Role::Draining;
+        draining && one.since < members.now()
+    };
+    // One that is lost is not healthy either.
+    let ill = !members.judged(id).healthy();
+    let leaves = |other_id: &InstanceId, other: &Instance| match other.life {
+        Life::Retiring(_) => true,
+        Life::Draining(_) if drains(other) && drains(instance) => {
+            (other.since, other_id) < (instance.since, id)
+        }
+        Life::Draining(_) => !(ill && drains(other)),
+        Life::Making | Life::Up => false,
+    };
+    let mut others = others.iter();
+    let found = others.find(|(id, other)| leaves(id, other));
+    found.map(|(id, _)| *id)
 }
 
 /// Whether the others alone are all the voters that each of them sees, and enough: then this one takes
