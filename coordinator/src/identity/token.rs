@@ -74,7 +74,7 @@ impl TokenKey {
     ) -> ConsulToken {
         let derive = |part: &str| {
             // Names hold no newline, and no other token is derived from a text that begins so.
-            let bound = format!("calvin consul 1\n{environment}\n{instance}\n{part}");
+            let bound = format!("calvin-consul 1\n{environment}\n{instance}\n{part}");
             let tag = hmac::sign(&self.0, bound.as_bytes());
             let mut bytes = [0; 16];
             // HMAC-SHA256 gives 32.

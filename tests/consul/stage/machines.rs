@@ -47,16 +47,19 @@ impl Whole {
 
     /// The Consul client of a machine: its process, and where it keeps what it knows.
     pub(crate) fn consul_client(&self, instance: &str) -> (i32, PathBuf) {
+        self.maybe_consul_client(instance).unwrap_or_else(|| {
+            let all = self.of_machine(instance);
+            panic!("{instance} has no Consul client, or that has no data: {all:?}")
+        })
+    }
+
+    /// The same of a machine whose client may be about to begin.
+    pub(crate) fn maybe_consul_client(&self, instance: &str) -> Option<(i32, PathBuf)> {
         // Its first argument is the word `agent`.
         let all = self.of_machine(instance);
-        let client = all
-            .iter()
-            .find(|process| process.command == "agent")
-            .unwrap_or_else(|| panic!("{instance} has no Consul client: {all:?}"));
+        let client = all.iter().find(|process| process.command == "agent")?;
         let machine = self.calvin.home().join("data/machines").join(instance);
-        let data = data_of_consul(&machine);
-        let data = data.unwrap_or_else(|| panic!("no data of Consul below {machine:?}"));
-        (client.pid, data)
+        Some((client.pid, data_of_consul(&machine)?))
     }
 
     /// Kills a machine's Consul client and removes all that it kept.

@@ -182,7 +182,7 @@ impl Datacenter {
             https,
             dns,
             serf,
-            server,
+            server: server_port,
         } = ports;
         let mut configuration = json!({
             "datacenter": self.name,
@@ -193,7 +193,7 @@ impl Datacenter {
             "client_addr": address.to_string(),
             "ports": {
                 "http": -1, "https": https, "dns": dns, "grpc": -1, "grpc_tls": -1,
-                "serf_lan": serf, "serf_wan": -1, "server": server,
+                "serf_lan": serf, "serf_wan": -1, "server": server_port,
             },
             "retry_join": self.gossip_addresses(),
             "retry_interval": "1s",
@@ -219,6 +219,14 @@ impl Datacenter {
             "log_level": "INFO",
         });
         merge(&mut configuration, more);
+        // Who configures a port of his own means that one.
+        let server = configuration["ports"]["server"].as_u64();
+        let ports = Ports {
+            server: server
+                .and_then(|port| port.try_into().ok())
+                .unwrap_or(server_port),
+            ..ports
+        };
         Process::start(address, ports, &directory, &configuration)
     }
 }
