@@ -41,9 +41,8 @@ impl Whole {
 
     /// The same without the coordinator's process.
     pub(crate) async fn prepare(name: &str, servers: usize) -> Self {
-        // Machines join with a token and gossip's key; only who asks the API shows a certificate.
+        // Machines join with a token and gossip's key.
         let more = json!({
-            "tls": { "internal_rpc": { "verify_incoming": false } },
             // Machines get their certificates from the servers, and ask for them at this port, whatever port
             // they were told for gossip.
             "connect": { "enabled": true },

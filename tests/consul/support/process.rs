@@ -32,12 +32,12 @@ pub(crate) struct Process {
     child: Child,
 }
 
-/// A loopback address that no other process of the tests has: the second byte is the run's own, as
-/// far as there are any.
+/// A loopback address that no other process of the tests has, and no machine of an environment: the
+/// second byte is the run's own, as far as there are any.
 pub(crate) fn own_address() -> IpAddr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let run = u8::try_from(100 + std::process::id() % 100).unwrap();
+    let run = u8::try_from(200 + std::process::id() % 50).unwrap();
     IpAddr::V4(Ipv4Addr::new(127, run, high, low))
 }
 
