@@ -180,9 +180,12 @@ impl Catalogue {
     }
 
     async fn turn(&mut self) -> Result<Turn, Trouble> {
-        let join = self.ends.join.borrow_and_update().clone();
-        let join = join.and_then(|join| join.consul);
-        let Some(join) = join.filter(|_| self.machine.manifest.joins_consul()) else {
+        // Before anything was said, and where what was kept cannot be read, nothing is known. A client that
+        // runs goes on: to stop it would take an instance that serves out of the catalogue.
+        let Some(said) = self.ends.join.borrow_and_update().clone() else {
+            return Ok(Turn::Nothing);
+        };
+        let Some(join) = said.consul.filter(|_| self.machine.manifest.joins_consul()) else {
             return self.leave().await;
         };
         let environment = self.machine.provision.environment.as_str();

@@ -150,6 +150,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let gone = Arc::new(stored.gone);
         let environment = Arc::new(stored.environment);
         let rules = Arc::new(ports.rules());
+        let recovery = stored.recovering.map(Recovery::new);
         let view = View {
             number: 0,
             epoch: epoch.clone(),
@@ -158,7 +159,8 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             wall_ms,
             revision,
             held: None,
-            recovery: None,
+            // Who looks before the first pass must not take this store for the world.
+            recovery: recovery.as_ref().map(Recovery::shown),
             breaches: 0,
             breaches_by_rule: Arc::default(),
             environment: Arc::clone(&environment),
@@ -169,7 +171,6 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             observed: Arc::default(),
             notices: Arc::default(),
         };
-        let recovery = stored.recovering.map(Recovery::new);
         if let Some(recovery) = &recovery {
             recovery.begin(&mut ports);
         }

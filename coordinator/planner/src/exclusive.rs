@@ -8,7 +8,7 @@ use calvin_model::{InstanceId, Role, WorkloadState, fleet::FleetKind};
 
 use crate::{
     judge::{Judgement, Loss},
-    observed::{InstanceObserved, MachineState},
+    observed::InstanceObserved,
     state::{FleetState, Instance},
 };
 
@@ -62,11 +62,8 @@ pub fn stopped(
     }
     let machine = seen.machine?;
     // Gossip alone is no word that work has stopped: a machine that is cut off from it goes on.
-    let off = match machine.state {
-        MachineState::Stopped | MachineState::Absent => true,
-        MachineState::Creating | MachineState::Running | MachineState::Deleting => false,
-    };
-    (off && judgement.loss == Loss::TwoSources).then_some(Stopped::SaysItsProvider(machine.age))
+    (machine.is_off() && judgement.loss == Loss::TwoSources)
+        .then_some(Stopped::SaysItsProvider(machine.age))
 }
 
 /// Whether a workload that runs only while active has ended for good. A standby and a retired one

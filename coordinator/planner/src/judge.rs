@@ -28,8 +28,8 @@ pub const PROBE_FRESH: Duration = Duration::from_secs(6);
 /// A provider's complete list counts for this long: three lists of a slow provider, which is asked
 /// every 10 s.
 pub const PROVIDER_FRESH: Duration = Duration::from_secs(30);
-/// What gossip says counts for this long: three of the waits of ten seconds after which it is asked
-/// again at the latest.
+/// What gossip says counts for this long: three times the ten seconds for which a catalogue may be
+/// unconfirmed before it holds all decisions.
 pub const GOSSIP_FRESH: Duration = Duration::from_secs(30);
 
 /// Within this time an agent whose session ended comes back, if it can: it tries again at least

@@ -116,6 +116,17 @@ pub struct MachineObserved {
     pub address: Option<IpAddr>,
 }
 
+impl MachineObserved {
+    /// Whether it is powered off or gone: nothing on it works any more.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        match self.state {
+            MachineState::Stopped | MachineState::Absent => true,
+            MachineState::Creating | MachineState::Running | MachineState::Deleting => false,
+        }
+    }
+}
+
 /// The state of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

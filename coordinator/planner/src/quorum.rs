@@ -80,7 +80,12 @@ pub(crate) fn keeps(
     if !votes(state) || instance.life == Life::Making {
         return None;
     }
-    let lost = |id: &InstanceId| members.judged(id).loss == Loss::TwoSources;
+    // Gossip alone is no word that a member votes no more: one that is cut off from it may.
+    let lost = |id: &InstanceId| {
+        let machine = members.seen(id).and_then(|seen| seen.machine);
+        let off = machine.is_some_and(|machine| machine.is_off());
+        off && members.judged(id).loss == Loss::TwoSources
+    };
     let gone = lost(id);
     let unproven = !gone && !instance.proven && when == When::Now;
     let others: Vec<(&InstanceId, &Instance)> = state

@@ -374,12 +374,11 @@ fn stands_in(pass: &Pass<'_>, id: &InstanceId) -> bool {
 }
 
 /// What the second source says of an instance that is lost, beside its silence.
-fn second(pass: &Pass<'_>, id: &InstanceId) -> &'static str {
+pub(super) fn second(pass: &Pass<'_>, id: &InstanceId) -> &'static str {
     let machine = pass.seen(id).and_then(|seen| seen.machine);
-    match machine.map(|machine| machine.state) {
-        Some(MachineState::Absent | MachineState::Stopped) => "its provider says that it is gone",
-        Some(MachineState::Creating | MachineState::Running | MachineState::Deleting) | None => {
-            "gossip says that its machine is not alive"
-        }
+    if machine.is_some_and(|machine| machine.is_off()) {
+        "its provider says that it is gone"
+    } else {
+        "gossip says that its machine is not alive"
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     pass::Pass,
     plan::{DeleteBasis, EventKind},
     report::InstanceClass,
-    step::veto::blame,
+    step::{repair::second, veto::blame},
     transition::Cause,
 };
 
@@ -124,8 +124,8 @@ fn failure(pass: &Pass<'_>, id: &InstanceId) -> Option<Failure> {
         return fail(DeleteBasis::NeverHealthy, "it was ordered away".to_owned());
     }
     if pass.judged(id).loss == Loss::TwoSources {
-        let text = "lost: its path is silent and its provider says that it is gone";
-        return fail(DeleteBasis::Lost, text.to_owned());
+        let text = format!("lost: its path is silent, and {}", second(pass, id));
+        return fail(DeleteBasis::Lost, text);
     }
     if instance.proven {
         return None;
