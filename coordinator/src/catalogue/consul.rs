@@ -124,7 +124,6 @@ impl Consul {
             } else {
                 Acl::Nothing
             },
-            locks: format!("{}locks/", keys.as_str()).parse()?,
         };
         Ok(Self {
             access,

@@ -19,6 +19,9 @@ pub enum Names {
     Exactly(Vec<String>),
 }
 
+/// What all keys of an environment begin with: it has its datacenter for itself.
+const KEYS: &str = "calvin/";
+
 /// What the coordinator of an environment works with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoordinatorScope {
@@ -42,11 +45,6 @@ pub struct AgentScope {
     /// The keys of the locks of `exclusive` services; none where it has no such service.
     pub locks: Option<Prefix>,
 }
-
-/// What all keys of an environment begin with: it has its datacenter for itself.
-const KEYS: &str = "calvin/";
-/// What the locks of `exclusive` services begin with.
-const LOCKS: &str = "calvin/locks/";
 
 impl CoordinatorScope {
     /// That of a coordinator whose fleets have these services, whatever its instances are called and
@@ -73,7 +71,8 @@ impl AgentScope {
         Ok(Self {
             nodes,
             services,
-            locks: Some(LOCKS.parse()?),
+            // Nothing holds a lock yet.
+            locks: None,
         })
     }
 }
@@ -222,20 +221,6 @@ pub fn machines() -> String {
     policy.about("What it is to others: other nodes and services are looked up.");
     policy.rule("node", &all, Access::Read);
     policy.rule("service", &all, Access::Read);
-    policy.0
-}
-
-/// What machines of exclusive fleets need besides: the locks of their services, and sessions for them.
-#[must_use]
-pub fn exclusive_machines(locks: &Prefix) -> String {
-    let mut policy = Policy::default();
-    policy.about("The locks of exclusive services, and the sessions that hold them.");
-    policy.rule(
-        "key",
-        &Names::Prefix(locks.as_str().to_owned()),
-        Access::Write,
-    );
-    policy.rule("session", &Names::Prefix(String::new()), Access::Write);
     policy.0
 }
 

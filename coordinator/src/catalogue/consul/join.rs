@@ -12,7 +12,7 @@ use std::{
 };
 
 use calvin_consul::{
-    Client, Consistency, Error, Prefix, health::CheckStatus, health::SERF_HEALTH, policies,
+    Client, Consistency, Error, health::CheckStatus, health::SERF_HEALTH, policies,
 };
 use calvin_engine::View;
 use calvin_model::{ConsulJoin, EnvironmentName, InstanceId, Join, Secret};
@@ -25,7 +25,7 @@ use super::{
     access::Told,
     census::{Known, Machines, census},
     shared::Shared,
-    tokens::{Wanted, exclusive_policy, instance_of, machines_policy},
+    tokens::{Wanted, instance_of, machines_policy},
 };
 use crate::{identity::Identity, images::ImageStore};
 
@@ -53,8 +53,6 @@ pub(super) struct Common {
     pub(super) domain: String,
     pub(super) servers: Vec<String>,
     pub(super) acl: Acl,
-    /// Below it are the locks of exclusive services.
-    pub(super) locks: Prefix,
 }
 
 /// What it works with.
@@ -74,8 +72,8 @@ pub(super) struct Joiner {
 /// How far it is.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// The policies are as they should be.
-    policies: bool,
+    /// The policy is as it should be.
+    policy: bool,
     /// Instances that have their token.
     have: BTreeSet<InstanceId>,
     /// Tokens that must go.
@@ -154,19 +152,26 @@ impl Joiner {
     }
 
     async fn tokens(&mut self, known: &BTreeMap<InstanceId, Known>) -> Result<(), Error> {
-        if !self.progress.policies {
-            self.make_policies().await?;
-            self.progress.policies = true;
+        if !self.progress.policy {
+            self.make_policy().await?;
+            self.progress.policy = true;
         }
         let due = |at: Instant| at.elapsed() >= self.progress.list_again;
         if self.progress.listed.is_none_or(due) {
             self.list(known).await?;
         }
+        // One that cannot be made holds up no other.
+        let mut made = Ok(());
         for (instance, one) in known {
             let missing = !self.progress.have.contains(instance);
             if missing && !one.retires && !one.revoked {
-                self.make(instance, one).await?;
+                made = made.and(self.make(instance, one).await);
             }
+        }
+        if made.is_err() {
+            // Servers that came back empty, or somebody by hand, may have taken more than this away.
+            self.progress.policy = false;
+            self.progress.list_again = LIST_SOON;
         }
         let gone = self.progress.have.iter().filter(|instance| {
             let one = known.get(*instance);
@@ -177,29 +182,22 @@ impl Joiner {
             self.progress.have.remove(&instance);
             self.progress.debts.insert(instance);
         }
-        self.pay().await
+        made.and(self.pay().await)
     }
 
-    /// The policies that all machines share, as this version writes them.
-    async fn make_policies(&self) -> Result<(), Error> {
+    /// The policy that all machines share, as this version writes it.
+    async fn make_policy(&self) -> Result<(), Error> {
         let environment = &self.common.environment;
-        for (name, rules) in [
-            (machines_policy(environment), policies::machines()),
-            (
-                exclusive_policy(environment),
-                policies::exclusive_machines(&self.common.locks),
-            ),
-        ] {
-            match self.client.policy(&name).await? {
-                None => {
-                    let about = format!("machines of the calvin environment {environment}");
-                    self.client.policy_create(&name, &about, &rules).await?;
-                }
-                Some(policy) if policy.rules != rules => {
-                    self.client.policy_update(&policy, &rules).await?;
-                }
-                Some(_) => {}
+        let (name, rules) = (machines_policy(environment), policies::machines());
+        match self.client.policy(&name).await? {
+            None => {
+                let about = format!("machines of the calvin environment {environment}");
+                self.client.policy_create(&name, &about, &rules).await?;
             }
+            Some(policy) if policy.rules != rules => {
+                self.client.policy_update(&policy, &rules).await?;
+            }
+            Some(_) => {}
         }
         Ok(())
     }
@@ -247,12 +245,15 @@ impl Joiner {
     }
 
     async fn make(&mut self, instance: &InstanceId, known: &Known) -> Result<(), Error> {
+        // A round of many takes a while, and the lock may be another's by now.
+        if self.shared.guard().is_none() {
+            return Ok(());
+        }
         let token = self.identity.consul_token(instance);
         let wanted = Wanted {
             environment: &self.common.environment,
             instance,
             services: known.services(),
-            exclusive: known.exclusive,
             token: &token,
         };
         match self.client.token_create(&wanted.request()).await {
@@ -272,13 +273,22 @@ impl Joiner {
     /// Takes tokens back, each until it was read back as gone.
     async fn pay(&mut self) -> Result<(), Error> {
         let debts: Vec<InstanceId> = self.progress.debts.iter().cloned().collect();
+        let mut paid = Ok(());
         for instance in debts {
-            let accessor = self.identity.consul_token(&instance).accessor;
-            self.client.token_revoke(&accessor).await?;
-            if self.client.token(&accessor).await?.is_none() {
-                tracing::info!(%instance, accessor, "revoked the Consul token of a machine, and read it back as gone");
-                self.progress.debts.remove(&instance);
+            if self.shared.guard().is_none() {
+                break;
             }
+            paid = paid.and(self.pay_one(&instance).await);
+        }
+        paid
+    }
+
+    async fn pay_one(&mut self, instance: &InstanceId) -> Result<(), Error> {
+        let accessor = self.identity.consul_token(instance).accessor;
+        self.client.token_revoke(&accessor).await?;
+        if self.client.token(&accessor).await?.is_none() {
+            tracing::info!(%instance, accessor, "revoked the Consul token of a machine, and read it back as gone");
+            self.progress.debts.remove(instance);
         }
         Ok(())
     }

@@ -186,6 +186,7 @@ impl Switcher {
         self.ever.extend(known.iter().cloned());
         self.watch_names();
         let mut leftovers = Vec::new();
+        let mut written = Ok(());
         for _ in 0..ROUNDS {
             let wanted = self.shared.state().wanted.clone();
             let decisions = self.decide(&census, &wanted);
@@ -196,11 +197,19 @@ impl Switcher {
                 .values()
                 .flat_map(|one| one.leftovers.iter().cloned())
                 .collect();
-            if !decisions.values().any(changes) || !self.write(&decisions).await? {
+            if !decisions.values().any(changes) {
                 break;
             }
+            match self.write(&decisions).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    written = Err(error);
+                    break;
+                }
+            }
         }
-        self.clean(&view, &known, leftovers).await
+        written.and(self.clean(&view, &known, leftovers).await)
     }
 
     /// Watches every name that an image of this environment can be found under, also of images that
@@ -348,6 +357,8 @@ impl Switcher {
     /// Changes the tags of each fleet that is to switch. Says whether anything is new.
     async fn write(&mut self, decisions: &BTreeMap<FleetName, Decision>) -> Result<bool, Error> {
         let mut news = false;
+        // A fleet whose change is refused holds up no other.
+        let mut failed = None;
         for (fleet, decision) in decisions {
             if decision.changes.is_empty() {
                 continue;
@@ -356,9 +367,16 @@ impl Switcher {
             let Some(guard) = self.shared.guard() else {
                 return Ok(false);
             };
-            news |= self.change(fleet, &guard, &decision.changes).await?;
+            match self.change(fleet, &guard, &decision.changes).await {
+                Ok(new) => news |= new,
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(news)
+        match failed {
+            // What the others gave is looked at in the next second.
+            Some(error) => Err(error),
+            None => Ok(news),
+        }
     }
 
     async fn change(

@@ -24,18 +24,12 @@ pub(super) fn machines_policy(environment: &EnvironmentName) -> String {
     format!("calvin-{environment}-machines")
 }
 
-/// The policy that those of exclusive fleets have besides.
-pub(super) fn exclusive_policy(environment: &EnvironmentName) -> String {
-    format!("calvin-{environment}-exclusive")
-}
-
 /// What one machine's token is made from.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) environment: &'a EnvironmentName,
     pub(super) instance: &'a InstanceId,
     pub(super) services: &'a [ServiceSpec],
-    pub(super) exclusive: bool,
     pub(super) token: &'a ConsulToken,
 }
 
@@ -50,16 +44,12 @@ impl Wanted<'_> {
             service_name,
             datacenters: Vec::new(),
         };
-        let mut policies = vec![machines_policy(self.environment)];
-        if self.exclusive {
-            policies.push(exclusive_policy(self.environment));
-        }
         TokenRequest {
             accessor: Some(self.token.accessor.clone()),
             // A derived one is a UUID, and so a token.
             secret: self.token.secret.expose().parse::<Token>().ok(),
             description: format!("{}{}", prefix(self.environment), self.instance),
-            policies,
+            policies: vec![machines_policy(self.environment)],
             node_identities: vec![NodeIdentity {
                 node_name: self.instance.to_string(),
                 datacenter: self.environment.to_string(),
@@ -102,15 +92,11 @@ mod tests {
             environment: &environment,
             instance: &instance,
             services: &manifest.services,
-            exclusive: true,
             token: &token,
         };
         let request = wanted.request();
         request.check().unwrap();
-        assert_eq!(
-            request.policies,
-            ["calvin-prod-machines", "calvin-prod-exclusive"]
-        );
+        assert_eq!(request.policies, ["calvin-prod-machines"]);
         let names: Vec<_> = request
             .service_identities
             .iter()
