@@ -268,6 +268,18 @@ fn switch(fleet: &BTreeMap<InstanceId, Member<'_>>, decision: &mut Decision) {
         .count();
     let after = promoted.clone().filter(|one| one.visible()).count();
     let takes_away = demoted.clone().any(|one| one.marked() && one.visible());
+    // While nobody who is to be active can be found, who was stays so, also where a check hides him: he may
+    // be back first.
+    let wanted = members().any(|one| is_green(&one));
+    if wanted && after == 0 && demoted.clone().any(|one| one.marked()) {
+        decision.changes = promoted.flat_map(Member::changes).collect();
+        decision.waits = Some(if missing.is_empty() {
+            "one of those that are to be active to pass its checks in Consul".to_owned()
+        } else {
+            waits(&missing)
+        });
+        return;
+    }
     if !missing.is_empty() && takes_away && after < before {
         // Who is hidden by a check serves nobody, and need not wait.
         let hidden = demoted.filter(|one| !one.visible());

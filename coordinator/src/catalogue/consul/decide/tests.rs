@@ -163,6 +163,26 @@ fn nothing_is_switched_before_all_that_are_to_be_active_are_there() {
 }
 
 #[test]
+fn blue_stays_active_while_no_green_passes_and_while_a_missing_green_is_all_there_is() {
+    let web = services("");
+    let blue = [passing(&web[0], "web-a", Active)];
+    let hidden = [entry(&web[0], &id("web-a"), Active, CheckStatus::Critical)];
+    let green = [entry(&web[0], &id("web-z"), Entered, CheckStatus::Critical)];
+    for (blue, green, changes) in [
+        (&blue, &green[..], vec![("web-z", true)]),
+        (&hidden, &green[..], vec![("web-z", true)]),
+        (&hidden, &[], vec![]),
+    ] {
+        let decision = decide(&fleet(vec![
+            ("web-a", member(&web, Standby, blue)),
+            ("web-z", member(&web, Active, green)),
+        ]));
+        assert_eq!(changed(&decision), changes);
+        assert!(decision.waits.is_some());
+    }
+}
+
+#[test]
 fn one_that_does_not_come_keeps_neither_a_failing_one_nor_a_repair_waiting() {
     let web = services("");
     let failing = [entry(&web[0], &id("web-a"), Active, CheckStatus::Critical)];
