@@ -1,7 +1,7 @@
 //! The instance in Consul: has the machine's Consul client run and configured, registers services and
 //! checks with it, and says how that is.
 //!
-//! Deciding is pure ([`plan`]); here is one task, whose every turn reads what there is, does what is
+//! Deciding is pure (`plan`); here is one task, whose every turn reads what there is, does what is
 //! needed, and reads it back. A turn comes with each change of what it rests on, every few seconds
 //! while something is not as it should be, and once a minute otherwise. That minute is one request
 //! for the services and one for the checks. Between two turns one more request waits: the client ends
