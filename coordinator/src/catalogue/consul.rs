@@ -8,7 +8,8 @@
 //! - [`join`](join): a token for each machine, and what it needs to join.
 //! - [`holds`](holds): why nothing may be decided now. Pure.
 //!
-//! Everything that is written begins with a check of the lock's session, in the same transaction.
+//! What is written to the catalogue begins with a check of the lock's session, in the same transaction.
+//! Tokens and policies know no transactions: there the lock is looked at before each.
 
 mod access;
 mod books;
