@@ -50,6 +50,11 @@ fn merge(into: &mut Value, more: Value) {
     }
 }
 
+/// Where servers keep their data: in memory, where `tests/run` found room for it.
+fn directory() -> std::io::Result<TempDir> {
+    std::env::var_os("CALVIN_TESTS_MEMORY").map_or_else(TempDir::new, TempDir::new_in)
+}
+
 impl Datacenter {
     /// Starts so many servers with this added to their configuration, and waits for a leader.
     pub(crate) async fn start(servers: usize, more: Value) -> Self {
@@ -68,7 +73,7 @@ impl Datacenter {
             servers: Vec::new(),
             agents: Vec::new(),
             gossip_key: STANDARD.encode(key),
-            directory: TempDir::new().unwrap(),
+            directory: directory().unwrap(),
         };
         for index in 0..servers {
             let mut configuration = json!({

@@ -78,7 +78,7 @@ key_file = "key.pem"
     // dies must not be missed before the test has seen what it is about.
     let reports = "report_interval = \"500ms\"";
     assert!(text.contains(reports), "{text}");
-    let text = text.replace(reports, "report_interval = \"5s\"");
+    let text = text.replace(reports, "report_interval = \"15s\"");
     fs::write(&file, text.replace(catalogue, &section)).unwrap();
     environment
 }

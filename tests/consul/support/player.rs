@@ -234,6 +234,8 @@ impl Machine {
             tokio::select! {
                 message = told.message() => {
                     let Some(message) = message? else { return Ok(()) };
+                    // It died while the message was on its way.
+                    if self.stage.is_dead(&name) { return Ok(()) }
                     self.hear(message.try_into().map_err(|error: convert::ConvertError| error.in_words())?)
                         .await?;
                 }
