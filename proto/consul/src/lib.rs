@@ -23,6 +23,7 @@ pub mod agent;
 pub mod catalog;
 pub mod client;
 pub mod error;
+pub mod exclusive;
 pub mod health;
 pub mod kv;
 pub mod names;
