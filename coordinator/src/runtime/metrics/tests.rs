@@ -132,3 +132,20 @@ fn what_is_seen_and_held_and_broken_is_counted() {
         assert_eq!(samples.get(name), Some(&value), "{name} in {samples:#?}");
     }
 }
+
+#[test]
+fn who_is_absent_is_not_counted_as_registered() {
+    let report = |registered, fault: Option<&str>| ConsulReport {
+        registered,
+        fault: fault.map(str::to_owned),
+    };
+    for (report, counted) in [
+        (report(Some(CatalogueRole::Active), None), "yes"),
+        (report(Some(CatalogueRole::Standby), None), "yes"),
+        (report(Some(CatalogueRole::Absent), None), "absent"),
+        (report(None, None), "no"),
+        (report(Some(CatalogueRole::Active), Some("no client")), "no"),
+    ] {
+        assert_eq!(registered(&report), counted, "{report:?}");
+    }
+}
