@@ -89,7 +89,7 @@ fn whole(registry: &mut Registry, view: &View) {
     one("images_vetoed", "Images that nothing is made from", vetoed);
 }
 
-/// How many are registered with Consul, of those that join it.
+/// How many are registered with Consul, of those that join it, and what a catalogue cannot do.
 fn consul(registry: &mut Registry, view: &View) {
     let seen = view.observed.instances.values();
     let reports = seen.filter_map(|one| one.agent.as_ref()?.report.consul.as_ref());
@@ -102,6 +102,15 @@ fn consul(registry: &mut Registry, view: &View) {
         "Instances that join Consul, by whether they are registered there",
         gauges("registered", counts.into_iter()),
     );
+    let mut one = |name: &str, help: &str, number: usize| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(whole_number(number));
+        registry.register(name, help, gauge);
+    };
+    let faults = "Things that the catalogue cannot do now";
+    one("catalogue_faults", faults, view.catalogue.faults.len());
+    let debts = "Instances that are gone whose access to the catalogue is not taken back yet";
+    one("catalogue_debts", debts, view.catalogue.debts.len());
 }
 
 fn registered(report: &ConsulReport) -> &'static str {
