@@ -236,6 +236,8 @@ impl LockKeeper {
                     tracing::error!(%session, "the session of the environment's lock is gone");
                     self.session = None;
                     self.kept = false;
+                    // Servers that came back empty have nothing else either.
+                    self.shared.suspect();
                     self.shared.unlocked(format!(
                         "the lock of environment {} in Consul was lost, because its session ended there; it is taken again",
                         self.environment
@@ -359,8 +361,13 @@ impl LockKeeper {
             .filter(|entry| entry.session.as_ref() == Some(session));
         match entry {
             Some(entry) if entry.value == self.holder.value() => Ok(Look::Ours),
-            // Another value is written anew; a lock that is lost is tried for again.
-            Some(_) | None => self.acquire(client, session).await,
+            // Another value is written anew.
+            Some(_) => self.acquire(client, session).await,
+            // A lock that is lost is tried for again.
+            None => {
+                self.shared.suspect();
+                self.acquire(client, session).await
+            }
         }
     }
 
