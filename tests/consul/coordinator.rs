@@ -142,7 +142,7 @@ async fn a_coordinator_of_another_environment_does_not_start() {
 }
 
 /// Descriptions of the tokens of machines.
-async fn tokens(consul: &Client) -> Vec<String> {
+pub(crate) async fn tokens(consul: &Client) -> Vec<String> {
     let tokens = consul.tokens().await.unwrap();
     let descriptions = tokens.into_iter().map(|token| token.description);
     descriptions
@@ -319,6 +319,16 @@ async fn what_is_left_of_a_dead_machine_goes_and_what_is_foreign_or_lives_stays(
         other => Err(other),
     })
     .await;
+    let lines = environment.operator.history("").await.into_iter();
+    let taken: Vec<String> = lines
+        .filter(|line| line.kind == "catalogue")
+        .map(|line| format!("{} {}", line.instance, line.text))
+        .collect();
+    assert_eq!(taken.len(), 2, "its entry and its node: {taken:?}");
+    assert!(
+        taken.iter().all(|one| one.starts_with("web-dead2222 ")),
+        "{taken:?}"
+    );
     // Gossip of the stranger's machine says that it is dead, too.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(ids().await.len(), 3);

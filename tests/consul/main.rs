@@ -20,6 +20,7 @@ mod proxies;
 mod reference;
 mod registration;
 mod roles;
+mod signs;
 #[allow(dead_code, reason = "the whole-system tests use all of it")]
 mod stage;
 mod support;

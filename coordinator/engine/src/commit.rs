@@ -6,13 +6,16 @@ use crate::{
     decide::Decide,
     engine::{Engine, NotCommitted},
     hold::chain,
-    ports::{Batch, Ports, RecoveringChange, StoreError, Stored},
+    ports::{Batch, HistoryLine, Ports, RecoveringChange, StoreError, Stored},
     recover::Recovery,
 };
 
 /// Longest time without a commit: what a crash makes the decision clock lose at most. At one
 /// durable write each it costs a disk nothing.
 pub(crate) const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Who did what the catalogue did by itself.
+const CATALOGUE: &str = "catalogue";
 
 impl<P: Ports, D: Decide> Engine<P, D> {
     /// Commits a plan's changes, or a checkpoint of the clock when one is due. Says whether the
@@ -24,8 +27,26 @@ impl<P: Ports, D: Decide> Engine<P, D> {
         let checkpoint_due = self.clock.stood_still() || elapsed >= CHECKPOINT_INTERVAL;
         if changed || !batch.history.is_empty() || checkpoint_due {
             self.commit(batch)?;
+            self.deeds.clear();
         }
         Ok(changed)
+    }
+
+    /// Adds to a plan's changes what the catalogue did by itself. A commit that fails loses none of it:
+    /// it is in the next one.
+    pub(crate) fn note_deeds(&mut self, batch: &mut Batch) {
+        self.deeds.extend(self.ports.catalogue().deeds());
+        if self.deeds.is_empty() {
+            return;
+        }
+        let wall_ms = self.ports.clock().wall_ms();
+        batch
+            .history
+            .extend(self.deeds.iter().map(|event| HistoryLine {
+                wall_ms,
+                who: CATALOGUE.to_owned(),
+                event: event.clone(),
+            }));
     }
 
     /// Commits, and only then makes it the state of this run. A failure holds the engine.

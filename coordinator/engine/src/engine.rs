@@ -12,8 +12,8 @@ use std::{
 
 use calvin_model::{Epoch, FleetName, Mutant, RunId};
 use calvin_planner::{
-    EnvironmentRules, EnvironmentState, FleetReport, FleetState, InvariantId, Moment, Observed,
-    PlanInput, invariant::check,
+    EnvironmentRules, EnvironmentState, Event, FleetReport, FleetState, InvariantId, Moment,
+    Observed, PlanInput, invariant::check,
 };
 
 use crate::{
@@ -60,6 +60,8 @@ pub struct Engine<P, D = Planner> {
     windows: Windows,
     pub(crate) manifests: Manifests,
     pub(crate) told: Told,
+    /// What the catalogue did by itself, until it is committed to the history.
+    pub(crate) deeds: Vec<Event>,
     pub(crate) reports: Arc<BTreeMap<FleetName, FleetReport>>,
     pub(crate) observed: Arc<Observed>,
     notices: Arc<Vec<Notice>>,
@@ -169,6 +171,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             gone: Arc::clone(&gone),
             reports: Arc::default(),
             observed: Arc::default(),
+            catalogue: Arc::default(),
             notices: Arc::default(),
         };
         if let Some(recovery) = &recovery {
@@ -194,6 +197,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             windows: Windows::default(),
             manifests: Manifests::default(),
             told: Told::default(),
+            deeds: Vec::new(),
             reports: Arc::default(),
             observed: Arc::default(),
             notices: Arc::default(),
@@ -275,13 +279,10 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             *by_rule.entry(violation.invariant).or_default() += 1;
         }
         notices.extend(broken.into_iter().map(Notice::Breach));
-        #[cfg_attr(
-            not(feature = "mutants"),
-            expect(unused_mut, reason = "a mutant changes it")
-        )]
         let mut batch = batch_of(&mut plan, moment, self.ports.clock().wall_ms());
         #[cfg(feature = "mutants")]
         self.misbehave(&plan, &mut batch, &ghosts, &mut notices);
+        self.note_deeds(&mut batch);
         let changed = match self.commit_plan(batch) {
             Ok(changed) => changed,
             Err(NotCommitted(error)) => {
@@ -430,6 +431,7 @@ impl<P: Ports, D: Decide> Engine<P, D> {
             gone: Arc::clone(&self.gone),
             reports: Arc::clone(&self.reports),
             observed: Arc::clone(&self.observed),
+            catalogue: Arc::new(self.ports.catalogue().word()),
             notices: Arc::clone(&self.notices),
         });
     }

@@ -5,6 +5,7 @@
 //! `tell`) and is seen to be done by a later look (`list`, `observe`): the next pass repairs what
 //! got lost on the way, so that no call has to be waited for or retried by its caller.
 
+mod catalogue;
 mod recovery;
 mod set;
 
@@ -26,6 +27,7 @@ use calvin_planner::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use catalogue::{CatalogueDebt, CatalogueFault, CatalogueWord};
 pub use recovery::{AgentHeard, MachineTag, NotAdopted, Recovering, RecoveringChange};
 pub use set::PortSet;
 
@@ -245,6 +247,14 @@ pub trait Catalogue: Debug {
     /// What gossip says of the machines of instances, where there is some.
     fn gossip(&self) -> BTreeMap<InstanceId, GossipObserved> {
         BTreeMap::new()
+    }
+    /// What it cannot do now, and what is still open of who is gone.
+    fn word(&self) -> CatalogueWord {
+        CatalogueWord::default()
+    }
+    /// What it did by itself since it was asked last, for the history.
+    fn deeds(&mut self) -> Vec<Event> {
+        Vec::new()
     }
 }
 

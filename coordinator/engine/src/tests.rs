@@ -450,3 +450,30 @@ fn an_order_that_does_not_fit_is_refused_with_the_reason() {
     let error = engine.command(&scale(7), "alice").unwrap_err();
     assert_eq!(error.to_string(), "there is no fleet web");
 }
+
+#[test]
+fn what_the_catalogue_did_by_itself_is_told_once_however_often_a_commit_fails() {
+    let mut world = Fake::new(fleets(&[]));
+    let mut engine = start(&mut world, Script::default());
+    let fake = engine.ports_mut();
+    fake.disk = Disk::Fails;
+    fake.deeds.push(Event {
+        fleet: Some(fleet_name()),
+        instance: Some(id(1)),
+        kind: EventKind::Catalogue,
+        text: "its token is revoked".to_owned(),
+    });
+    engine.pass();
+    engine.ports_mut().disk = Disk::Works;
+    for _ in 0..3 {
+        engine.ports_mut().forward(6_000);
+        engine.pass();
+    }
+    drop(engine);
+    let lines = world.history.iter();
+    let told: Vec<_> = lines
+        .filter(|line| line.event.kind == EventKind::Catalogue)
+        .map(|line| (line.who.as_str(), line.event.text.as_str()))
+        .collect();
+    assert_eq!(told, [("catalogue", "its token is revoked")]);
+}

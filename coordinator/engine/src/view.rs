@@ -10,7 +10,7 @@ use calvin_planner::{
 
 use crate::{
     hold::Held,
-    ports::{NotPublished, Revision},
+    ports::{CatalogueWord, NotPublished, Revision},
     recover::RecoveryView,
 };
 
@@ -50,6 +50,8 @@ pub struct View {
     pub reports: Arc<BTreeMap<FleetName, FleetReport>>,
     /// What was seen in this pass.
     pub observed: Arc<Observed>,
+    /// What the catalogue says of itself.
+    pub catalogue: Arc<CatalogueWord>,
     /// What a person should look at.
     pub notices: Arc<Vec<Notice>>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use calvin_model::{Health, InstanceId, Mutant};
 
 use crate::{
-    judge::{Distrust, FRESH_INTERVALS, PROBE_FRESH},
+    judge::{Distrust, FRESH_INTERVALS, GOSSIP_FRESH, PROBE_FRESH},
     observed::{AgentObserved, CatalogueObserved, InstanceObserved, SessionObserved},
     plan::PlanInput,
     state::{FleetState, Instance, Life, Purpose},
@@ -140,9 +140,9 @@ fn probe(input: &PlanInput<'_>, seen: &InstanceObserved) -> Option<bool> {
     Some(probe.passing)
 }
 
-/// What the catalogue's own checks say, while that is fresh. It is read as often as probes are sent.
+/// What the catalogue's own checks say, while that is fresh. It comes with what gossip says.
 fn check(input: &PlanInput<'_>, catalogue: &CatalogueObserved, id: &InstanceId) -> Option<bool> {
-    let fresh = stale_after(input).max(PROBE_FRESH);
+    let fresh = stale_after(input).max(GOSSIP_FRESH);
     let check = catalogue.checks.get(id)?;
     (check.age <= fresh).then_some(check.passing)
 }

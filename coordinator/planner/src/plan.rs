@@ -228,6 +228,8 @@ pub enum EventKind {
     Role,
     /// Nothing was decided for a while: no coordinator ran, or its store could not be written.
     Away,
+    /// What was left of an instance in the catalogue was taken out, or its access to it taken back.
+    Catalogue,
 }
 
 /// What a catalogue says of a fleet that it does not know.

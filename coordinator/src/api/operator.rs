@@ -20,6 +20,7 @@ mod picture;
 mod recovery;
 mod rollouts;
 mod watch;
+mod word;
 mod zones;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};

@@ -7,6 +7,7 @@
 //! - [`lock`](lock): one coordinator for each datacenter. Without it nothing is written.
 //! - [`join`](join): a token for each machine, and what it needs to join.
 //! - [`holds`](holds): why nothing may be decided now. Pure.
+//! - [`faults`](faults): what else cannot be done now, in words for people.
 //!
 //! What is written to the catalogue begins with a check of the lock's session, in the same transaction.
 //! Tokens and policies know no transactions: there the lock is looked at before each.
@@ -16,11 +17,14 @@ mod books;
 mod census;
 mod decide;
 mod error;
+mod ever;
+mod faults;
 mod ghosts;
 mod holds;
 mod join;
 mod lock;
 mod port;
+mod rounds;
 mod shared;
 mod switch;
 mod tokens;
@@ -44,6 +48,7 @@ pub use port::ConsulCatalogue;
 use access::{Access, Told};
 use join::{Acl, Common, Joiner, Progress};
 use lock::{Holder, LockKeeper, RENEWAL};
+use rounds::Rounds;
 use shared::Shared;
 use switch::{Switcher, SwitcherParts};
 
@@ -160,7 +165,7 @@ impl Consul {
             shared: self.shared.clone(),
             machines: Arc::clone(&parts.machines),
             images: parts.images.clone(),
-            views: parts.views.clone(),
+            rounds: Rounds::new(parts.views.clone()),
             environment: self.common.environment.clone(),
         });
         let joiner = Joiner {
@@ -169,7 +174,7 @@ impl Consul {
             machines: parts.machines,
             images: parts.images,
             identity: parts.identity,
-            views: parts.views.clone(),
+            rounds: Rounds::new(parts.views.clone()),
             told,
             common: self.common.clone(),
             progress: Progress::default(),

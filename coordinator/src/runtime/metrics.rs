@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, fmt, sync::atomic::AtomicU64};
 
 use calvin_engine::View;
+use calvin_model::{CatalogueRole, ConsulReport};
 use calvin_planner::{InstanceClass, InvariantId, Phase, SessionObserved};
 use prometheus_client::{
     encoding::text::encode,
@@ -88,20 +89,36 @@ fn whole(registry: &mut Registry, view: &View) {
     one("images_vetoed", "Images that nothing is made from", vetoed);
 }
 
-/// How many are registered with Consul as they should be, of those that join it.
+/// How many are registered with Consul, of those that join it, and what a catalogue cannot do.
 fn consul(registry: &mut Registry, view: &View) {
     let seen = view.observed.instances.values();
     let reports = seen.filter_map(|one| one.agent.as_ref()?.report.consul.as_ref());
-    let (mut yes, mut no) = (0, 0);
+    let mut counts = BTreeMap::from([("yes", 0), ("absent", 0), ("no", 0)]);
     for report in reports {
-        let registered = report.registered.is_some() && report.fault.is_none();
-        *(if registered { &mut yes } else { &mut no }) += 1;
+        *counts.entry(registered(report)).or_default() += 1;
     }
     registry.register(
         "consul_registered",
-        "Instances that join Consul, by whether they are registered there as they should be",
-        gauges("registered", [("yes", yes), ("no", no)].into_iter()),
+        "Instances that join Consul, by whether they are registered there",
+        gauges("registered", counts.into_iter()),
     );
+    let mut one = |name: &str, help: &str, number: usize| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(whole_number(number));
+        registry.register(name, help, gauge);
+    };
+    let faults = "Things that the catalogue cannot do now";
+    one("catalogue_faults", faults, view.catalogue.faults.len());
+    let debts = "Instances that are gone whose access to the catalogue is not taken back yet";
+    one("catalogue_debts", debts, view.catalogue.debts.len());
+}
+
+fn registered(report: &ConsulReport) -> &'static str {
+    match report.registered.filter(|_| report.fault.is_none()) {
+        Some(CatalogueRole::Standby | CatalogueRole::Entered | CatalogueRole::Active) => "yes",
+        Some(CatalogueRole::Absent) => "absent",
+        None => "no",
+    }
 }
 
 fn fleets(registry: &mut Registry, view: &View) {

@@ -15,8 +15,8 @@ use calvin_model::{
 };
 use calvin_planner::{
     Build, CatalogueObserved, Command, CommandInput, CommandOutcome, DeleteBasis, EnvironmentRules,
-    FleetState, Instance, Life, MachineState, Moment, Plan, PlanInput, ProbeObserved, Purpose,
-    Refusal,
+    Event, FleetState, Instance, Life, MachineState, Moment, Plan, PlanInput, ProbeObserved,
+    Purpose, Refusal,
 };
 
 use crate::{decide::Decide, ports::*};
@@ -62,6 +62,8 @@ pub(super) struct Fake {
     pub(super) names_refused: bool,
     /// Why the catalogue keeps decisions from being taken.
     pub(super) holds: Option<String>,
+    /// What the catalogue did by itself.
+    pub(super) deeds: Vec<Event>,
     pub(super) targets: BTreeMap<InstanceId, Vec<ProbeTarget>>,
     pub(super) admitted: BTreeMap<InstanceId, Admitted>,
     /// What is seen of agents.
@@ -95,6 +97,7 @@ impl Fake {
             published: 0,
             names_refused: false,
             holds: None,
+            deeds: Vec::new(),
             targets: BTreeMap::new(),
             admitted: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -241,6 +244,10 @@ impl Catalogue for Fake {
 
     fn holds(&self) -> Option<String> {
         self.holds.clone()
+    }
+
+    fn deeds(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.deeds)
     }
 }
 

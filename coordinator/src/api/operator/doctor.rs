@@ -1,5 +1,6 @@
 //! What the coordinator finds wrong with itself and its surroundings.
 
+mod catalogue;
 mod disk;
 
 use std::{fs, time::Duration};
@@ -50,6 +51,7 @@ impl OperatorParts {
             space,
             history,
         ];
+        checks.extend(catalogue::catalogue(&view));
         // Stable: failed ones first, each group in the order above.
         checks.sort_by_key(|check| check.ok);
         wire::DoctorReply { checks }

@@ -137,6 +137,7 @@ fn kind(kind: EventKind) -> &'static str {
         EventKind::Hold => "hold",
         EventKind::Role => "role",
         EventKind::Away => "away",
+        EventKind::Catalogue => "catalogue",
     }
 }
 

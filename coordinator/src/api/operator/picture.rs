@@ -13,7 +13,7 @@ use super::{
     OperatorParts,
     answer::{count, fleet, instance, ms},
     error::OperatorError,
-    people,
+    people, word,
     zones::{freeze, lost_zones},
 };
 
@@ -59,7 +59,12 @@ fn status(environment: &str, view: &View, only: &str) -> Result<wire::StatusRepl
         wall_ms: view.wall_ms,
         held: held(view),
         fleets,
-        notices: view.notices.iter().map(ToString::to_string).collect(),
+        notices: view
+            .notices
+            .iter()
+            .map(ToString::to_string)
+            .chain(word::notices(&view.catalogue))
+            .collect(),
         epoch: view.epoch.number,
         up_ms: ms(view.up),
         recovering: view
@@ -118,7 +123,7 @@ pub(super) fn fleet_status(view: &View, name: &FleetName, state: &FleetState) ->
             .rollout
             .as_ref()
             .map(|rollout| rollout_status(view, name, state, rollout)),
-        waiting: report.waiting.iter().map(waiting).collect(),
+        waiting: all_waiting(view, name, report),
         blocked: report.blocked.iter().map(blocked).collect(),
         instances: state
             .instances
@@ -170,7 +175,7 @@ pub(super) fn rollout_status(
         waiting: if ended {
             Vec::new()
         } else {
-            report.waiting.iter().map(waiting).collect()
+            all_waiting(view, name, report)
         },
         blocked: if ended {
             Vec::new()
@@ -195,6 +200,12 @@ pub(super) fn rollout_status(
             over: gap.until.is_some(),
         }),
     }
+}
+
+/// What a fleet waits for, first what the catalogue cannot do: the rest waits for that.
+fn all_waiting(view: &View, name: &FleetName, report: &FleetReport) -> Vec<wire::Waiting> {
+    let faults = word::waiting(&view.catalogue, name).into_iter();
+    faults.chain(report.waiting.iter().map(waiting)).collect()
 }
 
 fn waiting(waiting: &Waiting) -> wire::Waiting {

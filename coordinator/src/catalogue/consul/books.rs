@@ -35,7 +35,15 @@ struct Page {
     /// Nothing before the first answer.
     entries: Option<Vec<ServiceHealth>>,
     /// By node and id: what was written, and not seen in an answer yet.
-    written: BTreeMap<(String, String), Option<CatalogService>>,
+    written: BTreeMap<(String, String), Written>,
+}
+
+#[derive(Debug)]
+enum Written {
+    /// It is so now.
+    As(CatalogService),
+    /// It was taken out when it had this index. What has a higher one was made since.
+    Out(u64),
 }
 
 impl Books {
@@ -48,24 +56,23 @@ impl Books {
             Advance::First | Advance::Same | Advance::Changed => {}
         }
         page.written.retain(|(node, id), written| {
-            let mut found = read.iter_mut();
-            let found = found.find(|one| one.node.name == *node && one.service.id == *id);
-            match (found, written) {
-                (Some(found), Some(written))
-                    if found.service.modify_index < written.modify_index =>
-                {
-                    found.service = written.clone();
+            let is_it = |one: &ServiceHealth| one.node.name == *node && one.service.id == *id;
+            let Some(place) = read.iter().position(is_it) else {
+                return false;
+            };
+            let found = &mut read[place].service;
+            match written {
+                Written::As(written) if found.modify_index < written.modify_index => {
+                    found.clone_from(written);
                     true
                 }
-                (Some(_), Some(_)) | (None, Some(_) | None) => false,
-                // It is taken for gone until an answer lacks it, or says that it was made anew.
-                (Some(_), None) => true,
+                // It was taken out only because it had this index still.
+                Written::Out(index) if found.modify_index <= *index => {
+                    read.remove(place);
+                    true
+                }
+                Written::As(_) | Written::Out(_) => false,
             }
-        });
-        let written = &page.written;
-        read.retain(|one| {
-            let key = (one.node.name.clone(), one.service.id.clone());
-            written.get(&key).is_none_or(Option::is_some)
         });
         page.entries = Some(read);
     }
@@ -78,7 +85,7 @@ impl Books {
             .iter()
             .map(|one| {
                 let key = (one.node.name.clone(), one.service.id.clone());
-                (key, Some(one.service.clone()))
+                (key, Written::As(one.service.clone()))
             })
             .collect();
         page.entries = Some(read);
@@ -94,7 +101,7 @@ impl Books {
         if let Some(entry) = entry {
             entry.service = service.clone();
             let key = (node.to_owned(), service.id.clone());
-            page.written.insert(key, Some(service.clone()));
+            page.written.insert(key, Written::As(service.clone()));
         }
     }
 
@@ -107,7 +114,7 @@ impl Books {
             entries.retain(|one| !(one.node.name == gone.node && one.service.id == gone.id));
         }
         let key = (gone.node.clone(), gone.id.clone());
-        page.written.insert(key, None);
+        page.written.insert(key, Written::Out(gone.index));
     }
 
     /// Whether a name was read.
@@ -225,6 +232,21 @@ mod tests {
         books.take("web", Advance::Changed, vec![]);
         books.take("web", Advance::Changed, vec![old]);
         assert_eq!(tags(&books), ["standby"]);
+    }
+
+    #[test]
+    fn what_was_made_anew_before_an_answer_lacked_it_is_shown() {
+        let mut books = Books::default();
+        let old = entry("web-a", 7, "standby");
+        books.take("web", Advance::First, vec![old.clone()]);
+        books.took_out(&Leftover::of(&old));
+        books.take("web", Advance::Changed, vec![old.clone()]);
+        assert_eq!(tags(&books), [""; 0]);
+        books.take("web", Advance::Changed, vec![entry("web-a", 9, "again")]);
+        assert_eq!(tags(&books), ["again"]);
+        // And it stays so: nothing is hidden any more.
+        books.take("web", Advance::Changed, vec![entry("web-a", 9, "again")]);
+        assert_eq!(tags(&books), ["again"]);
     }
 
     #[test]

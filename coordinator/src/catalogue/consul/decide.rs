@@ -7,7 +7,7 @@
 //! read back is an agent told so: it registers with tags that are in the catalogue already, and who
 //! leaves the service's own name leaves it without the tag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use calvin_consul::{
     health::{Check, CheckStatus, SERF_HEALTH, ServiceHealth, ServiceStatus},
@@ -73,9 +73,18 @@ pub(super) struct Decision {
     /// Those whose checks do not hide them.
     pub(super) visible: Vec<InstanceId>,
     /// What Consul's own checks say, of those that have some.
-    pub(super) checks: BTreeMap<InstanceId, bool>,
+    pub(super) checks: BTreeMap<InstanceId, Said>,
     /// Whether gossip says that its machine lives, of those of which it says something.
-    pub(super) gossip: BTreeMap<InstanceId, bool>,
+    pub(super) gossip: BTreeMap<InstanceId, Said>,
+}
+
+/// What answers say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// It passes, or lives.
+    pub(super) well: bool,
+    /// The names whose answers say so.
+    pub(super) by: BTreeSet<String>,
 }
 
 impl Leftover {
@@ -324,19 +333,26 @@ fn look(id: &InstanceId, member: &Member<'_>, decision: &mut Decision) {
             decision.visible.push(id.clone());
         }
     }
-    let mut own = member
-        .entries
-        .iter()
-        .flat_map(|entry| entry.checks.iter().filter(|check| is_own(check)))
-        .peekable();
-    if own.peek().is_some() {
-        let passing = own.all(|check| check.status < CheckStatus::Critical);
-        decision.checks.insert(id.clone(), passing);
+    let checks = |which: fn(&Check) -> bool| {
+        let entries = member.entries.iter();
+        entries.flat_map(move |entry| {
+            let checks = entry.checks.iter().filter(move |check| which(check));
+            checks.map(|check| (entry.service.service.clone(), check))
+        })
+    };
+    let by: BTreeSet<String> = checks(is_own).map(|(name, _)| name).collect();
+    if !by.is_empty() {
+        let well = checks(is_own).all(|(_, check)| check.status < CheckStatus::Critical);
+        decision.checks.insert(id.clone(), Said { well, by });
     }
-    let gossip = member.entries.iter().filter_map(|entry| entry.gossip());
-    if let Some(best) = gossip.min() {
-        let alive = best < CheckStatus::Critical;
-        decision.gossip.insert(id.clone(), alive);
+    // It is one check, in the answers of several names: the one that has seen more of its changes counts.
+    let is_gossip = |check: &Check| check.id == SERF_HEALTH;
+    let newest = checks(is_gossip).map(|(_, check)| (check.modify_index, check.status));
+    if let Some((index, status)) = newest.max() {
+        let same = checks(is_gossip).filter(|(_, check)| check.modify_index == index);
+        let by = same.map(|(name, _)| name).collect();
+        let well = status < CheckStatus::Critical;
+        decision.gossip.insert(id.clone(), Said { well, by });
     }
 }
 

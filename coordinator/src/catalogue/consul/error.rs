@@ -63,13 +63,4 @@ pub enum ConsulError {
         /// How long was waited.
         waited_s: u64,
     },
-    /// What is kept in the data directory about the lock.
-    #[error("could not keep the session of the lock in {}", path.display())]
-    Session {
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
 }

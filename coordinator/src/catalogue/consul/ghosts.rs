@@ -12,6 +12,7 @@ use calvin_model::{CatalogueRole, EnvironmentName, InstanceId};
 use super::{
     books::{Books, Ours, instance_of},
     decide::Leftover,
+    ever::Ever,
 };
 
 /// Who there is and was.
@@ -21,7 +22,7 @@ pub(super) struct People<'a> {
     /// On record now.
     pub(super) known: &'a BTreeSet<InstanceId>,
     /// Ever on record in this run.
-    pub(super) ever: &'a BTreeSet<InstanceId>,
+    pub(super) ever: &'a Ever,
 }
 
 impl People<'_> {
@@ -94,6 +95,7 @@ mod tests {
         catalog::CatalogService,
         health::{Check, CheckStatus, SERF_HEALTH, ServiceHealth},
     };
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -139,6 +141,14 @@ mod tests {
         of.iter().map(|id| id.parse().unwrap()).collect()
     }
 
+    fn ever(of: &[&str]) -> Ever {
+        let mut ever = Ever::default();
+        for instance in ids(of) {
+            ever.see(&instance, &"web".parse().unwrap(), Instant::now());
+        }
+        ever
+    }
+
     #[test]
     fn only_what_is_gone_and_ours_is_a_ghost() {
         let (passing, critical) = (CheckStatus::Passing, CheckStatus::Critical);
@@ -151,7 +161,7 @@ mod tests {
             entry("test", "web-other", critical),
         ];
         books.take("web", Advance::First, entries);
-        let (known, ever) = (ids(&["web-here"]), ids(&["web-here", "web-was"]));
+        let (known, ever) = (ids(&["web-here"]), ever(&["web-here", "web-was"]));
         let environment = "prod".parse().unwrap();
         let people = People {
             environment: &environment,
@@ -186,7 +196,7 @@ mod tests {
             node("web-plain", BTreeMap::new()),
             node("web-was", BTreeMap::new()),
         ];
-        let (known, ever) = (ids(&["web-here"]), ids(&["web-here", "web-was"]));
+        let (known, ever) = (ids(&["web-here"]), ever(&["web-here", "web-was"]));
         let environment = "prod".parse().unwrap();
         let people = People {
             environment: &environment,

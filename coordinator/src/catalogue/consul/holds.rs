@@ -2,11 +2,14 @@
 //!
 //! A query that waits says nothing while it waits, so what is read is as new as the last sign of life:
 //! the lock is read back every few seconds, by a read that the leader confirms with the others.
+//!
+//! What cannot be written holds nothing: that tags, tokens or leftovers cannot be changed is seen in what
+//! is read, so whatever is decided on that is as safe as before. The fleet that it is about waits and
+//! says so, and no other does; to hold would also keep those from going back that still can.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use calvin_consul::{Error, Reason};
-use calvin_engine::chain;
+use super::faults::{Fault, FaultKind};
 
 /// Life of the coordinator's session without a renewal. Consul ends it between one and two of these
 /// after the last one.
@@ -14,13 +17,12 @@ pub(super) const SESSION_TTL: Duration = Duration::from_secs(15);
 /// Longest age of the last sign that the lock is ours: the session's life less a request that is on
 /// its way (`timeout` is 10 s at most, and a switch that was begun is guarded by the session itself).
 pub(super) const SIGN_MAX: Duration = Duration::from_secs(10);
-/// Longest wait of one query of a service: an idle name is asked for once a minute.
-pub(super) const WAIT: Duration = Duration::from_secs(60);
+/// Longest wait of one query of a service. What it says counts for 30 s (`GOSSIP_FRESH` of the planner),
+/// and Consul waits up to a sixteenth longer: so there is a new answer, be it the same, before that. An
+/// idle name is asked for three times a minute.
+pub(super) const WAIT: Duration = Duration::from_secs(20);
 /// Three waits: an answer that is older than this is none.
 pub(super) const ANSWER_MAX: Duration = WAIT.saturating_mul(3);
-/// A query that fails for longer than this is not a passing trouble.
-pub(super) const FAILING_MAX: Duration = Duration::from_secs(15);
-
 /// Whether the environment's lock is ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lock {
@@ -28,85 +30,6 @@ pub(super) enum Lock {
     Ours,
     /// It is not, or not yet, for this reason.
     NotOurs(String),
-}
-
-/// What one query failed with, last.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// One sentence with its causes.
-    pub(super) text: String,
-    pub(super) kind: FaultKind,
-    /// How long it has failed.
-    pub(super) lasts: Duration,
-}
-
-/// What is to be done about a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FaultKind {
-    /// No leader, or no servers.
-    NoLeader,
-    /// The token may not, or is not known.
-    Denied,
-    /// Too many requests.
-    Limited,
-    /// Anything else: it may pass by itself.
-    Other,
-}
-
-impl FaultKind {
-    pub(super) fn of(error: &Error) -> Self {
-        match error.reason {
-            Reason::NoLeader { .. } => Self::NoLeader,
-            Reason::Denied { .. } | Reason::Filtered { .. } | Reason::UnknownToken => Self::Denied,
-            Reason::RateLimited { .. } => Self::Limited,
-            Reason::Invalid(_)
-            | Reason::TooLarge { .. }
-            | Reason::NotFound { .. }
-            | Reason::TimedOut { .. }
-            | Reason::Unreachable { .. }
-            | Reason::Refused { .. }
-            | Reason::Failed { .. }
-            | Reason::Answer(_) => Self::Other,
-        }
-    }
-
-    /// What a person does about it.
-    fn advice(self) -> &'static str {
-        match self {
-            Self::NoLeader => {
-                "look at Consul's servers (consul operator raft list-peers): most of them must run and reach each other"
-            }
-            Self::Denied => {
-                "give the token in consul.token_file what is missing, or put another one into that file"
-            }
-            Self::Limited => {
-                "raise Consul's limits for this address (limits.http_max_conns_per_client, limits.request_limits)"
-            }
-            Self::Other => "look whether the Consul at consul.address runs and can be reached",
-        }
-    }
-}
-
-impl Fault {
-    pub(super) fn new(error: &Error, lasts: Duration) -> Self {
-        Self {
-            text: chain(error),
-            kind: FaultKind::of(error),
-            lasts,
-        }
-    }
-
-    /// Whether it is waited for no longer.
-    fn counts(&self) -> bool {
-        match self.kind {
-            FaultKind::NoLeader | FaultKind::Denied => true,
-            FaultKind::Limited | FaultKind::Other => self.lasts > FAILING_MAX,
-        }
-    }
-
-    fn sentence(&self) -> String {
-        format!("{}; {}", self.text, self.kind.advice())
-    }
 }
 
 /// What is known of one watched name.
@@ -208,7 +131,7 @@ mod tests {
         assert_eq!(holds(&well()), None);
         let mut old = well();
         old.names.get_mut("web").unwrap().age = Some(ANSWER_MAX + Duration::from_secs(1));
-        assert!(holds(&old).unwrap().contains("service web is 181 s old"));
+        assert!(holds(&old).unwrap().contains("service web is 61 s old"));
         let mut silent = well();
         silent.sign_age = Some(Duration::from_secs(11));
         let why = holds(&silent).unwrap();
@@ -236,6 +159,7 @@ mod tests {
     fn no_leader_and_a_denial_hold_at_once_and_passing_trouble_later() {
         for (kind, holds_at_once, advice) in [
             (FaultKind::NoLeader, true, "raft list-peers"),
+            (FaultKind::Lacks, true, "calvin consul policies coordinator"),
             (FaultKind::Denied, true, "consul.token_file"),
             (FaultKind::Limited, false, "http_max_conns_per_client"),
             (FaultKind::Other, false, "consul.address"),

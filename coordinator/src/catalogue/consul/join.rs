@@ -14,28 +14,28 @@ use std::{
 use calvin_consul::{
     Client, Consistency, Error, health::CheckStatus, health::SERF_HEALTH, policies,
 };
-use calvin_engine::View;
-use calvin_model::{ConsulJoin, EnvironmentName, InstanceId, Join, Secret};
-use tokio::{
-    sync::watch,
-    time::{Instant, MissedTickBehavior, interval},
-};
+use calvin_model::{ConsulJoin, EnvironmentName, FleetName, InstanceId, Join, Secret};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     access::Told,
     census::{Known, Machines, census},
+    ever::Ever,
+    faults::About,
+    rounds::Rounds,
     shared::Shared,
     tokens::{Wanted, instance_of, machines_policy},
 };
 use crate::{identity::Identity, images::ImageStore};
 
-/// Between two looks at who is there; who comes new is seen at once.
-const LOOK: Duration = Duration::from_secs(1);
 /// Between two lists of all tokens. It finds only what a crash left behind, and may be long: 10,000
 /// tokens are 10 MB.
 const LIST: Duration = Duration::from_secs(600);
 /// The same while one that was found cannot be judged or taken back.
 const LIST_SOON: Duration = Duration::from_secs(30);
+
+/// Between two looks at the policy that all machines share: where it is gone, so may be the tokens.
+const LOOK_AT_POLICY: Duration = Duration::from_secs(30);
 
 /// Whether the datacenter has ACLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) struct Joiner {
     pub(super) machines: Arc<dyn Machines>,
     pub(super) images: ImageStore,
     pub(super) identity: Identity,
-    pub(super) views: watch::Receiver<Arc<View>>,
+    pub(super) rounds: Rounds,
     pub(super) told: watch::Receiver<Told>,
     pub(super) common: Common,
     pub(super) progress: Progress,
@@ -72,138 +72,229 @@ pub(super) struct Joiner {
 /// How far it is.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// The policy is as it should be.
-    policy: bool,
+    /// When the policy was seen to be as it should be.
+    policy: Option<Instant>,
     /// Instances that have their token.
     have: BTreeSet<InstanceId>,
-    /// Tokens that must go.
-    debts: BTreeSet<InstanceId>,
-    /// All that were ever on record in this run.
-    ever: BTreeSet<InstanceId>,
+    /// Those whose token was lost, and that are told again how to join.
+    lost: BTreeSet<InstanceId>,
+    /// All that were on record in this run.
+    ever: Ever,
     listed: Option<Instant>,
     /// When to list again.
     list_again: Duration,
-    /// What failed last; said once.
-    said: Option<String>,
+}
+
+/// An instance that joins, and its fleet.
+#[derive(Debug)]
+struct Joins {
+    fleet: FleetName,
+    known: Known,
+}
+
+type Joining = BTreeMap<InstanceId, Joins>;
+
+impl Progress {
+    /// Takes what a list of all tokens has of those on record.
+    fn found(&mut self, have: BTreeSet<InstanceId>) {
+        let before = std::mem::replace(&mut self.have, have);
+        self.lost = before.difference(&self.have).cloned().collect();
+    }
+
+    /// Whether an instance is told how to join. One whose token was lost is not in this round: in the next
+    /// one that is news, and its agent hears all of it again.
+    fn tells(&self, instance: &InstanceId, acl: Acl) -> bool {
+        match acl {
+            Acl::Nothing => true,
+            Acl::Tokens => self.have.contains(instance) && !self.lost.contains(instance),
+        }
+    }
 }
 
 impl Joiner {
     /// Goes on until it is dropped.
     pub(super) async fn run(mut self) {
-        let mut due = interval(LOOK);
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut fleets = None;
         loop {
             tokio::select! {
-                _ = due.tick() => {}
-                changed = self.told.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
-                changed = self.views.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    // There is a new picture several times a second, and seldom another instance.
-                    let now = Arc::clone(&self.views.borrow_and_update().fleets);
-                    let same = fleets.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now));
-                    if same {
-                        continue;
-                    }
-                    fleets = Some(now);
-                }
+                due = self.rounds.next() => if due.is_none() {
+                    return;
+                },
+                changed = self.told.changed() => if changed.is_err() {
+                    return;
+                },
             }
-            match self.round().await {
-                Ok(()) => self.progress.said = None,
-                Err(error) => self.say(&error),
-            }
-        }
-    }
-
-    fn say(&mut self, error: &Error) {
-        let text = calvin_engine::chain(error);
-        if self.progress.said.as_ref() != Some(&text) {
-            tracing::warn!(error = %text, "tokens of machines wait; it is tried again");
-            self.progress.said = Some(text);
+            self.round().await;
         }
     }
 
     /// One look: makes what is missing, tells it, and takes back what must go.
-    async fn round(&mut self) -> Result<(), Error> {
-        let view = Arc::clone(&self.views.borrow());
+    async fn round(&mut self) {
+        let view = self.rounds.view();
         // Who recovers tells nobody anything, and does not know who is his.
-        if view.recovery.is_some() || self.shared.guard().is_none() {
-            return Ok(());
+        if view.recovery.is_some() {
+            return;
         }
-        let census = census(&view, &self.images);
-        let known: BTreeMap<InstanceId, Known> = census
-            .into_values()
-            .flatten()
-            .filter(|(_, known)| known.joins())
+        let census = census(&view, &self.images).into_iter();
+        let known: Joining = census
+            .flat_map(|(fleet, instances)| {
+                instances.into_iter().map(move |(instance, known)| {
+                    let fleet = fleet.clone();
+                    (instance, Joins { fleet, known })
+                })
+            })
+            .filter(|(_, one)| one.known.joins())
             .collect();
-        self.progress.ever.extend(known.keys().cloned());
-        let made = match self.common.acl {
+        self.remember(&known);
+        self.owe(&known);
+        if self.shared.guard().is_none() {
+            return;
+        }
+        match self.common.acl {
             Acl::Tokens => self.tokens(&known).await,
-            Acl::Nothing => Ok(()),
-        };
+            Acl::Nothing => {}
+        }
         self.tell(&known);
-        made
     }
 
-    async fn tokens(&mut self, known: &BTreeMap<InstanceId, Known>) -> Result<(), Error> {
-        if !self.progress.policy {
-            self.make_policy().await?;
-            self.progress.policy = true;
+    fn remember(&mut self, known: &Joining) {
+        let now = Instant::now();
+        for (instance, one) in known {
+            self.progress.ever.see(instance, &one.fleet, now);
+        }
+        if self.progress.ever.is_due(now) {
+            let debts = self.shared.state().debts.clone();
+            let have = &self.progress.have;
+            let is_left = |id: &InstanceId| have.contains(id) || debts.contains_key(id);
+            self.progress.ever.sweep(is_left, now);
+        }
+    }
+
+    /// Notes whose token must go: also while nothing can be written.
+    fn owe(&mut self, known: &Joining) {
+        let is_gone = |instance: &InstanceId| {
+            let one = known.get(instance);
+            one.is_none_or(|one| one.known.revoked)
+        };
+        let have = self.progress.have.iter();
+        let gone: Vec<InstanceId> = have.filter(|id| is_gone(id)).cloned().collect();
+        for instance in gone {
+            self.progress.have.remove(&instance);
+            self.shared.owes(instance);
+        }
+    }
+
+    /// Those that are to have a token and have none.
+    fn lacking(&self, known: &Joining) -> Vec<About> {
+        let lacking = known.iter().filter(|(instance, one)| {
+            let missing = !self.progress.have.contains(*instance);
+            missing && !one.known.retires && !one.known.revoked
+        });
+        lacking
+            .map(|(instance, one)| About::Token(one.fleet.clone(), instance.clone()))
+            .collect()
+    }
+
+    async fn tokens(&mut self, known: &Joining) {
+        self.progress.lost.clear();
+        if self.shared.take_suspicion() {
+            self.progress.policy = None;
+            self.progress.listed = None;
+        }
+        match self.prepare(known).await {
+            Ok(()) => {
+                self.shared.works(&About::Tokens);
+                self.make_missing(known).await;
+            }
+            Err(error) => {
+                self.shared.failed(&About::Tokens, &error);
+                for about in self.lacking(known) {
+                    self.shared.failed(&about, &error);
+                }
+            }
+        }
+        let lacking: BTreeSet<About> = self.lacking(known).into_iter().collect();
+        self.shared.keep_faults(|about| match about {
+            About::Token(..) => lacking.contains(about),
+            About::Tokens | About::Debt(_) | About::Tags(_) | About::Nodes | About::Leftovers => {
+                true
+            }
+        });
+        self.pay().await;
+    }
+
+    /// What comes before tokens: their policy, and which of them are there.
+    async fn prepare(&mut self, known: &Joining) -> Result<(), Error> {
+        let due = |at: Instant| at.elapsed() >= LOOK_AT_POLICY;
+        if self.progress.policy.is_none_or(due) {
+            let lost = self.make_policy().await? && self.progress.listed.is_some();
+            self.progress.policy = Some(Instant::now());
+            if lost {
+                tracing::warn!(
+                    "the policy of machines was gone from Consul: looking for their tokens"
+                );
+                self.progress.listed = None;
+            }
         }
         let due = |at: Instant| at.elapsed() >= self.progress.list_again;
         if self.progress.listed.is_none_or(due) {
             self.list(known).await?;
         }
-        // One that cannot be made holds up no other.
-        let mut made = Ok(());
-        for (instance, one) in known {
-            let missing = !self.progress.have.contains(instance);
-            if missing && !one.retires && !one.revoked {
-                made = made.and(self.make(instance, one).await);
-            }
-        }
-        if made.is_err() {
-            // Servers that came back empty, or somebody by hand, may have taken more than this away.
-            self.progress.policy = false;
-            self.progress.list_again = LIST_SOON;
-        }
-        let gone = self.progress.have.iter().filter(|instance| {
-            let one = known.get(*instance);
-            one.is_none_or(|one| one.revoked)
-        });
-        let gone: Vec<InstanceId> = gone.cloned().collect();
-        for instance in gone {
-            self.progress.have.remove(&instance);
-            self.progress.debts.insert(instance);
-        }
-        made.and(self.pay().await)
+        Ok(())
     }
 
-    /// The policy that all machines share, as this version writes it.
-    async fn make_policy(&self) -> Result<(), Error> {
+    /// Makes the tokens that are missing. One that cannot be made holds up no other, unless the reason is
+    /// the same for all.
+    async fn make_missing(&mut self, known: &Joining) {
+        let lacking = self.lacking(known);
+        for (place, about) in lacking.iter().enumerate() {
+            let About::Token(_, instance) = about else {
+                continue;
+            };
+            let Some(one) = known.get(instance) else {
+                continue;
+            };
+            // A round of many takes a while, and the lock may be another's by now.
+            if self.shared.guard().is_none() {
+                return;
+            }
+            match self.make(instance, &one.known).await {
+                Ok(()) => self.shared.works(about),
+                Err(error) => {
+                    // Servers that came back empty, or somebody by hand, may have taken more than this away.
+                    self.progress.policy = None;
+                    self.progress.list_again = LIST_SOON;
+                    if error.is_denied() || error.is_transient() {
+                        for about in &lacking[place..] {
+                            self.shared.failed(about, &error);
+                        }
+                        return;
+                    }
+                    self.shared.failed(about, &error);
+                }
+            }
+        }
+    }
+
+    /// The policy that all machines share, as this version writes it. Says whether there was none.
+    async fn make_policy(&self) -> Result<bool, Error> {
         let environment = &self.common.environment;
         let (name, rules) = (machines_policy(environment), policies::machines());
         match self.client.policy(&name).await? {
             None => {
                 let about = format!("machines of the calvin environment {environment}");
                 self.client.policy_create(&name, &about, &rules).await?;
+                return Ok(true);
             }
             Some(policy) if policy.rules != rules => {
                 self.client.policy_update(&policy, &rules).await?;
             }
             Some(_) => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Finds the tokens that are there, and among them those of nobody.
-    async fn list(&mut self, known: &BTreeMap<InstanceId, Known>) -> Result<(), Error> {
+    async fn list(&mut self, known: &Joining) -> Result<(), Error> {
         let tokens = self.client.tokens().await?;
         let mut again = LIST;
         let mut have = BTreeSet::new();
@@ -215,16 +306,25 @@ impl Joiner {
             if self.identity.consul_token(&instance).accessor != token.accessor {
                 continue;
             }
-            if known.contains_key(&instance) {
+            if known.get(&instance).is_some_and(|one| !one.known.revoked) {
                 have.insert(instance);
-            } else if self.progress.ever.contains(&instance) || !self.lives(&instance).await? {
-                self.progress.debts.insert(instance);
+            } else if known.contains_key(&instance)
+                || self.progress.ever.contains(&instance)
+                || !self.lives(&instance).await?
+            {
+                self.shared.owes(instance);
             } else {
                 tracing::debug!(%instance, "a token of a machine without a record stays, because the machine lives");
                 again = LIST_SOON;
             }
         }
-        self.progress.have = have;
+        self.progress.found(have);
+        if !self.progress.lost.is_empty() {
+            tracing::warn!(
+                tokens = self.progress.lost.len(),
+                "tokens of machines were gone from Consul: they are made again"
+            );
+        }
         self.progress.listed = Some(Instant::now());
         self.progress.list_again = again;
         Ok(())
@@ -245,10 +345,6 @@ impl Joiner {
     }
 
     async fn make(&mut self, instance: &InstanceId, known: &Known) -> Result<(), Error> {
-        // A round of many takes a while, and the lock may be another's by now.
-        if self.shared.guard().is_none() {
-            return Ok(());
-        }
         let token = self.identity.consul_token(instance);
         let wanted = Wanted {
             environment: &self.common.environment,
@@ -265,22 +361,36 @@ impl Joiner {
             },
         }
         tracing::info!(%instance, accessor = token.accessor, "made the Consul token of a machine");
-        self.progress.debts.remove(instance);
+        self.shared.state().debts.remove(instance);
         self.progress.have.insert(instance.clone());
         Ok(())
     }
 
     /// Takes tokens back, each until it was read back as gone.
-    async fn pay(&mut self) -> Result<(), Error> {
-        let debts: Vec<InstanceId> = self.progress.debts.iter().cloned().collect();
-        let mut paid = Ok(());
-        for instance in debts {
+    async fn pay(&mut self) {
+        let debts: Vec<InstanceId> = self.shared.state().debts.keys().cloned().collect();
+        for (place, instance) in debts.iter().enumerate() {
             if self.shared.guard().is_none() {
                 break;
             }
-            paid = paid.and(self.pay_one(&instance).await);
+            let Err(error) = self.pay_one(instance).await else {
+                continue;
+            };
+            if error.is_denied() || error.is_transient() {
+                for instance in &debts[place..] {
+                    self.shared.failed(&About::Debt(instance.clone()), &error);
+                }
+                break;
+            }
+            self.shared.failed(&About::Debt(instance.clone()), &error);
         }
-        paid
+        let debts = self.shared.state().debts.clone();
+        self.shared.keep_faults(|about| match about {
+            About::Debt(instance) => debts.contains_key(instance),
+            About::Tokens | About::Token(..) | About::Tags(_) | About::Nodes | About::Leftovers => {
+                true
+            }
+        });
     }
 
     async fn pay_one(&mut self, instance: &InstanceId) -> Result<(), Error> {
@@ -288,29 +398,30 @@ impl Joiner {
         self.client.token_revoke(&accessor).await?;
         if self.client.token(&accessor).await?.is_none() {
             tracing::info!(%instance, accessor, "revoked the Consul token of a machine, and read it back as gone");
-            self.progress.debts.remove(instance);
+            self.shared.state().debts.remove(instance);
+            let fleet = self.progress.ever.fleet(instance);
+            let text = format!(
+                "the Consul token {accessor} of {instance} was revoked, and read back as gone"
+            );
+            self.shared.did(fleet, instance.clone(), text);
         }
         Ok(())
     }
 
     /// Tells every machine that may join how to.
-    fn tell(&self, known: &BTreeMap<InstanceId, Known>) {
+    fn tell(&self, known: &Joining) {
         let told = self.told.borrow().clone();
         let mut joins = BTreeMap::new();
         for (instance, one) in known {
+            if one.known.revoked || !self.progress.tells(instance, self.common.acl) {
+                continue;
+            }
             let token = match self.common.acl {
                 Acl::Nothing => None,
-                Acl::Tokens if self.progress.have.contains(instance) => {
-                    Some(self.identity.consul_token(instance).secret)
-                }
-                Acl::Tokens => continue,
+                Acl::Tokens => Some(self.identity.consul_token(instance).secret),
             };
-            if !one.revoked {
-                joins.insert(
-                    instance.clone(),
-                    Arc::new(self.join(instance, token, &told)),
-                );
-            }
+            let join = Arc::new(self.join(instance, token, &told));
+            joins.insert(instance.clone(), join);
         }
         self.machines.set_joins(joins);
     }
@@ -327,5 +438,28 @@ impl Joiner {
                 token,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_lost_its_token_is_told_again_how_to_join() {
+        let [kept, lost]: [InstanceId; 2] = ["web-a", "web-b"].map(|id| id.parse().unwrap());
+        let mut progress = Progress::default();
+        let told = |progress: &Progress| {
+            [&kept, &lost].map(|instance| progress.tells(instance, Acl::Tokens))
+        };
+        assert_eq!(told(&progress), [false, false]);
+        progress.found([kept.clone(), lost.clone()].into());
+        assert_eq!(told(&progress), [true, true]);
+        progress.found([kept.clone()].into());
+        // It is made again within the same round.
+        progress.have.insert(lost.clone());
+        assert_eq!(told(&progress), [true, false]);
+        progress.lost.clear();
+        assert_eq!(told(&progress), [true, true]);
     }
 }

@@ -63,6 +63,8 @@ enum Look {
     Ours,
     /// Somebody else has it, or nobody is given it yet.
     Theirs(String),
+    /// The session could not be written down, and nothing is locked with it.
+    NotKept(io::Error),
 }
 
 /// What is asked for.
@@ -74,6 +76,8 @@ pub(super) struct LockKeeper {
     holder: Holder,
     shared: Shared,
     session: Option<SessionId>,
+    /// It is written down.
+    kept: bool,
     /// The datacenter is ours.
     is_home: bool,
     /// The session of an earlier run was ended.
@@ -139,6 +143,7 @@ impl LockKeeper {
             holder,
             shared,
             session: None,
+            kept: false,
             is_home: false,
             cleared: false,
         }
@@ -167,6 +172,8 @@ impl LockKeeper {
                     }
                     sleep(LOCK_PAUSE).await;
                 }
+                // What holds is shown.
+                Ok(Look::NotKept(_)) => return Ok(()),
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(
@@ -183,7 +190,7 @@ impl LockKeeper {
     pub(super) async fn keep(&mut self, client: &Client) -> Result<Duration, ConsulError> {
         Ok(match self.look(client).await? {
             Ok(Look::Ours) => RENEWAL,
-            Ok(Look::Theirs(_)) | Err(_) => LOCK_PAUSE,
+            Ok(Look::Theirs(_) | Look::NotKept(_)) | Err(_) => LOCK_PAUSE,
         })
     }
 
@@ -206,6 +213,11 @@ impl LockKeeper {
                 "the lock of environment {} in Consul has {holder}: only one coordinator may decide; stop the other, or this one",
                 self.environment
             )),
+            Ok(Look::NotKept(error)) => self.shared.unlocked(format!(
+                "the session of the lock of environment {} in Consul could not be written down in {}: {error}; it is tried again, make room there",
+                self.environment,
+                self.file.display()
+            )),
             Err(error) => self.shared.lock_unknown(error),
         }
         Ok(looked)
@@ -218,10 +230,14 @@ impl LockKeeper {
         }
         if let Some(session) = self.session.clone() {
             match client.session_renew(&session).await {
-                Ok(Some(_)) => return Ok(self.read_back(client, &session).await),
+                Ok(Some(_)) if self.kept => return Ok(self.read_back(client, &session).await),
+                Ok(Some(_)) => return Ok(self.keep_and_acquire(client, &session).await),
                 Ok(None) => {
                     tracing::error!(%session, "the session of the environment's lock is gone");
                     self.session = None;
+                    self.kept = false;
+                    // Servers that came back empty have nothing else either.
+                    self.shared.suspect();
                     self.shared.unlocked(format!(
                         "the lock of environment {} in Consul was lost, because its session ended there; it is taken again",
                         self.environment
@@ -230,11 +246,25 @@ impl LockKeeper {
                 Err(error) => return Ok(Err(error)),
             }
         }
-        let session = match self.new_session(client).await? {
+        let session = match self.new_session(client).await {
             Ok(session) => session,
             Err(error) => return Ok(Err(error)),
         };
-        Ok(self.acquire(client, &session).await)
+        Ok(self.keep_and_acquire(client, &session).await)
+    }
+
+    /// Writes the session down before anything is locked with it: who comes back ends it then. One that
+    /// cannot be written down is renewed until it can.
+    async fn keep_and_acquire(
+        &mut self,
+        client: &Client,
+        session: &SessionId,
+    ) -> Result<Look, Error> {
+        match self.write_down(session) {
+            Ok(()) => self.kept = true,
+            Err(error) => return Ok(Look::NotKept(error)),
+        }
+        self.acquire(client, session).await
     }
 
     /// Whether it is the environment's datacenter; asked once.
@@ -256,15 +286,9 @@ impl LockKeeper {
         }
     }
 
-    /// Makes a session, and writes it down before anything is locked with it.
-    async fn new_session(
-        &mut self,
-        client: &Client,
-    ) -> Result<Result<SessionId, Error>, ConsulError> {
+    async fn new_session(&mut self, client: &Client) -> Result<SessionId, Error> {
         if !self.cleared {
-            if let Err(error) = self.clear(client).await {
-                return Ok(Err(error));
-            }
+            self.clear(client).await?;
             self.cleared = true;
         }
         let request = SessionRequest {
@@ -275,17 +299,9 @@ impl LockKeeper {
             // Gossip of the agent that is asked says nothing about this process.
             node_checks: Vec::new(),
         };
-        let session = match client.session_create(&request).await {
-            Ok(session) => session,
-            Err(error) => return Ok(Err(error)),
-        };
+        let session = client.session_create(&request).await?;
         self.session = Some(session.clone());
-        self.write_down(&session)
-            .map_err(|source| ConsulError::Session {
-                path: self.file.clone(),
-                source,
-            })?;
-        Ok(Ok(session))
+        Ok(session)
     }
 
     fn write_down(&self, session: &SessionId) -> io::Result<()> {
@@ -345,8 +361,13 @@ impl LockKeeper {
             .filter(|entry| entry.session.as_ref() == Some(session));
         match entry {
             Some(entry) if entry.value == self.holder.value() => Ok(Look::Ours),
-            // Another value is written anew; a lock that is lost is tried for again.
-            Some(_) | None => self.acquire(client, session).await,
+            // Another value is written anew.
+            Some(_) => self.acquire(client, session).await,
+            // A lock that is lost is tried for again.
+            None => {
+                self.shared.suspect();
+                self.acquire(client, session).await
+            }
         }
     }
 

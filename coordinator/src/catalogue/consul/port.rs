@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use calvin_engine::ports::{Catalogue, NotPublished};
+use calvin_engine::ports::{Catalogue, CatalogueWord, NotPublished};
 use calvin_model::{CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId};
-use calvin_planner::{CatalogueObserved, CheckObserved, GossipObserved};
+use calvin_planner::{CatalogueObserved, CheckObserved, Event, GossipObserved};
 
-use super::{super::NamesPublisher, holds::holds, shared::Shared};
+use super::{super::NamesPublisher, decide::Said, holds::holds, shared::Shared};
 
 /// The catalogue of an environment that has Consul.
 #[derive(Debug)]
@@ -34,11 +34,12 @@ impl Catalogue for ConsulCatalogue {
         if !state.complete {
             return BTreeMap::new();
         }
-        let age = state.proof_age();
         let seen = state.seen.iter();
         seen.map(|(fleet, seen)| {
-            let check = |(id, passing): (&InstanceId, &bool)| {
-                let passing = *passing;
+            let check = |(id, said): (&InstanceId, &Said)| {
+                // All of them together are as old as the oldest.
+                let age = state.ages(said).max().unwrap_or(Duration::MAX);
+                let passing = said.well;
                 (id.clone(), CheckObserved { age, passing })
             };
             let mut roles = seen.roles.clone();
@@ -99,17 +100,68 @@ impl Catalogue for ConsulCatalogue {
         holds(&self.shared.state().signs())
     }
 
+    fn word(&self) -> CatalogueWord {
+        self.shared.state().word()
+    }
+
+    fn deeds(&mut self) -> Vec<Event> {
+        self.shared.state().take_deeds()
+    }
+
     fn gossip(&self) -> BTreeMap<InstanceId, GossipObserved> {
         let state = self.shared.state();
-        let age = state.proof_age();
-        if !state.complete || age == Duration::MAX {
+        if !state.complete {
             return BTreeMap::new();
         }
         let seen = state.seen.values().flat_map(|seen| &seen.gossip);
-        seen.map(|(id, alive)| {
-            let alive = *alive;
-            (id.clone(), GossipObserved { age, alive })
+        seen.filter_map(|(id, said)| {
+            // Each of these answers says it by itself.
+            let age = state.ages(said).min()?;
+            let alive = said.well;
+            Some((id.clone(), GossipObserved { age, alive }))
         })
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use calvin_consul::Pulse;
+    use tokio::time::Instant;
+
+    use super::{
+        super::{decide::Decision, shared::NameState},
+        *,
+    };
+
+    #[test]
+    fn gossip_is_as_old_as_the_answer_that_says_it_however_new_the_lock_is() {
+        let shared = Shared::new(Arc::new(|| {}));
+        let catalogue = ConsulCatalogue {
+            shared: shared.clone(),
+            _names: NamesPublisher::default(),
+        };
+        let session = "11111111-2222-3333-4444-555555555555".parse().unwrap();
+        let key = "calvin/prod/coordinator".parse().unwrap();
+        shared.locked(&key, &session, Instant::now());
+        let instance: InstanceId = "web-a".parse().unwrap();
+        let said = Said {
+            well: true,
+            by: ["web".to_owned()].into(),
+        };
+        let seen = Decision {
+            gossip: BTreeMap::from([(instance.clone(), said)]),
+            ..Decision::default()
+        };
+        let mut state = shared.state();
+        state.complete = true;
+        state.seen.insert("web".parse().unwrap(), seen);
+        // It is watched again, and was not answered yet.
+        let unanswered = NameState::new(Pulse::default());
+        state.names.insert("web".to_owned(), unanswered);
+        drop(state);
+        assert!(catalogue.gossip().is_empty());
     }
 }

@@ -7,14 +7,20 @@ use std::{
     time::Duration,
 };
 
-use calvin_consul::{Error, Key, Pulse, SessionId, txn::Op};
+use calvin_consul::{Advance, Error, Key, Pulse, SessionId, txn::Op};
+use calvin_engine::ports::{CatalogueDebt, CatalogueWord};
 use calvin_model::{CatalogueRole, FleetName, InstanceId};
+use calvin_planner::{Event, EventKind};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    decide::Decision,
-    holds::{Fault, FaultKind, Lock, NameHealth, Signs},
+    decide::{Decision, Said},
+    faults::{About, Board, Failing, Since},
+    holds::{Lock, NameHealth, Signs},
 };
+
+/// A token that is to go is gone a moment later; one that is not for so long waits for something.
+const OWES_QUIETLY: Duration = Duration::from_secs(10);
 
 /// The roles of one fleet.
 pub(super) type Roles = BTreeMap<InstanceId, CatalogueRole>;
@@ -53,14 +59,14 @@ pub(super) struct State {
     /// Every name was read once.
     pub(super) complete: bool,
     pub(super) names: BTreeMap<String, NameState>,
-}
-
-/// What failed last, and since when.
-#[derive(Debug, Clone)]
-struct Failing {
-    text: String,
-    kind: FaultKind,
-    since: Instant,
+    /// What cannot be done now, beside what is read.
+    board: Board,
+    /// Instances that are gone whose tokens were not read back as gone yet, and since when.
+    pub(super) debts: BTreeMap<InstanceId, Since>,
+    /// What was done and is not in the history yet.
+    deeds: Vec<Event>,
+    /// Whether Consul may have lost what was there before.
+    suspect: bool,
 }
 
 /// One watched name.
@@ -70,33 +76,13 @@ pub(super) struct NameState {
     fault: Option<Failing>,
 }
 
-impl Failing {
-    fn again(before: Option<&Self>, error: &Error) -> Self {
-        let now = Instant::now();
-        let fault = Fault::new(error, Duration::ZERO);
-        Self {
-            text: fault.text,
-            kind: fault.kind,
-            since: before.map_or(now, |before| before.since),
-        }
-    }
-
-    fn fault(&self) -> Fault {
-        Fault {
-            text: self.text.clone(),
-            kind: self.kind,
-            lasts: self.since.elapsed(),
-        }
-    }
-}
-
 impl NameState {
     pub(super) fn new(pulse: Pulse) -> Self {
         Self { pulse, fault: None }
     }
 
     pub(super) fn failed(&mut self, error: &Error) {
-        self.fault = Some(Failing::again(self.fault.as_ref(), error));
+        self.fault = Some(Failing::again(self.fault.as_ref(), error, Instant::now()));
     }
 
     pub(super) fn answered(&mut self) {
@@ -111,9 +97,39 @@ impl fmt::Debug for Shared {
 }
 
 impl State {
-    /// Age of the newest proof that what is read is what there is.
-    pub(super) fn proof_age(&self) -> Duration {
-        self.signed.map_or(Duration::MAX, |at| at.elapsed())
+    /// What people are told beside why nothing is decided.
+    pub(super) fn word(&self) -> CatalogueWord {
+        let now = Instant::now();
+        let debts = self.debts.iter();
+        let waiting = debts.filter(|(_, since)| now.duration_since(since.at) > OWES_QUIETLY);
+        let debts = waiting.map(|(instance, since)| CatalogueDebt {
+            instance: instance.clone(),
+            since_wall_ms: since.wall_ms,
+        });
+        CatalogueWord {
+            faults: self.board.shown(now),
+            debts: debts.collect(),
+        }
+    }
+
+    /// After an index that went back, what was there before may be gone with all else.
+    pub(super) fn suspect_after(&mut self, advance: Advance) {
+        match advance {
+            Advance::Reset => self.suspect = true,
+            Advance::First | Advance::Same | Advance::Changed => {}
+        }
+    }
+
+    /// What was done since it was asked last.
+    pub(super) fn take_deeds(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.deeds)
+    }
+
+    /// Ages of the newest answers that say this. A query that waits says nothing new, also where it
+    /// waits at a server that leads no more; so what it said last is as old as that answer is.
+    pub(super) fn ages(&self, said: &Said) -> impl Iterator<Item = Duration> {
+        let names = said.by.iter().filter_map(|name| self.names.get(name));
+        names.filter_map(|name| name.pulse.age())
     }
 
     pub(super) fn signs(&self) -> Signs {
@@ -148,6 +164,10 @@ impl Shared {
             fault: None,
             complete: false,
             names: BTreeMap::new(),
+            board: Board::default(),
+            debts: BTreeMap::new(),
+            deeds: Vec::new(),
+            suspect: false,
         };
         Self {
             inner: Arc::new(Inner {
@@ -211,9 +231,56 @@ impl Shared {
     /// It could not be asked whether the lock is ours.
     pub(super) fn lock_unknown(&self, error: &Error) {
         let mut state = self.state();
-        state.fault = Some(Failing::again(state.fault.as_ref(), error));
+        state.fault = Some(Failing::again(state.fault.as_ref(), error, Instant::now()));
         drop(state);
         self.poke();
+    }
+
+    /// Something failed that is not about what is read.
+    pub(super) fn failed(&self, about: &About, error: &Error) {
+        if self.state().board.failed(about, error, Instant::now()) {
+            self.poke();
+        }
+    }
+
+    /// It works.
+    pub(super) fn works(&self, about: &About) {
+        if self.state().board.works(about) {
+            self.poke();
+        }
+    }
+
+    /// Forgets faults that are about nobody any more.
+    pub(super) fn keep_faults(&self, is_open: impl Fn(&About) -> bool) {
+        self.state().board.keep(is_open);
+    }
+
+    /// The token of an instance that is gone must go.
+    pub(super) fn owes(&self, instance: InstanceId) {
+        let mut state = self.state();
+        let since = || Since::of(Instant::now());
+        state.debts.entry(instance).or_insert_with(since);
+    }
+
+    /// Something was done that belongs into the history.
+    pub(super) fn did(&self, fleet: Option<FleetName>, instance: InstanceId, text: String) {
+        self.state().deeds.push(Event {
+            fleet,
+            instance: Some(instance),
+            kind: EventKind::Catalogue,
+            text,
+        });
+        self.poke();
+    }
+
+    /// Consul may have lost what was there before: it is looked at anew.
+    pub(super) fn suspect(&self) {
+        self.state().suspect = true;
+    }
+
+    /// Whether it may have since the last time that was asked.
+    pub(super) fn take_suspicion(&self) -> bool {
+        std::mem::take(&mut self.state().suspect)
     }
 
     /// What every write begins with; none while the lock is not ours.

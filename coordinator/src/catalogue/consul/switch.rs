@@ -18,25 +18,22 @@ use calvin_consul::{
     roles::{TagChange, TagsOutcome},
     txn::Op,
 };
-use calvin_engine::View;
 use calvin_model::{CatalogueRole, EnvironmentName, FleetName, InstanceId, Registration};
-use tokio::{
-    sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval},
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     books::Books,
     census::{Census, Machines, census, joins_consul},
     decide::{Agent, Decision, Member, decide},
+    ever::Ever,
+    faults::About,
     ghosts::People,
+    rounds::Rounds,
     shared::{Roles, Shared},
     watches::{News, Watches},
 };
 use crate::images::ImageStore;
 
-/// Between two looks without news: sessions that ended, and what was tried and failed.
-const LOOK: Duration = Duration::from_secs(1);
 /// Changes that follow from one another within one look: enter, switch, tell, and one more that shows
 /// that nothing is left.
 const ROUNDS: usize = 4;
@@ -52,7 +49,7 @@ pub(super) struct Switcher {
     shared: Shared,
     machines: Arc<dyn Machines>,
     images: ImageStore,
-    views: watch::Receiver<Arc<View>>,
+    rounds: Rounds,
     environment: EnvironmentName,
     watches: Watches,
     news: mpsc::Receiver<News>,
@@ -62,12 +59,10 @@ pub(super) struct Switcher {
     told: BTreeMap<InstanceId, (CatalogueRole, Instant)>,
     /// Since when the switch of a fleet waits.
     waits: BTreeMap<FleetName, Instant>,
-    /// All that were ever on record in this run.
-    ever: BTreeSet<InstanceId>,
+    /// All that were on record in this run.
+    ever: Ever,
     /// Nodes of machines without a record that lived when they were looked at.
     strays: BTreeMap<String, Instant>,
-    /// What failed last; said once.
-    said: Option<String>,
 }
 
 /// What the switcher shares with the coordinator's other parts.
@@ -77,7 +72,7 @@ pub(super) struct SwitcherParts {
     pub(super) shared: Shared,
     pub(super) machines: Arc<dyn Machines>,
     pub(super) images: ImageStore,
-    pub(super) views: watch::Receiver<Arc<View>>,
+    pub(super) rounds: Rounds,
     pub(super) environment: EnvironmentName,
 }
 
@@ -89,7 +84,7 @@ impl Switcher {
             shared: parts.shared,
             machines: parts.machines,
             images: parts.images,
-            views: parts.views,
+            rounds: parts.rounds,
             environment: parts.environment,
             watches,
             news,
@@ -97,51 +92,26 @@ impl Switcher {
             nodes: Vec::new(),
             told: BTreeMap::new(),
             waits: BTreeMap::new(),
-            ever: BTreeSet::new(),
+            ever: Ever::default(),
             strays: BTreeMap::new(),
-            said: None,
         }
     }
 
     /// Goes on until it is dropped.
     pub(super) async fn run(mut self) {
-        let mut due = interval(LOOK);
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shared = self.shared.clone();
-        let mut fleets = None;
         loop {
             tokio::select! {
-                _ = due.tick() => {}
+                due = self.rounds.next() => if due.is_none() {
+                    return;
+                },
                 () = shared.news() => {}
                 Some(news) = self.news.recv() => self.take(news),
-                changed = self.views.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    // There is a new picture several times a second, and seldom another instance.
-                    let now = Arc::clone(&self.views.borrow_and_update().fleets);
-                    let same = fleets.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now));
-                    if same {
-                        continue;
-                    }
-                    fleets = Some(now);
-                }
             }
             while let Ok(news) = self.news.try_recv() {
                 self.take(news);
             }
-            match self.look().await {
-                Ok(()) => self.said = None,
-                Err(error) => self.say(&error),
-            }
-        }
-    }
-
-    fn say(&mut self, error: &Error) {
-        let text = calvin_engine::chain(error);
-        if self.said.as_ref() != Some(&text) {
-            tracing::warn!(error = %text, "could not change the catalogue; it is tried again");
-            self.said = Some(text);
+            self.look().await;
         }
     }
 
@@ -156,6 +126,7 @@ impl Switcher {
                 match seen {
                     Ok(seen) => {
                         health.answered();
+                        state.suspect_after(seen.advance);
                         self.books.take(&name, seen.advance, seen.read.value);
                     }
                     Err(error) => {
@@ -166,54 +137,67 @@ impl Switcher {
                     }
                 }
             }
-            News::Nodes(Ok(seen)) => self.nodes = seen.read.value,
-            News::Nodes(Err(error)) => tracing::debug!(%error, "the nodes could not be listed"),
+            News::Nodes(Ok(seen)) => {
+                self.shared.state().suspect_after(seen.advance);
+                self.shared.works(&About::Nodes);
+                self.nodes = seen.read.value;
+            }
+            News::Nodes(Err(error)) => self.shared.failed(&About::Nodes, &error),
         }
     }
 
     /// One look: shows what is there, and does what follows from it.
-    async fn look(&mut self) -> Result<(), Error> {
-        let view = Arc::clone(&self.views.borrow());
+    async fn look(&mut self) {
+        let view = self.rounds.view();
         // Who recovers tells nobody anything, and does not know who is his.
         if view.recovery.is_some() {
-            return Ok(());
+            return;
         }
         let census = census(&view, &self.images);
-        let known: BTreeSet<InstanceId> = census
-            .values()
-            .flat_map(|fleet| fleet.keys().cloned())
-            .collect();
-        self.ever.extend(known.iter().cloned());
+        let known = self.remember(&census);
         self.watch_names();
         // Who has not the lock tells nobody anything either: what is wanted may be another's to say.
         if self.shared.guard().is_none() {
-            return Ok(());
+            return;
         }
         let mut leftovers = Vec::new();
-        let mut written = Ok(());
         for _ in 0..ROUNDS {
             let wanted = self.shared.state().wanted.clone();
             let decisions = self.decide(&census, &wanted);
             self.tell(&census, &decisions);
             self.show(&known, &decisions);
-            let changes = |one: &Decision| !one.changes.is_empty();
             leftovers = decisions
                 .values()
                 .flat_map(|one| one.leftovers.iter().cloned())
                 .collect();
-            if !decisions.values().any(changes) {
+            if !self.write(&decisions).await {
                 break;
             }
-            match self.write(&decisions).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    written = Err(error);
-                    break;
-                }
+        }
+        match self.clean(&view, &known, leftovers).await {
+            Ok(()) => self.shared.works(&About::Leftovers),
+            Err(error) => self.shared.failed(&About::Leftovers, &error),
+        }
+    }
+
+    /// Who is on record; who was is remembered for as long as something is left of it.
+    fn remember(&mut self, census: &Census) -> BTreeSet<InstanceId> {
+        let now = Instant::now();
+        let mut known = BTreeSet::new();
+        for (fleet, instances) in census {
+            for instance in instances.keys() {
+                self.ever.see(instance, fleet, now);
+                known.insert(instance.clone());
             }
         }
-        written.and(self.clean(&view, &known, leftovers).await)
+        if self.ever.is_due(now) {
+            let ours = self.books.ours(&self.environment);
+            let mut left: BTreeSet<String> = ours.map(|one| one.instance.to_string()).collect();
+            left.extend(self.nodes.iter().map(|node| node.name.clone()));
+            self.ever
+                .sweep(|instance| left.contains(instance.as_str()), now);
+        }
+        known
     }
 
     /// Watches every name that an image of this environment can be found under, also of images that
@@ -233,10 +217,13 @@ impl Switcher {
         let whole = names.iter().all(|name| self.books.has_read(name));
         if whole && !self.shared.state().complete {
             self.shared.state().complete = true;
-            tracing::info!(
-                names = names.len(),
-                "what is registered with Consul was read"
-            );
+            // Where no image has a service, nothing was asked.
+            if !names.is_empty() {
+                tracing::info!(
+                    names = names.len(),
+                    "what is registered with Consul was read"
+                );
+            }
             self.shared.poke();
         }
     }
@@ -359,28 +346,39 @@ impl Switcher {
     }
 
     /// Changes the tags of each fleet that is to switch. Says whether anything is new.
-    async fn write(&mut self, decisions: &BTreeMap<FleetName, Decision>) -> Result<bool, Error> {
-        let mut news = false;
-        // A fleet whose change is refused holds up no other.
-        let mut failed = None;
-        for (fleet, decision) in decisions {
-            if decision.changes.is_empty() {
-                continue;
+    async fn write(&mut self, decisions: &BTreeMap<FleetName, Decision>) -> bool {
+        let switches = |fleet: &FleetName| {
+            let decision = decisions.get(fleet);
+            decision.is_some_and(|decision| !decision.changes.is_empty())
+        };
+        self.shared.keep_faults(|about| match about {
+            About::Tags(fleet) => switches(fleet),
+            About::Tokens | About::Token(..) | About::Debt(_) | About::Nodes | About::Leftovers => {
+                true
             }
+        });
+        let mut news = false;
+        let mut failed = false;
+        for (fleet, decision) in decisions.iter().filter(|(fleet, _)| switches(fleet)) {
             // Without the lock nothing is written.
             let Some(guard) = self.shared.guard() else {
-                return Ok(false);
+                return false;
             };
+            let about = About::Tags(fleet.clone());
             match self.change(fleet, &guard, &decision.changes).await {
-                Ok(new) => news |= new,
-                Err(error) => failed = failed.or(Some(error)),
+                Ok(new) => {
+                    self.shared.works(&about);
+                    news |= new;
+                }
+                // A fleet whose change is refused holds up no other.
+                Err(error) => {
+                    self.shared.failed(&about, &error);
+                    failed = true;
+                }
             }
         }
-        match failed {
-            // What the others gave is looked at in the next second.
-            Some(error) => Err(error),
-            None => Ok(news),
-        }
+        // What the others gave is looked at in the next second.
+        news && !failed
     }
 
     async fn change(

@@ -9,12 +9,13 @@ use std::{collections::BTreeMap, time::Duration};
 use calvin_engine::{
     PortSet,
     ports::{
-        Admitted, AgentHeard, AgentLink, AgentSeen, Batch, Catalogue, CreateOrder, MachineList,
-        MachineTag, NotAdopted, NotPublished, Provider, Revision, Store, StoreError, Stored,
+        Admitted, AgentHeard, AgentLink, AgentSeen, Batch, Catalogue, CatalogueWord, CreateOrder,
+        MachineList, MachineTag, NotAdopted, NotPublished, Provider, Revision, Store, StoreError,
+        Stored,
     },
 };
 use calvin_model::{CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, Wanted};
-use calvin_planner::{Capacity, CatalogueObserved, DeleteBasis, GossipObserved};
+use calvin_planner::{Capacity, CatalogueObserved, DeleteBasis, Event, GossipObserved};
 
 use super::CrashPoints;
 
@@ -159,6 +160,14 @@ impl Catalogue for Around<Box<dyn Catalogue + Send>> {
 
     fn gossip(&self) -> BTreeMap<InstanceId, GossipObserved> {
         self.inner.gossip()
+    }
+
+    fn word(&self) -> CatalogueWord {
+        self.inner.word()
+    }
+
+    fn deeds(&mut self) -> Vec<Event> {
+        self.inner.deeds()
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use calvin_engine::{Held, ports::Revision};
+use calvin_engine::{
+    Held,
+    ports::{CatalogueDebt, CatalogueWord, Revision},
+};
 use calvin_model::{Epoch, FleetSpec, RunId};
 use calvin_planner::{Blocked, FleetReport, FleetState, InstanceReport, Moment};
 
@@ -30,6 +33,7 @@ fn view() -> View {
         gone: Arc::default(),
         reports: Arc::default(),
         observed: Arc::default(),
+        catalogue: Arc::default(),
         notices: Arc::default(),
     }
 }
@@ -108,6 +112,13 @@ fn what_is_seen_and_held_and_broken_is_counted() {
     view.fleets = Arc::new(BTreeMap::from([(name.clone(), state)]));
     view.reports = Arc::new(BTreeMap::from([(name, report)]));
     view.breaches_by_rule = Arc::new(BTreeMap::from([(rule, 4)]));
+    view.catalogue = Arc::new(CatalogueWord {
+        faults: Vec::new(),
+        debts: vec![CatalogueDebt {
+            instance: "web-2".parse().unwrap(),
+            since_wall_ms: 0,
+        }],
+    });
     view.held = Some(Held {
         reason: "its disk is full".to_owned(),
         since_wall_ms: 0,
@@ -126,9 +137,28 @@ fn what_is_seen_and_held_and_broken_is_counted() {
         ("calvin_holds{rule=\"UnknownNeverKills\"}", 1.0),
         ("calvin_breaches_total{rule=\"UnknownNeverKills\"}", 4.0),
         ("calvin_deciding", 0.0),
+        ("calvin_catalogue_debts", 1.0),
+        ("calvin_catalogue_faults", 0.0),
         ("calvin_pass_seconds_count", 2.0),
         ("calvin_pass_seconds_bucket{le=\"0.1\"}", 1.0),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name} in {samples:#?}");
+    }
+}
+
+#[test]
+fn who_is_absent_is_not_counted_as_registered() {
+    let report = |registered, fault: Option<&str>| ConsulReport {
+        registered,
+        fault: fault.map(str::to_owned),
+    };
+    for (report, counted) in [
+        (report(Some(CatalogueRole::Active), None), "yes"),
+        (report(Some(CatalogueRole::Standby), None), "yes"),
+        (report(Some(CatalogueRole::Absent), None), "absent"),
+        (report(None, None), "no"),
+        (report(Some(CatalogueRole::Active), Some("no client")), "no"),
+    ] {
+        assert_eq!(registered(&report), counted, "{report:?}");
     }
 }

@@ -9,7 +9,7 @@ use calvin_planner::Moment;
 use super::*;
 
 /// A coordinator that runs for so long, and has seen nothing yet.
-fn began(up: Duration) -> View {
+pub(super) fn began(up: Duration) -> View {
     View {
         number: 1,
         epoch: Epoch {
@@ -30,6 +30,7 @@ fn began(up: Duration) -> View {
         gone: Arc::default(),
         reports: Arc::default(),
         observed: Arc::default(),
+        catalogue: Arc::default(),
         notices: Arc::default(),
     }
 }

@@ -1,5 +1,7 @@
 //! Decisions over fleets, one at a time and until nothing is left to do.
 
+mod said;
+
 use calvin_consul::catalog::{CatalogService, Node};
 use calvin_model::{
     CatalogueRole::{Absent, Active, Entered, Standby},
@@ -300,8 +302,8 @@ fn checks_hide_and_consul_s_own_are_told() {
         let web_a = id("web-a");
         (
             visible,
-            decision.checks.get(&web_a).copied(),
-            decision.gossip[&web_a],
+            decision.checks.get(&web_a).map(|said| said.well),
+            decision.gossip[&web_a].well,
         )
     };
     // Hidden by what its agent says; Consul's own check passes.

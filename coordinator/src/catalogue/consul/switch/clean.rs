@@ -40,17 +40,21 @@ impl Switcher {
             .into_iter()
             .map(|(node, id)| (node.name.clone(), node.modify_index, id))
             .collect();
+        // One that stays holds up no other.
+        let mut cleaned = Ok(());
         for leftover in leftovers {
-            self.take_out(leftover).await?;
+            let taken = self.take_out(leftover).await;
+            cleaned = cleaned.and(taken);
         }
         self.forget_asked(known, &asked);
         // Nobody decides: then nobody has just found out that somebody is gone.
         if view.held.is_none() {
             for (node, index, id) in gone {
-                self.take_out_node(node, index, &id).await?;
+                let taken = self.take_out_node(node, index, &id).await;
+                cleaned = cleaned.and(taken);
             }
         }
-        Ok(())
+        cleaned
     }
 
     /// Forgets what was asked for and is done.
@@ -84,6 +88,7 @@ impl Switcher {
                     "took an entry of an instance that is gone out of Consul"
                 );
                 self.books.took_out(&gone);
+                self.tell_history(&gone);
             }
             // Somebody changed it, or took it out: the next answer says which.
             Outcome::RolledBack(why) => {
@@ -96,6 +101,21 @@ impl Switcher {
             }
         }
         Ok(())
+    }
+
+    fn tell_history(&self, gone: &Leftover) {
+        // Only ours are taken out, and their ids end with the instance's.
+        let Some((_, instance)) = gone.id.rsplit_once(':') else {
+            return;
+        };
+        let Ok(instance) = instance.parse::<InstanceId>() else {
+            return;
+        };
+        let text = format!(
+            "what {instance} had left in Consul was taken out: {} on node {}",
+            gone.id, gone.node
+        );
+        self.shared.did(self.ever.fleet(&instance), instance, text);
     }
 
     async fn take_out_node(
@@ -121,6 +141,9 @@ impl Switcher {
                     "took the node of an instance that is gone out of Consul"
                 );
                 self.nodes.retain(|one| one.name != node);
+                let fleet = self.ever.fleet(id);
+                let text = format!("the node of {id}, which is gone, was taken out of Consul");
+                self.shared.did(fleet, id.clone(), text);
             }
             Outcome::RolledBack(why) => {
                 tracing::debug!(node, ?why, "a node was not taken out");
