@@ -30,6 +30,7 @@ pub trait Machines: Debug + Send + Sync {
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     image: Option<Arc<ImageRecord>>,
+    pub(super) fleet: FleetName,
     pub(super) exclusive: bool,
     /// Its machine is being removed.
     pub(super) retires: bool,
@@ -77,6 +78,7 @@ pub(super) fn census(view: &View, images: &ImageStore) -> Census {
             let seen = view.observed.instances.get(id);
             let known = Known {
                 image: images.get(&instance.build.image.tag),
+                fleet: name.clone(),
                 exclusive,
                 retires: matches!(instance.life, Life::Retiring(_)),
                 revoked: seen.is_some_and(|seen| seen.revoked),

@@ -5,6 +5,8 @@
 //! behind is found by its description. A token of a machine that has no record here and that gossip
 //! says to be alive stays: it may be a machine that a person has to look at.
 
+mod rights;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -21,6 +23,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
+use self::rights::Right;
 use super::{
     access::Told,
     census::{Known, Machines, census},
@@ -76,6 +79,8 @@ pub(super) struct Progress {
     policy: bool,
     /// Instances that have their token.
     have: BTreeSet<InstanceId>,
+    /// Those whose token has the right to their fleet's lock.
+    rights: BTreeMap<InstanceId, Right>,
     /// Tokens that must go.
     debts: BTreeSet<InstanceId>,
     /// All that were ever on record in this run.
@@ -168,7 +173,9 @@ impl Joiner {
                 made = made.and(self.make(instance, one).await);
             }
         }
+        made = made.and(self.give_rights(known).await);
         if made.is_err() {
+            self.doubt_rights();
             // Servers that came back empty, or somebody by hand, may have taken more than this away.
             self.progress.policy = false;
             self.progress.list_again = LIST_SOON;
@@ -188,18 +195,20 @@ impl Joiner {
     /// The policy that all machines share, as this version writes it.
     async fn make_policy(&self) -> Result<(), Error> {
         let environment = &self.common.environment;
-        let (name, rules) = (machines_policy(environment), policies::machines());
-        match self.client.policy(&name).await? {
-            None => {
-                let about = format!("machines of the calvin environment {environment}");
-                self.client.policy_create(&name, &about, &rules).await?;
-            }
+        let about = format!("machines of the calvin environment {environment}");
+        self.put_policy(&machines_policy(environment), &about, &policies::machines())
+            .await
+    }
+
+    /// Makes a policy, or gives it these rules.
+    async fn put_policy(&self, name: &str, about: &str, rules: &str) -> Result<(), Error> {
+        match self.client.policy(name).await? {
+            None => self.client.policy_create(name, about, rules).await,
             Some(policy) if policy.rules != rules => {
-                self.client.policy_update(&policy, &rules).await?;
+                self.client.policy_update(&policy, rules).await
             }
-            Some(_) => {}
+            Some(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Finds the tokens that are there, and among them those of nobody.
@@ -215,6 +224,7 @@ impl Joiner {
             if self.identity.consul_token(&instance).accessor != token.accessor {
                 continue;
             }
+            self.note_right(&instance, token);
             if known.contains_key(&instance) {
                 have.insert(instance);
             } else if self.progress.ever.contains(&instance) || !self.lives(&instance).await? {
@@ -284,6 +294,7 @@ impl Joiner {
     }
 
     async fn pay_one(&mut self, instance: &InstanceId) -> Result<(), Error> {
+        self.take_right(instance).await?;
         let accessor = self.identity.consul_token(instance).accessor;
         self.client.token_revoke(&accessor).await?;
         if self.client.token(&accessor).await?.is_none() {
@@ -300,7 +311,7 @@ impl Joiner {
         for (instance, one) in known {
             let token = match self.common.acl {
                 Acl::Nothing => None,
-                Acl::Tokens if self.progress.have.contains(instance) => {
+                Acl::Tokens if self.may_join(instance, one) => {
                     Some(self.identity.consul_token(instance).secret)
                 }
                 Acl::Tokens => continue,
