@@ -21,7 +21,7 @@ use calvin_model::{
 };
 use calvin_planner::{
     AgentObserved, Capacity, CatalogueObserved, DeleteBasis, EnvironmentRules, EnvironmentState,
-    Event, FleetState, GossipObserved, LocalTime, MachineState, Moment, ProbeObserved,
+    Event, FleetState, GossipObserved, LocalTime, LockSeen, MachineState, Moment, ProbeObserved,
     ProviderFault, SessionObserved,
 };
 use serde::{Deserialize, Serialize};
@@ -244,6 +244,11 @@ pub trait Catalogue: Debug {
     }
     /// What gossip says of the machines of instances, where there is some.
     fn gossip(&self) -> BTreeMap<InstanceId, GossipObserved> {
+        BTreeMap::new()
+    }
+    /// What is read of the locks of exclusive fleets, for each instance of them whose agent works with its
+    /// fleet's, where there are some.
+    fn locks(&self) -> BTreeMap<InstanceId, LockSeen> {
         BTreeMap::new()
     }
 }

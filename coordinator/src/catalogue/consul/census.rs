@@ -89,3 +89,14 @@ pub(super) fn census(view: &View, images: &ImageStore) -> Census {
     });
     fleets.collect()
 }
+
+/// Who works with the lock of his exclusive fleet: those whose machines join Consul.
+pub(super) fn members(census: &Census) -> BTreeMap<FleetName, BTreeSet<InstanceId>> {
+    let mut members: BTreeMap<FleetName, BTreeSet<InstanceId>> = BTreeMap::new();
+    let known = census.values().flatten();
+    for (id, one) in known.filter(|(_, one)| one.exclusive && one.joins()) {
+        let fleet = members.entry(one.fleet.clone()).or_default();
+        fleet.insert(id.clone());
+    }
+    members
+}

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use calvin_engine::ports::{Catalogue, NotPublished};
 use calvin_model::{CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId};
-use calvin_planner::{CatalogueObserved, CheckObserved, GossipObserved};
+use calvin_planner::{CatalogueObserved, CheckObserved, GossipObserved, LockSeen};
+use tokio::time::Instant;
 
 use super::{super::NamesPublisher, holds::holds, shared::Shared};
 
@@ -111,5 +112,9 @@ impl Catalogue for ConsulCatalogue {
             (id.clone(), GossipObserved { age, alive })
         })
         .collect()
+    }
+
+    fn locks(&self) -> BTreeMap<InstanceId, LockSeen> {
+        self.shared.state().locks.seen(Instant::now())
     }
 }

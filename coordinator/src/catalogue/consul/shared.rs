@@ -14,6 +14,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     decide::Decision,
     holds::{Fault, FaultKind, Lock, NameHealth, Signs},
+    locks::Locks,
 };
 
 /// The roles of one fleet.
@@ -53,6 +54,8 @@ pub(super) struct State {
     /// Every name was read once.
     pub(super) complete: bool,
     pub(super) names: BTreeMap<String, NameState>,
+    /// What was read of the locks of exclusive fleets.
+    pub(super) locks: Locks,
 }
 
 /// What failed last, and since when.
@@ -148,6 +151,7 @@ impl Shared {
             fault: None,
             complete: false,
             names: BTreeMap::new(),
+            locks: Locks::default(),
         };
         Self {
             inner: Arc::new(Inner {

@@ -160,6 +160,10 @@ impl Catalogue for Around<Box<dyn Catalogue + Send>> {
     fn gossip(&self) -> BTreeMap<InstanceId, GossipObserved> {
         self.inner.gossip()
     }
+
+    fn locks(&self) -> BTreeMap<InstanceId, LockSeen> {
+        self.inner.locks()
+    }
 }
 
 impl AgentLink for Around<Box<dyn AgentLink + Send>> {

@@ -1,5 +1,7 @@
 //! Decisions over fleets, one at a time and until nothing is left to do.
 
+mod exclusive;
+
 use calvin_consul::catalog::{CatalogService, Node};
 use calvin_model::{
     CatalogueRole::{Absent, Active, Entered, Standby},
@@ -77,6 +79,7 @@ fn member<'a>(
     Member {
         wanted,
         services,
+        needs: Needs::Nothing,
         agent: Agent::Listens,
         told: None,
         entries: entries.iter().collect(),
@@ -350,6 +353,7 @@ impl World {
             let member = Member {
                 wanted: wanted[id],
                 services: &self.services,
+                needs: Needs::Nothing,
                 agent: if self.dead.contains(id) {
                     Agent::Silent
                 } else {
