@@ -127,6 +127,7 @@ pub(crate) fn look<P: Ports>(
     let mut probes = InOrder::of(ports.probe().results());
     let catalogue = ports.catalogue().read_back();
     let mut gossip = InOrder::of(ports.catalogue().gossip());
+    let mut locks = InOrder::of(ports.catalogue().locks());
     let mut ghosts: Vec<InstanceId> = ports
         .catalogue()
         .list()
@@ -172,6 +173,7 @@ pub(crate) fn look<P: Ports>(
             probe: probes.take(id),
             machine: found.or_else(|| absent(list_age)),
             gossip: gossip.take(id),
+            lock: locks.take(id),
             fault: faults.take(id),
             doubled: doubled.contains(id),
             revoked,

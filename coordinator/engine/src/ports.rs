@@ -22,7 +22,7 @@ use calvin_model::{
 };
 use calvin_planner::{
     AgentObserved, Capacity, CatalogueObserved, DeleteBasis, EnvironmentRules, EnvironmentState,
-    Event, FleetState, GossipObserved, LocalTime, MachineState, Moment, ProbeObserved,
+    Event, FleetState, GossipObserved, LocalTime, LockSeen, MachineState, Moment, ProbeObserved,
     ProviderFault, SessionObserved,
 };
 use serde::{Deserialize, Serialize};
@@ -255,6 +255,11 @@ pub trait Catalogue: Debug {
     /// What it did by itself since it was asked last, for the history.
     fn deeds(&mut self) -> Vec<Event> {
         Vec::new()
+    }
+    /// What is read of the locks of exclusive fleets, for each instance of them whose agent works with its
+    /// fleet's, where there are some.
+    fn locks(&self) -> BTreeMap<InstanceId, LockSeen> {
+        BTreeMap::new()
     }
 }
 

@@ -42,8 +42,8 @@ pub use judge::{Answering, Distrust, Judgement, ListTrust, Loss, judge};
 pub use moment::Moment;
 pub use observed::{
     AgentObserved, Capacity, CatalogueObserved, CheckObserved, FaultKind, GossipObserved,
-    InstanceObserved, MachineObserved, MachineState, Observed, ProbeObserved, ProviderFault,
-    SessionObserved, WindowObserved,
+    InstanceObserved, LockHolder, LockSeen, MachineObserved, MachineState, Observed, ProbeObserved,
+    ProviderFault, SessionObserved, WindowObserved,
 };
 pub use people::{Aim, Approval, Gates, Pause, Promotion, Standing, Whose};
 pub use phase::Phase;

@@ -61,6 +61,10 @@ pub struct InstanceObserved {
     /// What gossip says of its machine, where there is some. Source *gossip*.
     #[serde(default)]
     pub gossip: Option<GossipObserved>,
+    /// What is read of the lock of its fleet, where that is exclusive and the catalogue has locks that its
+    /// agent works with. Source *lock*.
+    #[serde(default)]
+    pub lock: Option<LockSeen>,
     /// What its provider could not do, last.
     pub fault: Option<ProviderFault>,
     /// More than one machine carries its tag.
@@ -194,6 +198,31 @@ pub struct GossipObserved {
     pub age: Duration,
     /// Whether the machine's member of it is alive.
     pub alive: bool,
+}
+
+/// What is read of the lock of an exclusive fleet, as one of its instances is concerned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockSeen {
+    /// Time since that was read.
+    pub age: Duration,
+    /// Who holds it.
+    pub holder: LockHolder,
+    /// At least how long the work of the instance has been over by that word: it held the lock, has lost
+    /// it for longer than its runner may go on without, and has not had it since. `None` where any of that
+    /// is not known.
+    pub ended_for: Option<Duration>,
+}
+
+/// Who holds the lock of an exclusive fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockHolder {
+    /// Nobody.
+    Nobody,
+    /// The instance itself.
+    Itself,
+    /// Another instance, or whoever took it by hand.
+    Another(String),
 }
 
 /// What a catalogue's own checks say of an instance, all of them together.

@@ -6,6 +6,7 @@
 //! - [`switch`](switch): carries it out, with what [`watches`](watches) read and [`books`](books) keep.
 //! - [`lock`](lock): one coordinator for each datacenter. Without it nothing is written.
 //! - [`join`](join): a token for each machine, and what it needs to join.
+//! - [`locks`](locks): who holds the lock of each exclusive fleet, and what that proves. Pure.
 //! - [`holds`](holds): why nothing may be decided now. Pure.
 //! - [`faults`](faults): what else cannot be done now, in words for people.
 //!
@@ -23,6 +24,7 @@ mod ghosts;
 mod holds;
 mod join;
 mod lock;
+mod locks;
 mod port;
 mod rounds;
 mod shared;
@@ -32,7 +34,7 @@ mod watches;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use calvin_consul::Prefix;
+use calvin_consul::{Prefix, exclusive::locks_prefix};
 use calvin_engine::View;
 use calvin_model::EnvironmentName;
 use tokio::{
@@ -98,6 +100,8 @@ pub struct Consul {
     access: Access,
     lock: LockKeeper,
     shared: Shared,
+    /// What the keys of the locks of exclusive fleets begin with.
+    locks: Prefix,
     common: Common,
 }
 
@@ -113,6 +117,7 @@ impl Consul {
         let shared = Shared::new(options.poke);
         // All keys of an environment are below one prefix.
         let keys: Prefix = format!("calvin/{}/", options.environment).parse()?;
+        let locks = locks_prefix(&options.environment).parse()?;
         let mut lock = LockKeeper::new(
             &options.environment,
             keys.key("coordinator")?,
@@ -135,6 +140,7 @@ impl Consul {
             access,
             lock,
             shared,
+            locks,
             common,
         })
     }
@@ -167,6 +173,7 @@ impl Consul {
             images: parts.images.clone(),
             rounds: Rounds::new(parts.views.clone()),
             environment: self.common.environment.clone(),
+            locks: self.locks.clone(),
         });
         let joiner = Joiner {
             client: client.clone(),

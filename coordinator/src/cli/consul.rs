@@ -7,7 +7,7 @@ use calvin_consul::{
     InvalidName,
     policies::{self, AgentScope, CoordinatorScope, Names},
 };
-use calvin_model::{InstanceId, ServiceName};
+use calvin_model::{EnvironmentName, FleetName, InstanceId, ServiceName};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
@@ -36,6 +36,9 @@ pub(crate) struct PoliciesArguments {
     /// The agent of this instance; any unless given.
     #[arg(long, value_name = "ID")]
     instance: Option<InstanceId>,
+    /// An exclusive fleet that the agent is of: its lock; once for each.
+    #[arg(long = "exclusive", value_name = "FLEET", requires = "config")]
+    exclusive: Vec<FleetName>,
 }
 
 /// Who works with Consul.
@@ -69,7 +72,7 @@ fn print(arguments: &PoliciesArguments, setting: &Setting) -> Result<Exit, Failu
             let config = ServeConfig::load(path).map_err(|error| {
                 Failure::new(Exit::Usage, "could not print the policies").because(error)
             })?;
-            Some(config.environment.as_str().to_owned())
+            Some(config.environment)
         }
     };
     if arguments.whose == Some(Whose::Coordinator) && arguments.instance.is_some() {
@@ -78,7 +81,13 @@ fn print(arguments: &PoliciesArguments, setting: &Setting) -> Result<Exit, Failu
             .reason("--instance is about an agent, and a coordinator works with all of them");
         return Err(failure.next("leave --instance out, or print that of the agent"));
     }
-    let view = view(arguments, environment).map_err(|error| {
+    if arguments.whose == Some(Whose::Coordinator) && !arguments.exclusive.is_empty() {
+        let tried = "could not print the coordinator's policy";
+        let failure = Failure::new(Exit::Usage, tried)
+            .reason("--exclusive is about agents, and the coordinator's keys hold all locks");
+        return Err(failure.next("leave --exclusive out, or print that of the agent"));
+    }
+    let view = view(arguments, environment.as_ref()).map_err(|error| {
         Failure::new(Exit::Usage, "could not print the policies").because(error)
     })?;
     setting.screen.show(&view, |view, _| {
@@ -91,7 +100,7 @@ fn print(arguments: &PoliciesArguments, setting: &Setting) -> Result<Exit, Failu
 
 fn view(
     arguments: &PoliciesArguments,
-    environment: Option<String>,
+    environment: Option<&EnvironmentName>,
 ) -> Result<PoliciesView, InvalidName> {
     let services = match arguments.services.as_slice() {
         [] => Names::Prefix(String::new()),
@@ -106,10 +115,7 @@ fn view(
         .then(|| {
             let scope = CoordinatorScope::serving(services.clone())?;
             let rules = policies::coordinator(&scope)?;
-            Ok(format!(
-                "{}{rules}",
-                above_coordinator(environment.as_deref())
-            ))
+            Ok(format!("{}{rules}", above_coordinator(environment)))
         })
         .transpose()?;
     let agent = agent
@@ -118,19 +124,23 @@ fn view(
                 None => Names::Prefix(String::new()),
                 Some(instance) => Names::Exactly(vec![instance.as_str().to_owned()]),
             };
-            let rules = policies::agent(&AgentScope::serving(nodes, services.clone())?)?;
+            let mut scope = AgentScope::serving(nodes, services.clone());
+            if let Some(environment) = environment {
+                scope = scope.of_exclusive(environment, &arguments.exclusive)?;
+            }
+            let rules = policies::agent(&scope)?;
             Ok(format!("{ABOVE_AGENT}{rules}"))
         })
         .transpose()?;
     Ok(PoliciesView {
-        environment,
+        environment: environment.map(|name| name.as_str().to_owned()),
         coordinator,
         agent,
     })
 }
 
 /// How a token of it is made, with Consul's own command line.
-fn above_coordinator(environment: Option<&str>) -> String {
+fn above_coordinator(environment: Option<&EnvironmentName>) -> String {
     let environment = environment.map_or(String::new(), |name| format!(" of {name}"));
     format!(
         "# The least policy of the coordinator{environment}. Its token is made once, by who may do\n\
@@ -142,4 +152,5 @@ fn above_coordinator(environment: Option<&str>) -> String {
 }
 
 const ABOVE_AGENT: &str = "# The least policy of agents. The coordinator makes the token of each instance by itself, for its own\n\
-# node and services; this is for tokens that are made by hand (--instance ID, --service NAME).\n\n";
+# node and services, and the lock of its fleet where that is exclusive; this is for tokens that are\n\
+# made by hand (--instance ID, --service NAME, --exclusive FLEET).\n\n";

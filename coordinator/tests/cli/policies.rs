@@ -59,9 +59,32 @@ async fn an_agent_s_policy_is_about_its_own_node_and_services() {
         "{rules:#?}"
     );
     assert!(
-        rules.iter().all(|rule| !rule.starts_with("acl")),
+        rules
+            .iter()
+            .all(|rule| !rule.starts_with("acl") && !rule.starts_with("key")),
         "{rules:#?}"
     );
+}
+
+#[tokio::test]
+async fn an_agent_of_an_exclusive_fleet_may_hold_that_one_s_lock() {
+    let arguments = [
+        "agent",
+        "--config",
+        "calvin.toml",
+        "--instance",
+        "db-0a1b2c3d",
+        "--exclusive",
+        "db",
+    ];
+    let ended = policies(&arguments).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let locks = [
+        "key \"calvin/prod/locks/db\" { policy = \"write\" }",
+        "session \"db-0a1b2c3d\" { policy = \"write\" }",
+    ];
+    let printed = rules(&ended.out);
+    assert!(printed.ends_with(&locks), "{printed:#?}");
 }
 
 #[tokio::test]
@@ -87,6 +110,17 @@ async fn what_cannot_be_meant_ends_as_a_usage_error() {
         (&["--config", "no.toml"], "could not read"),
         (&["--service", "We_b"], "may hold only"),
         (&["--instance", "No"], "instance id"),
+        (&["agent", "--exclusive", "db"], "--config"),
+        (
+            &[
+                "coordinator",
+                "--config",
+                "calvin.toml",
+                "--exclusive",
+                "db",
+            ],
+            "is about agents",
+        ),
         (&["vault"], "possible values"),
     ] {
         let ended = policies(arguments).await;

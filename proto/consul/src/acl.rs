@@ -153,6 +153,25 @@ struct WritePolicy<'a> {
     rules: &'a str,
 }
 
+impl<'a> CreateToken<'a> {
+    fn of(token: &'a TokenRequest) -> Self {
+        let link = |name: &String| PolicyLink {
+            id: String::new(),
+            name: name.clone(),
+        };
+        Self {
+            accessor: token.accessor.as_deref(),
+            secret: token.secret.as_ref().map(Token::secret),
+            description: &token.description,
+            policies: token.policies.iter().map(link).collect(),
+            node_identities: &token.node_identities,
+            service_identities: &token.service_identities,
+            local: token.local,
+            expires: token.expires.map(go_duration),
+        }
+    }
+}
+
 /// Checks the name of a policy: letters, digits, hyphen and underscore, at most 128 (Consul's own rule).
 fn check_policy(name: &str) -> Result<(), InvalidName> {
     check_id("policy name", name)?;
@@ -227,20 +246,7 @@ impl Client {
     pub async fn token_create(&self, token: &TokenRequest) -> Result<NewToken, Error> {
         let tried = format!("make the token {:?}", token.description);
         token.check().map_err(|error| Error::new(&tried, error))?;
-        let link = |name: &String| PolicyLink {
-            id: String::new(),
-            name: name.clone(),
-        };
-        let request = Request::put(tried, "/v1/acl/token").json(&CreateToken {
-            accessor: token.accessor.as_deref(),
-            secret: token.secret.as_ref().map(Token::secret),
-            description: &token.description,
-            policies: token.policies.iter().map(link).collect(),
-            node_identities: &token.node_identities,
-            service_identities: &token.service_identities,
-            local: token.local,
-            expires: token.expires.map(go_duration),
-        })?;
+        let request = Request::put(tried, "/v1/acl/token").json(&CreateToken::of(token))?;
         let answer = self.call(request).await?;
         let secret: Secret = answer.exactly()?;
         let info = answer.exactly()?;
@@ -249,6 +255,26 @@ impl Client {
             .parse()
             .map_err(|error| Error::new(answer.tried.clone(), Reason::Answer(Box::new(error))))?;
         Ok(NewToken { info, secret })
+    }
+
+    /// Gives the token with this accessor the policies and identities of `token`, all of them. Its secret
+    /// and its life stay. Needs `acl:write`.
+    ///
+    /// # Errors
+    /// Where a name is none, there is no such token, or Consul does not do it.
+    pub async fn token_update(&self, accessor: &str, token: &TokenRequest) -> Result<(), Error> {
+        let tried = format!("change the token {:?}", token.description);
+        let checked = check_uuid("accessor", accessor).and_then(|()| token.check());
+        checked.map_err(|error| Error::new(&tried, error))?;
+        let request = Request::put(tried, "/v1/acl/token")
+            .segment(accessor)
+            .json(&CreateToken {
+                accessor: Some(accessor),
+                secret: None,
+                expires: None,
+                ..CreateToken::of(token)
+            })?;
+        self.call(request).await.map(drop)
     }
 
     /// A token by its accessor; none where there is none: so it is read back as gone. Needs `acl:read`.

@@ -5,7 +5,12 @@
 
 use std::fmt::Write as _;
 
-use crate::names::{InvalidName, Prefix, check_id, check_service};
+use calvin_model::{EnvironmentName, FleetName, InstanceId};
+
+use crate::{
+    exclusive::lock_key,
+    names::{InvalidName, Key, Prefix, check_id, check_service},
+};
 
 /// What a service that was never active is registered under: `<service>-standby`.
 pub const STANDBY_SUFFIX: &str = "-standby";
@@ -42,8 +47,8 @@ pub struct AgentScope {
     pub nodes: Names,
     /// Its services, without `-standby`.
     pub services: Names,
-    /// The keys of the locks of `exclusive` services; none where it has no such service.
-    pub locks: Option<Prefix>,
+    /// The keys of the locks of `exclusive` fleets; none where it is of no such fleet.
+    pub locks: Option<Names>,
 }
 
 impl CoordinatorScope {
@@ -64,16 +69,31 @@ impl CoordinatorScope {
 
 impl AgentScope {
     /// That of the agents on these nodes, with these services.
-    ///
-    /// # Errors
-    /// Never but for a prefix of ours that is none.
-    pub fn serving(nodes: Names, services: Names) -> Result<Self, InvalidName> {
-        Ok(Self {
+    #[must_use]
+    pub fn serving(nodes: Names, services: Names) -> Self {
+        Self {
             nodes,
             services,
-            // Nothing holds a lock yet.
             locks: None,
-        })
+        }
+    }
+
+    /// The same where they are of these `exclusive` fleets too.
+    ///
+    /// # Errors
+    /// Never but for names that are none.
+    pub fn of_exclusive(
+        mut self,
+        environment: &EnvironmentName,
+        fleets: &[FleetName],
+    ) -> Result<Self, InvalidName> {
+        let keys = fleets.iter().map(|fleet| lock_key(environment, fleet));
+        let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
+        if !keys.is_empty() {
+            let keys = keys.iter().map(|key| key.as_str().to_owned());
+            self.locks = Some(Names::Exactly(keys.collect()));
+        }
+        Ok(self)
     }
 }
 
@@ -113,6 +133,12 @@ impl Policy {
         }
     }
 
+    fn locks(&mut self, keys: &Names, nodes: &Names) {
+        self.about("The lock of its exclusive fleet, and the session that holds it.");
+        self.rule("key", keys, Access::Write);
+        self.rule("session", nodes, Access::Write);
+    }
+
     /// Read on all, where what is written does not say that already.
     fn read_all(&mut self, resource: &str, written: &Names) {
         let all = Names::Prefix(String::new());
@@ -138,6 +164,15 @@ impl Names {
             // What would end the text that it stands in.
             check_service(&name.to_ascii_lowercase())
         })
+    }
+
+    fn check_keys(&self) -> Result<(), InvalidName> {
+        match self {
+            Self::Prefix(prefix) => prefix.parse::<Prefix>().map(drop),
+            Self::Exactly(names) => names
+                .iter()
+                .try_for_each(|name| name.parse::<Key>().map(drop)),
+        }
     }
 
     /// These services, and what they are called before they were ever active.
@@ -202,11 +237,27 @@ pub fn agent(scope: &AgentScope) -> Result<String, InvalidName> {
     policy.rule("service", &scope.services.with_standby(), Access::Write);
     policy.read_all("service", &scope.services);
     if let Some(locks) = &scope.locks {
-        policy.about("The locks of exclusive services, and the session that holds them.");
-        let keys = Names::Prefix(locks.as_str().to_owned());
-        policy.rule("key", &keys, Access::Write);
-        policy.rule("session", &scope.nodes, Access::Write);
+        locks.check_keys()?;
+        policy.locks(locks, &scope.nodes);
     }
+    Ok(policy.0)
+}
+
+/// What a machine of an `exclusive` fleet needs beside that: the lock of its own fleet, and sessions on
+/// its own node. Both exactly: the nodes of fleet `db-eu` begin like those of fleet `db`, and who may end
+/// the session of another takes its lock away.
+///
+/// # Errors
+/// Never but for names that are none.
+pub fn lock(
+    environment: &EnvironmentName,
+    fleet: &FleetName,
+    instance: &InstanceId,
+) -> Result<String, InvalidName> {
+    let mut policy = Policy::default();
+    let key = lock_key(environment, fleet)?;
+    let exactly = |name: &str| Names::Exactly(vec![name.to_owned()]);
+    policy.locks(&exactly(key.as_str()), &exactly(instance.as_str()));
     Ok(policy.0)
 }
 
@@ -237,15 +288,11 @@ mod tests {
         let text = agent(&AgentScope {
             nodes: names(&["calvin-web-1"]),
             services: names(&["web"]),
-            locks: Some("calvin/locks/".parse().unwrap()),
+            locks: Some(Names::Prefix("calvin/locks/".into())),
         })
         .unwrap();
-        let rules: Vec<_> = text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .collect();
         assert_eq!(
-            rules,
+            rules(&text),
             [
                 "agent \"calvin-web-1\" { policy = \"read\" }",
                 "node \"calvin-web-1\" { policy = \"write\" }",
@@ -257,6 +304,30 @@ mod tests {
                 "session \"calvin-web-1\" { policy = \"write\" }",
             ]
         );
+    }
+
+    fn rules(text: &str) -> Vec<&str> {
+        text.lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .collect()
+    }
+
+    #[test]
+    fn the_right_to_a_lock_is_that_of_one_instance_of_one_fleet() {
+        let environment = "prod".parse().unwrap();
+        let (fleet, instance) = ("db".parse().unwrap(), "db-0a1b2c3d".parse().unwrap());
+        let text = lock(&environment, &fleet, &instance).unwrap();
+        let exactly = [
+            "key \"calvin/prod/locks/db\" { policy = \"write\" }",
+            "session \"db-0a1b2c3d\" { policy = \"write\" }",
+        ];
+        assert_eq!(rules(&text), exactly);
+        // By hand it is the same.
+        let scope = AgentScope::serving(names(&["db-0a1b2c3d"]), names(&["db"]));
+        let none = scope.clone().of_exclusive(&environment, &[]).unwrap();
+        assert_eq!(none, scope);
+        let text = agent(&scope.of_exclusive(&environment, &[fleet]).unwrap()).unwrap();
+        assert!(rules(&text).ends_with(&exactly), "{text}");
     }
 
     #[test]
@@ -299,6 +370,11 @@ mod tests {
             nodes: Names::Prefix("x\"".into()),
             services: names(&["web"]),
             locks: None,
+        };
+        assert!(agent(&scope).is_err());
+        let scope = AgentScope {
+            locks: Some(names(&["a\" { policy = \"read\" }"])),
+            ..AgentScope::serving(names(&["n"]), names(&["web"]))
         };
         assert!(agent(&scope).is_err());
     }

@@ -52,7 +52,7 @@ pub(crate) async fn agent(
     let rules = policies::agent(&AgentScope {
         nodes: Names::Exactly(vec![NODE.to_owned()]),
         services: Names::Exactly(services.clone()),
-        locks: Some(format!("calvin/{own}/locks/").parse().unwrap()),
+        locks: Some(Names::Prefix(format!("calvin/{own}/locks/"))),
     })
     .unwrap();
     let name = format!("{own}-agent");

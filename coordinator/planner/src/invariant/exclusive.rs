@@ -19,7 +19,8 @@ pub(super) fn check(view: &View<'_>, found: &mut Found) {
     // What was at work before counts until something that is seen says otherwise, whatever the
     // planner wrote down.
     for (id, old) in &view.before.instances {
-        let known = |now: &Instance| stopped(now, view.seen(id), view.judged(id)).is_some();
+        let known =
+            |now: &Instance| stopped(now, view.seen(id), view.judged(id), view.input.now).is_some();
         match after.instances.get(id) {
             Some(new) if old.may_work() && !new.may_work() && !known(old) && !known(new) => {
                 broken(format!("{id} counts as stopped, and nothing says so"));

@@ -103,7 +103,8 @@ impl<'a> View<'a> {
     /// is left of it serves nobody.
     pub(super) fn has_stopped(&self, id: &InstanceId) -> bool {
         let before = self.before.instances.get(id);
-        let proof = before.and_then(|one| stopped(one, self.seen(id), self.judged(id)));
+        let proof =
+            before.and_then(|one| stopped(one, self.seen(id), self.judged(id), self.input.now));
         proof.is_some() && self.before.spec.kind == FleetKind::Exclusive
     }
 

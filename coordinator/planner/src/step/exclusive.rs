@@ -4,9 +4,10 @@
 use calvin_model::{CatalogueRole, InstanceId, Role, fleet::FleetKind};
 
 use crate::{
-    exclusive::stopped,
+    exclusive::{LOCK_FRESH, stopped},
     invariant::InvariantId,
     moment::Moment,
+    observed::{LockHolder, LockSeen},
     pass::Pass,
     phase::Phase,
     plan::EventKind,
@@ -27,7 +28,7 @@ pub(crate) fn note(pass: &mut Pass<'_>) {
     let proven: Vec<_> = instances
         .filter(|(_, instance)| instance.at_work)
         .filter_map(|(id, instance)| {
-            let proof = stopped(instance, pass.seen(id), pass.judged(id))?;
+            let proof = stopped(instance, pass.seen(id), pass.judged(id), pass.now)?;
             Some((id.clone(), proof))
         })
         .collect();
@@ -81,7 +82,32 @@ pub(crate) fn step(pass: &mut Pass<'_>) {
         return;
     }
     swap(pass);
+    say_lock(pass);
     end_gap(pass);
+}
+
+/// What is read of the lock of an instance's fleet, while that counts.
+fn lock_of<'a>(pass: &Pass<'a>, id: &InstanceId) -> Option<&'a LockSeen> {
+    let lock = pass.seen(id)?.lock.as_ref()?;
+    (lock.age <= LOCK_FRESH).then_some(lock)
+}
+
+/// Says who keeps whoever is to be active from the lock, without which it does not work.
+fn say_lock(pass: &mut Pass<'_>) {
+    let instances = pass.state().instances.iter();
+    let told = instances.filter(|(_, one)| one.wanted.role == Role::Active);
+    let told: Vec<_> = told
+        .map(|(id, one)| (id.clone(), pass.now.since(one.wanted_since)))
+        .collect();
+    for (id, since) in told {
+        let holder = match lock_of(pass, &id).map(|lock| &lock.holder) {
+            None | Some(LockHolder::Itself) => continue,
+            Some(LockHolder::Nobody) => "nobody".to_owned(),
+            Some(LockHolder::Another(holder)) => holder.clone(),
+        };
+        let what = format!("{id} to take the lock of its fleet, which {holder} holds");
+        pass.wait(what, since, None);
+    }
 }
 
 /// Outside of rollouts: tells the one that is to be replaced to stop once another is ready, which
@@ -147,12 +173,17 @@ pub(crate) fn say_waits(pass: &mut Pass<'_>, id: &InstanceId, then: &str) {
         || "its provider says nothing of it".to_owned(),
         |machine| format!("its provider says that it is {:?}", machine.state),
     );
+    let lock = lock_of(pass, id).map_or_else(String::new, |lock| match &lock.holder {
+        LockHolder::Itself => "; it holds the lock of its fleet".to_owned(),
+        LockHolder::Nobody => "; nobody holds the lock of its fleet".to_owned(),
+        LockHolder::Another(holder) => format!("; {holder} holds the lock of its fleet"),
+    });
     let what = format!(
         "{id} may still be at work, so nothing else may be: {then} waits; bring its agent back, or \
          power its machine off"
     );
     let fact = format!(
-        "it was told to stop {:.0} s ago and is silent for {:.0} s; {}",
+        "it was told to stop {:.0} s ago and is silent for {:.0} s; {}{lock}",
         since.as_secs_f64(),
         judgement.silent_for.as_secs_f64(),
         machine.to_lowercase()

@@ -9,7 +9,7 @@ use calvin_model::{Health, InstanceId, fleet::FleetKind, image::Work};
 use calvin_planner::{Command, MachineState, PlanInput, ProviderRules, Repairs, check};
 use proptest::{prelude::*, test_runner::RngSeed};
 
-use crate::world::{Behaviour, Room, World, web};
+use crate::world::{Behaviour, Lock, Room, World, web};
 
 /// What happens to the world.
 #[derive(Debug, Clone)]
@@ -48,6 +48,8 @@ enum More {
     FindZones,
     ResumeRepairs,
     Full,
+    CutCatalogue(u8),
+    HealCatalogue,
 }
 
 fn blow() -> impl Strategy<Value = Blow> {
@@ -74,7 +76,7 @@ fn blow() -> impl Strategy<Value = Blow> {
         1 => Just(Blow::Confirmed),
         2 => Just(Blow::RestartCoordinator),
         6 => people::press().prop_map(Blow::Press),
-        7 => more().prop_map(Blow::More),
+        9 => more().prop_map(Blow::More),
     ]
 }
 
@@ -86,6 +88,8 @@ fn more() -> impl Strategy<Value = More> {
         1 => Just(More::FindZones),
         1 => Just(More::ResumeRepairs),
         1 => Just(More::Full),
+        1 => any::<u8>().prop_map(More::CutCatalogue),
+        1 => Just(More::HealCatalogue),
     ]
 }
 
@@ -221,6 +225,9 @@ fn new_world(shape: Shape) -> World {
         ON_DRAIN[shape.drain],
         BUDGETS[shape.budget]
     );
+    // One that has a count of one leaves zones no choice; the catalogues of half of them have locks.
+    let has_locks = kind == FleetKind::Exclusive && shape.zones;
+    world.lock = has_locks.then(Lock::default);
     world.apply(&text, "1.0");
     world
 }
@@ -337,13 +344,24 @@ fn strike_more(world: &mut World, blow: More) {
         }
         More::ResumeRepairs => drop(world.order(&Command::ResumeRepairs { fleet, reason })),
         More::Full => world.room = Room::Refuses(world.machines_there()),
+        More::CutCatalogue(index) => {
+            if let Some(id) = pick(world, index) {
+                world.cut_catalogue(&id);
+            }
+        }
+        More::HealCatalogue => {
+            for machine in world.machines.values_mut() {
+                machine.catalogue_cut_at = None;
+            }
+        }
     }
 }
 
 fn make_well(world: &mut World) {
     world.room = Room::Enough;
     let heal = [Blow::HealPaths, Blow::Recover, Blow::Confirmed];
-    for blow in heal.iter().chain([&Blow::More(More::FindZones)]) {
+    let more = [More::FindZones, More::HealCatalogue].map(Blow::More);
+    for blow in heal.iter().chain(&more) {
         strike(world, blow);
     }
     people::relent(world);

@@ -8,6 +8,7 @@ mod capacity;
 mod chaos;
 mod docs;
 mod exclusive;
+mod exclusive_locks;
 mod gates;
 mod lost_zones;
 mod order;

@@ -3,6 +3,7 @@
 
 mod faults;
 mod kinds;
+mod locks;
 mod machine;
 mod room;
 mod several;
@@ -23,6 +24,7 @@ use calvin_planner::{
     PlanInput, ProbeObserved, ProviderFault, Refusal, SessionObserved, command, plan,
 };
 
+pub(crate) use locks::{LEASE_MS, Lock};
 pub(crate) use machine::{Agent, Behaviour, Machine};
 pub(crate) use room::{Room, ids, served};
 
@@ -44,6 +46,8 @@ pub(crate) struct World {
     pub(crate) unconfirmed: Vec<InstanceId>,
     /// What the catalogue's own checks say, where it has some.
     pub(crate) checks: BTreeMap<InstanceId, CheckObserved>,
+    /// The lock of the exclusive fleet, where the catalogue has locks.
+    pub(crate) lock: Option<Lock>,
     /// What a person must look at, of every instance.
     pub(crate) alarm: Option<String>,
     /// Nothing was read back from the catalogue in this run.
@@ -85,6 +89,7 @@ impl World {
             hidden: BTreeSet::new(),
             unconfirmed: Vec::new(),
             checks: BTreeMap::new(),
+            lock: None,
             alarm: None,
             catalogue_unread: false,
             revoked: BTreeSet::new(),
@@ -216,6 +221,7 @@ impl World {
         let mut seen = InstanceObserved {
             revoked: self.revoked.contains(id),
             alarm: self.alarm.clone(),
+            lock: self.see_lock(id),
             ..InstanceObserved::default()
         };
         let wanted = self
@@ -332,6 +338,7 @@ impl World {
         let making = instances.filter(|one| one.life == Life::Making).count();
         self.in_flight = self.in_flight.max(making);
         self.exclusive_never_twice();
+        self.locks_say_what_is(&made.fleets);
         self.plan = made;
     }
 
@@ -367,6 +374,7 @@ impl World {
                 {
                     machine.agent.apply(*wanted, self.ms);
                 }
+                self.keep_lock();
             }
             Action::SetRoles { fleet, roles } => {
                 self.catalogue.insert(fleet.clone(), roles.clone());
@@ -394,6 +402,7 @@ impl World {
                 .unwrap_or(Behaviour::Healthy);
             machine.step(self.ms, behaviour, self.boot_delay_ms);
         }
+        self.keep_lock();
         self.pass();
     }
 

@@ -30,6 +30,7 @@ pub trait Machines: Debug + Send + Sync {
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     image: Option<Arc<ImageRecord>>,
+    pub(super) fleet: FleetName,
     pub(super) exclusive: bool,
     /// Its machine is being removed.
     pub(super) retires: bool,
@@ -77,6 +78,7 @@ pub(super) fn census(view: &View, images: &ImageStore) -> Census {
             let seen = view.observed.instances.get(id);
             let known = Known {
                 image: images.get(&instance.build.image.tag),
+                fleet: name.clone(),
                 exclusive,
                 retires: matches!(instance.life, Life::Retiring(_)),
                 revoked: seen.is_some_and(|seen| seen.revoked),
@@ -86,4 +88,15 @@ pub(super) fn census(view: &View, images: &ImageStore) -> Census {
         (name.clone(), instances.collect())
     });
     fleets.collect()
+}
+
+/// Who works with the lock of his exclusive fleet: those whose machines join Consul.
+pub(super) fn members(census: &Census) -> BTreeMap<FleetName, BTreeSet<InstanceId>> {
+    let mut members: BTreeMap<FleetName, BTreeSet<InstanceId>> = BTreeMap::new();
+    let known = census.values().flatten();
+    for (id, one) in known.filter(|(_, one)| one.exclusive && one.joins()) {
+        let fleet = members.entry(one.fleet.clone()).or_default();
+        fleet.insert(id.clone());
+    }
+    members
 }

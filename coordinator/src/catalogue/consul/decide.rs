@@ -13,6 +13,7 @@ use calvin_consul::{
     health::{Check, CheckStatus, SERF_HEALTH, ServiceHealth, ServiceStatus},
     registered,
     roles::TagChange,
+    txn::Op,
 };
 use calvin_model::{
     CatalogueRole, InstanceId,
@@ -31,6 +32,17 @@ pub(super) enum Agent {
     Silent,
 }
 
+/// What an instance needs to become active.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Nothing more: its fleet is not exclusive.
+    Nothing,
+    /// The lock of its fleet, which it holds, by this check.
+    Holds(Op),
+    /// The lock of its fleet; what is waited for.
+    Lacks(String),
+}
+
 /// One instance of a fleet.
 #[derive(Debug, Clone)]
 pub(super) struct Member<'a> {
@@ -38,6 +50,8 @@ pub(super) struct Member<'a> {
     pub(super) wanted: CatalogueRole,
     /// What its image serves; nothing where it does not join Consul: then nothing is read of it.
     pub(super) services: &'a [ServiceSpec],
+    /// What it needs beside its entries to become active.
+    pub(super) needs: Needs,
     /// Its agent.
     pub(super) agent: Agent,
     /// How its agent was told to be registered last, in this run.
@@ -60,6 +74,9 @@ pub(super) struct Leftover {
 pub(super) struct Decision {
     /// The tags to change at once, green first.
     pub(super) changes: Vec<TagChange>,
+    /// What must hold then beside the coordinator's own lock: that who becomes active holds the lock of its
+    /// exclusive fleet.
+    pub(super) lock: Option<Op>,
     /// How each agent is to be told to be registered.
     pub(super) tell: BTreeMap<InstanceId, CatalogueRole>,
     /// Entries that their agents do not take out.
@@ -246,6 +263,7 @@ fn is_own(check: &Check) -> bool {
 pub(super) fn decide(fleet: &BTreeMap<InstanceId, Member<'_>>) -> Decision {
     let mut decision = Decision::default();
     switch(fleet, &mut decision);
+    lock(fleet, &mut decision);
     for (id, member) in fleet {
         look(id, member, &mut decision);
         if member.services.is_empty() {
@@ -300,6 +318,26 @@ fn switch(fleet: &BTreeMap<InstanceId, Member<'_>>, decision: &mut Decision) {
     decision.changes = changes.collect();
     if !missing.is_empty() {
         decision.waits = Some(waits(&missing));
+    }
+}
+
+/// In an exclusive fleet nobody gets the tags of the active without its lock. Who has them and loses the
+/// lock keeps them: his workload is ended then, and his checks say so.
+fn lock(fleet: &BTreeMap<InstanceId, Member<'_>>, decision: &mut Decision) {
+    let becomes_active = |member: &&Member<'_>| {
+        member.wanted == CatalogueRole::Active && !member.changes().is_empty()
+    };
+    for member in fleet.values().filter(becomes_active) {
+        match &member.needs {
+            Needs::Nothing => {}
+            Needs::Holds(check) => decision.lock = Some(check.clone()),
+            Needs::Lacks(what) => {
+                decision.changes.clear();
+                decision.lock = None;
+                decision.waits = Some(what.clone());
+                return;
+            }
+        }
     }
 }
 

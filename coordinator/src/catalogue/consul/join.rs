@@ -5,6 +5,8 @@
 //! behind is found by its description. A token of a machine that has no record here and that gossip
 //! says to be alive stays: it may be a machine that a person has to look at.
 
+mod rights;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -14,9 +16,10 @@ use std::{
 use calvin_consul::{
     Client, Consistency, Error, health::CheckStatus, health::SERF_HEALTH, policies,
 };
-use calvin_model::{ConsulJoin, EnvironmentName, FleetName, InstanceId, Join, Secret};
+use calvin_model::{ConsulJoin, EnvironmentName, InstanceId, Join, Secret};
 use tokio::{sync::watch, time::Instant};
 
+use self::rights::Right;
 use super::{
     access::Told,
     census::{Known, Machines, census},
@@ -76,6 +79,8 @@ pub(super) struct Progress {
     policy: Option<Instant>,
     /// Instances that have their token.
     have: BTreeSet<InstanceId>,
+    /// Those whose token has the right to their fleet's lock.
+    rights: BTreeMap<InstanceId, Right>,
     /// Those whose token was lost, and that are told again how to join.
     lost: BTreeSet<InstanceId>,
     /// All that were on record in this run.
@@ -85,14 +90,8 @@ pub(super) struct Progress {
     list_again: Duration,
 }
 
-/// An instance that joins, and its fleet.
-#[derive(Debug)]
-struct Joins {
-    fleet: FleetName,
-    known: Known,
-}
-
-type Joining = BTreeMap<InstanceId, Joins>;
+/// The instances that join.
+type Joining = BTreeMap<InstanceId, Known>;
 
 impl Progress {
     /// Takes what a list of all tokens has of those on record.
@@ -134,15 +133,10 @@ impl Joiner {
         if view.recovery.is_some() {
             return;
         }
-        let census = census(&view, &self.images).into_iter();
-        let known: Joining = census
-            .flat_map(|(fleet, instances)| {
-                instances.into_iter().map(move |(instance, known)| {
-                    let fleet = fleet.clone();
-                    (instance, Joins { fleet, known })
-                })
-            })
-            .filter(|(_, one)| one.known.joins())
+        let known: Joining = census(&view, &self.images)
+            .into_values()
+            .flatten()
+            .filter(|(_, known)| known.joins())
             .collect();
         self.remember(&known);
         self.owe(&known);
@@ -173,7 +167,7 @@ impl Joiner {
     fn owe(&mut self, known: &Joining) {
         let is_gone = |instance: &InstanceId| {
             let one = known.get(instance);
-            one.is_none_or(|one| one.known.revoked)
+            one.is_none_or(|one| one.revoked)
         };
         let have = self.progress.have.iter();
         let gone: Vec<InstanceId> = have.filter(|id| is_gone(id)).cloned().collect();
@@ -183,11 +177,12 @@ impl Joiner {
         }
     }
 
-    /// Those that are to have a token and have none.
+    /// Those that are to have a token and have none, or not with the rights that it is to have.
     fn lacking(&self, known: &Joining) -> Vec<About> {
         let lacking = known.iter().filter(|(instance, one)| {
             let missing = !self.progress.have.contains(*instance);
-            missing && !one.known.retires && !one.known.revoked
+            let lacks = missing || self.differs(instance, one);
+            lacks && !one.retires && !one.revoked
         });
         lacking
             .map(|(instance, one)| About::Token(one.fleet.clone(), instance.clone()))
@@ -199,6 +194,7 @@ impl Joiner {
         if self.shared.take_suspicion() {
             self.progress.policy = None;
             self.progress.listed = None;
+            self.doubt_rights();
         }
         match self.prepare(known).await {
             Ok(()) => {
@@ -257,12 +253,13 @@ impl Joiner {
             if self.shared.guard().is_none() {
                 return;
             }
-            match self.make(instance, &one.known).await {
+            match self.settle(instance, one).await {
                 Ok(()) => self.shared.works(about),
                 Err(error) => {
                     // Servers that came back empty, or somebody by hand, may have taken more than this away.
                     self.progress.policy = None;
                     self.progress.list_again = LIST_SOON;
+                    self.doubt_rights();
                     if error.is_denied() || error.is_transient() {
                         for about in &lacking[place..] {
                             self.shared.failed(about, &error);
@@ -278,15 +275,20 @@ impl Joiner {
     /// The policy that all machines share, as this version writes it. Says whether there was none.
     async fn make_policy(&self) -> Result<bool, Error> {
         let environment = &self.common.environment;
-        let (name, rules) = (machines_policy(environment), policies::machines());
-        match self.client.policy(&name).await? {
+        let about = format!("machines of the calvin environment {environment}");
+        self.put_policy(&machines_policy(environment), &about, &policies::machines())
+            .await
+    }
+
+    /// Makes a policy, or gives it these rules. Says whether there was none.
+    async fn put_policy(&self, name: &str, about: &str, rules: &str) -> Result<bool, Error> {
+        match self.client.policy(name).await? {
             None => {
-                let about = format!("machines of the calvin environment {environment}");
-                self.client.policy_create(&name, &about, &rules).await?;
+                self.client.policy_create(name, about, rules).await?;
                 return Ok(true);
             }
             Some(policy) if policy.rules != rules => {
-                self.client.policy_update(&policy, &rules).await?;
+                self.client.policy_update(&policy, rules).await?;
             }
             Some(_) => {}
         }
@@ -306,7 +308,8 @@ impl Joiner {
             if self.identity.consul_token(&instance).accessor != token.accessor {
                 continue;
             }
-            if known.get(&instance).is_some_and(|one| !one.known.revoked) {
+            self.note_right(&instance, token);
+            if known.get(&instance).is_some_and(|one| !one.revoked) {
                 have.insert(instance);
             } else if known.contains_key(&instance)
                 || self.progress.ever.contains(&instance)
@@ -342,6 +345,18 @@ impl Joiner {
             .iter()
             .any(|check| check.id == SERF_HEALTH && check.status == CheckStatus::Passing);
         Ok(passes)
+    }
+
+    /// Makes what an instance lacks: its token, and the rights that it is to have.
+    async fn settle(&mut self, instance: &InstanceId, known: &Known) -> Result<(), Error> {
+        if !self.progress.have.contains(instance) {
+            self.make(instance, known).await?;
+        }
+        if known.exclusive {
+            self.give_right(instance, known).await
+        } else {
+            self.take_right(instance).await
+        }
     }
 
     async fn make(&mut self, instance: &InstanceId, known: &Known) -> Result<(), Error> {
@@ -394,6 +409,7 @@ impl Joiner {
     }
 
     async fn pay_one(&mut self, instance: &InstanceId) -> Result<(), Error> {
+        self.take_right(instance).await?;
         let accessor = self.identity.consul_token(instance).accessor;
         self.client.token_revoke(&accessor).await?;
         if self.client.token(&accessor).await?.is_none() {
@@ -413,12 +429,15 @@ impl Joiner {
         let told = self.told.borrow().clone();
         let mut joins = BTreeMap::new();
         for (instance, one) in known {
-            if one.known.revoked || !self.progress.tells(instance, self.common.acl) {
+            if one.revoked || !self.progress.tells(instance, self.common.acl) {
                 continue;
             }
             let token = match self.common.acl {
                 Acl::Nothing => None,
-                Acl::Tokens => Some(self.identity.consul_token(instance).secret),
+                Acl::Tokens if self.may_join(instance, one) => {
+                    Some(self.identity.consul_token(instance).secret)
+                }
+                Acl::Tokens => continue,
             };
             let join = Arc::new(self.join(instance, token, &told));
             joins.insert(instance.clone(), join);
@@ -442,24 +461,4 @@ impl Joiner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_lost_its_token_is_told_again_how_to_join() {
-        let [kept, lost]: [InstanceId; 2] = ["web-a", "web-b"].map(|id| id.parse().unwrap());
-        let mut progress = Progress::default();
-        let told = |progress: &Progress| {
-            [&kept, &lost].map(|instance| progress.tells(instance, Acl::Tokens))
-        };
-        assert_eq!(told(&progress), [false, false]);
-        progress.found([kept.clone(), lost.clone()].into());
-        assert_eq!(told(&progress), [true, true]);
-        progress.found([kept.clone()].into());
-        // It is made again within the same round.
-        progress.have.insert(lost.clone());
-        assert_eq!(told(&progress), [true, false]);
-        progress.lost.clear();
-        assert_eq!(told(&progress), [true, true]);
-    }
-}
+mod tests;

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use calvin_engine::ports::{Catalogue, CatalogueWord, NotPublished};
 use calvin_model::{CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId};
-use calvin_planner::{CatalogueObserved, CheckObserved, Event, GossipObserved};
+use calvin_planner::{CatalogueObserved, CheckObserved, Event, GossipObserved, LockSeen};
+use tokio::time::Instant;
 
 use super::{super::NamesPublisher, decide::Said, holds::holds, shared::Shared};
 
@@ -121,6 +122,10 @@ impl Catalogue for ConsulCatalogue {
             Some((id.clone(), GossipObserved { age, alive }))
         })
         .collect()
+    }
+
+    fn locks(&self) -> BTreeMap<InstanceId, LockSeen> {
+        self.shared.state().locks.seen(Instant::now())
     }
 }
 

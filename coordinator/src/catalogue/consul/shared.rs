@@ -17,6 +17,7 @@ use super::{
     decide::{Decision, Said},
     faults::{About, Board, Failing, Since},
     holds::{Lock, NameHealth, Signs},
+    locks::Locks,
 };
 
 /// A token that is to go is gone a moment later; one that is not for so long waits for something.
@@ -67,6 +68,8 @@ pub(super) struct State {
     deeds: Vec<Event>,
     /// Whether Consul may have lost what was there before.
     suspect: bool,
+    /// What was read of the locks of exclusive fleets.
+    pub(super) locks: Locks,
 }
 
 /// One watched name.
@@ -168,6 +171,7 @@ impl Shared {
             debts: BTreeMap::new(),
             deeds: Vec::new(),
             suspect: false,
+            locks: Locks::default(),
         };
         Self {
             inner: Arc::new(Inner {

@@ -3,6 +3,7 @@
 //! read back, never before.
 
 mod clean;
+mod exclusive;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use calvin_consul::{
-    Client, Consistency, Error,
+    Client, Consistency, Error, Prefix,
     catalog::Node,
     health::ServiceHealth,
     policies::STANDBY_SUFFIX,
@@ -23,7 +24,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     books::Books,
-    census::{Census, Machines, census, joins_consul},
+    census::{Census, Machines, census, joins_consul, members},
     decide::{Agent, Decision, Member, decide},
     ever::Ever,
     faults::About,
@@ -51,6 +52,7 @@ pub(super) struct Switcher {
     images: ImageStore,
     rounds: Rounds,
     environment: EnvironmentName,
+    locks: Prefix,
     watches: Watches,
     news: mpsc::Receiver<News>,
     books: Books,
@@ -74,11 +76,14 @@ pub(super) struct SwitcherParts {
     pub(super) images: ImageStore,
     pub(super) rounds: Rounds,
     pub(super) environment: EnvironmentName,
+    /// What the keys of the locks of exclusive fleets begin with.
+    pub(super) locks: Prefix,
 }
 
 impl Switcher {
     pub(super) fn new(parts: SwitcherParts) -> Self {
-        let (watches, news) = Watches::new(parts.client.clone(), parts.shared.clone());
+        let (watches, news) =
+            Watches::new(parts.client.clone(), parts.shared.clone(), &parts.locks);
         Self {
             client: parts.client,
             shared: parts.shared,
@@ -86,6 +91,7 @@ impl Switcher {
             images: parts.images,
             rounds: parts.rounds,
             environment: parts.environment,
+            locks: parts.locks,
             watches,
             news,
             books: Books::default(),
@@ -143,6 +149,7 @@ impl Switcher {
                 self.nodes = seen.read.value;
             }
             News::Nodes(Err(error)) => self.shared.failed(&About::Nodes, &error),
+            News::Locks(seen) => self.hear_locks(seen),
         }
     }
 
@@ -155,6 +162,7 @@ impl Switcher {
         }
         let census = census(&view, &self.images);
         let known = self.remember(&census);
+        self.shared.state().locks.concern(members(&census));
         self.watch_names();
         // Who has not the lock tells nobody anything either: what is wanted may be another's to say.
         if self.shared.guard().is_none() {
@@ -260,6 +268,7 @@ impl Switcher {
                 let member = Member {
                     wanted: role,
                     services,
+                    needs: self.needs(id, known),
                     agent: self.agent(id, role, &listening),
                     told: self.told.get(id).map(|(role, _)| *role),
                     entries: entries.remove(id).unwrap_or_default(),
@@ -365,7 +374,7 @@ impl Switcher {
                 return false;
             };
             let about = About::Tags(fleet.clone());
-            match self.change(fleet, &guard, &decision.changes).await {
+            match self.change(fleet, guard, decision).await {
                 Ok(new) => {
                     self.shared.works(&about);
                     news |= new;
@@ -384,12 +393,15 @@ impl Switcher {
     async fn change(
         &mut self,
         fleet: &FleetName,
-        guard: &Op,
-        changes: &[TagChange],
+        guard: Op,
+        decision: &Decision,
     ) -> Result<bool, Error> {
         let started = Instant::now();
-        let guards = std::slice::from_ref(guard);
-        match self.client.change_tags(guards, changes).await {
+        let changes = &decision.changes;
+        let guards: Vec<Op> = std::iter::once(guard)
+            .chain(decision.lock.clone())
+            .collect();
+        match self.client.change_tags(&guards, changes).await {
             Ok(TagsOutcome::Held(held)) => {
                 for (change, service) in changes.iter().zip(&held.services) {
                     self.books.wrote(&change.node, service);
@@ -399,7 +411,13 @@ impl Switcher {
             }
             Ok(TagsOutcome::Stopped { done, failures }) => {
                 let why = failures.first().map_or("", |failure| failure.what.as_str());
-                tracing::warn!(%fleet, done, why, "a change of role tags was stopped: they are read again");
+                if decision.lock.is_some() {
+                    // Somebody else may have the lock by now, which is no fault.
+                    tracing::info!(%fleet, done, why, "a change of role tags was stopped: lock and tags are read again");
+                    self.read_locks().await?;
+                } else {
+                    tracing::warn!(%fleet, done, why, "a change of role tags was stopped: they are read again");
+                }
                 self.read_again(changes).await?;
                 // Where the lock was lost nothing can be done before it is back.
                 Ok(failures

@@ -24,6 +24,11 @@ pub(super) fn machines_policy(environment: &EnvironmentName) -> String {
     format!("calvin-{environment}-machines")
 }
 
+/// The policy that one machine of an exclusive fleet has beside that.
+pub(super) fn lock_policy(environment: &EnvironmentName, instance: &InstanceId) -> String {
+    format!("calvin-{environment}-lock-{instance}")
+}
+
 /// What one machine's token is made from.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {

@@ -1,9 +1,14 @@
-//! One query that waits for each name that a service can have, and one for the nodes.
+//! One query that waits for each name that a service can have, one for the nodes, and one for the locks
+//! of exclusive fleets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use calvin_consul::{
-    Client, Consistency, Error, Seen, WatchOptions, catalog::Node, health::ServiceHealth,
+    Client, Consistency, Error, Prefix, Seen, WatchOptions, catalog::Node, health::ServiceHealth,
+    kv::Entry,
 };
 use tokio::{
     sync::mpsc,
@@ -19,6 +24,9 @@ use super::{
 /// Answers on their way. One that waits for its turn waits in its own query's task, and the next answer
 /// of that name is the newer one: a few more than one handful are enough.
 const ANSWERS: usize = 64;
+/// Longest wait of the query of the locks: what it says is as new as its newest answer, and what is older
+/// than half a minute proves nothing.
+const LOCKS_WAIT: Duration = Duration::from_secs(10);
 
 /// What a query says.
 #[derive(Debug)]
@@ -27,6 +35,8 @@ pub(super) enum News {
     Service(String, Result<Seen<Vec<ServiceHealth>>, Error>),
     /// Which nodes there are.
     Nodes(Result<Seen<Vec<Node>>, Error>),
+    /// Who holds which lock.
+    Locks(Result<Seen<Vec<Entry>>, Error>),
 }
 
 /// The queries that run.
@@ -40,8 +50,12 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    /// Watches the nodes, and no name yet.
-    pub(super) fn new(client: Client, shared: Shared) -> (Self, mpsc::Receiver<News>) {
+    /// Watches the nodes, the locks below this prefix, and no name yet.
+    pub(super) fn new(
+        client: Client,
+        shared: Shared,
+        locks: &Prefix,
+    ) -> (Self, mpsc::Receiver<News>) {
         let (sender, news) = mpsc::channel(ANSWERS);
         let mut watches = Self {
             client,
@@ -51,6 +65,7 @@ impl Watches {
             sender,
         };
         watches.watch_nodes();
+        watches.watch_locks(locks);
         (watches, news)
     }
 
@@ -73,6 +88,26 @@ impl Watches {
             }
         };
         let span = tracing::info_span!("nodes");
+        self.tasks.spawn(watching.instrument(span));
+    }
+
+    fn watch_locks(&mut self, prefix: &Prefix) {
+        let options = WatchOptions {
+            wait: LOCKS_WAIT,
+            consistency: Consistency::Consistent,
+        };
+        let mut watch = self.client.watch_prefix(prefix, options);
+        self.shared.state().locks.pulse = watch.pulse();
+        let sender = self.sender.clone();
+        let watching = async move {
+            loop {
+                let seen = watch.next().await;
+                if sender.send(News::Locks(seen)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let span = tracing::info_span!("locks");
         self.tasks.spawn(watching.instrument(span));
     }
 

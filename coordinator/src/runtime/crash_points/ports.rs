@@ -169,6 +169,10 @@ impl Catalogue for Around<Box<dyn Catalogue + Send>> {
     fn deeds(&mut self) -> Vec<Event> {
         self.inner.deeds()
     }
+
+    fn locks(&self) -> BTreeMap<InstanceId, LockSeen> {
+        self.inner.locks()
+    }
 }
 
 impl AgentLink for Around<Box<dyn AgentLink + Send>> {

@@ -1,9 +1,9 @@
 //! What the kinds of fleets mean in the world: who is at work, and who votes.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use calvin_model::{InstanceId, QuorumReport, WorkloadState, fleet::FleetKind};
-use calvin_planner::{FleetState, MachineState};
+use calvin_model::{FleetName, InstanceId, QuorumReport, WorkloadState, fleet::FleetKind};
+use calvin_planner::{FleetPlan, FleetState, MachineState};
 
 use super::World;
 
@@ -24,6 +24,16 @@ impl World {
         if self.fleets.values().any(exclusive) {
             let at_work = self.at_work();
             assert!(at_work.len() <= 1, "{at_work:?}\n{}", self.story());
+        }
+    }
+
+    /// Of whom a lock says that his work has stopped, it has.
+    pub(super) fn locks_say_what_is(&self, made: &BTreeMap<FleetName, FleetPlan>) {
+        let at_work = self.at_work();
+        let events = made.values().flat_map(|fleet| &fleet.events);
+        for event in events.filter(|event| event.text.contains("it has lost the lock")) {
+            let id = event.instance.as_ref().unwrap();
+            assert!(!at_work.contains(id), "{id}\n{}", self.story());
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Machine {
     pub(crate) agent: Agent,
     pub(crate) workload_answers: bool,
     pub(crate) path_cut_at: Option<u64>,
+    /// Since when it does not reach the catalogue's servers.
+    pub(crate) catalogue_cut_at: Option<u64>,
     /// Its workload runs only while it is active.
     pub(super) pulls: bool,
     pub(super) version: String,
@@ -84,6 +86,7 @@ impl Machine {
             state: MachineState::Running,
             workload_answers: true,
             path_cut_at: None,
+            catalogue_cut_at: None,
             pulls,
             version,
             made_at: ms,

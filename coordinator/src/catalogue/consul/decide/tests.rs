@@ -1,5 +1,6 @@
 //! Decisions over fleets, one at a time and until nothing is left to do.
 
+mod exclusive;
 mod said;
 
 use calvin_consul::catalog::{CatalogService, Node};
@@ -79,6 +80,7 @@ fn member<'a>(
     Member {
         wanted,
         services,
+        needs: Needs::Nothing,
         agent: Agent::Listens,
         told: None,
         entries: entries.iter().collect(),
@@ -352,6 +354,7 @@ impl World {
             let member = Member {
                 wanted: wanted[id],
                 services: &self.services,
+                needs: Needs::Nothing,
                 agent: if self.dead.contains(id) {
                     Agent::Silent
                 } else {
