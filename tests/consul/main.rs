@@ -10,6 +10,7 @@
 
 mod coordinator;
 mod errors;
+mod exclusive;
 mod ghosts;
 mod joining;
 mod kv;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Who is found under the service's own name, with its tags.
-async fn found(consul: &Client, name: &str) -> BTreeMap<String, Vec<String>> {
+pub(crate) async fn found(consul: &Client, name: &str) -> BTreeMap<String, Vec<String>> {
     let read = consul.service_health(name, Consistency::Consistent).await;
     let entries = read.unwrap().value.into_iter();
     entries
@@ -33,7 +33,7 @@ async fn found(consul: &Client, name: &str) -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-fn active(found: &BTreeMap<String, Vec<String>>) -> Vec<&str> {
+pub(crate) fn active(found: &BTreeMap<String, Vec<String>>) -> Vec<&str> {
     let is_active = |tags: &&Vec<String>| tags.iter().any(|tag| tag == registered::ACTIVE);
     let active = found.iter().filter(|(_, tags)| is_active(tags));
     active.map(|(instance, _)| &**instance).collect()
@@ -73,7 +73,7 @@ impl Observer {
     }
 }
 
-async fn phase(environment: &Environment) -> (String, String) {
+pub(crate) async fn phase(environment: &Environment) -> (String, String) {
     let status = environment.operator.status().await.unwrap();
     let fleet = status.fleets.into_iter().find(|fleet| fleet.name == "web");
     let rollout = fleet.and_then(|fleet| fleet.rollout).unwrap_or_default();
@@ -81,7 +81,7 @@ async fn phase(environment: &Environment) -> (String, String) {
     (rollout.phase, waits.collect::<Vec<_>>().join("; "))
 }
 
-async fn until_phase(environment: &Environment, wanted: &str) {
+pub(crate) async fn until_phase(environment: &Environment, wanted: &str) {
     until(wanted, async || match phase(environment).await {
         (phase, _) if phase == wanted => Ok(()),
         (phase, waits) if phase == "failed" => panic!("it failed: {waits}"),

@@ -1,5 +1,8 @@
 //! Agents that a test plays: each joins as it is told and registers its services with the Consul agent
-//! of the server, as an agent does with the one of its machine.
+//! of the server, as an agent does with the one of its machine. Of exclusive fleets they hold the lock
+//! where a test lends them a client for that.
+
+mod locks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +16,7 @@ use std::{
 use calvin_consul::{Client, agent::ServiceRegistration, catalog::Weights, registered};
 use calvin_model::{
     BootId, CatalogueRole, Digest, DrainProgress, EnvironmentName, Generation, Health,
-    ImageManifest, Join, Provision, Report, Role, Wanted, WorkloadState,
+    ImageManifest, Join, Provision, Report, Role, Wanted, WorkloadState, image::Work,
 };
 use calvin_proto::{
     convert::{self, FromAgent, Hello, ToAgent, join::CONSUL},
@@ -47,6 +50,8 @@ pub(crate) struct Player {
     heard: Arc<Mutex<BTreeMap<String, Heard>>>,
     /// Those that say and do nothing any more.
     dead: Arc<Mutex<BTreeSet<String>>>,
+    /// With what locks are taken; while it is none, nobody takes one.
+    locks: Arc<Mutex<Option<Client>>>,
     _task: JoinSet<()>,
 }
 
@@ -57,6 +62,7 @@ struct Stage {
     consul: Arc<dyn Fn(&str) -> Client + Send + Sync>,
     heard: Arc<Mutex<BTreeMap<String, Heard>>>,
     dead: Arc<Mutex<BTreeSet<String>>>,
+    locks: Arc<Mutex<Option<Client>>>,
 }
 
 impl Player {
@@ -69,13 +75,16 @@ impl Player {
             consul: Arc::new(consul),
             heard: Arc::default(),
             dead: Arc::default(),
+            locks: Arc::default(),
         };
         let (heard, dead) = (Arc::clone(&stage.heard), Arc::clone(&stage.dead));
+        let locks = Arc::clone(&stage.locks);
         let mut task = JoinSet::new();
         task.spawn(play_all(stage));
         Self {
             heard,
             dead,
+            locks,
             _task: task,
         }
     }
@@ -83,6 +92,11 @@ impl Player {
     pub(crate) fn heard(&self, instance: &str) -> Heard {
         let heard = self.heard.lock().unwrap();
         heard.get(instance).cloned().unwrap_or_default()
+    }
+
+    /// From now on locks are taken with this client; without one nobody takes any.
+    pub(crate) fn lend_locks(&self, client: Option<Client>) {
+        *self.locks.lock().unwrap() = client;
     }
 
     /// The agent of this instance dies; what it registered stays.
@@ -163,6 +177,9 @@ struct Machine {
     digest: Digest,
     client: Option<Client>,
     wanted: Option<Wanted>,
+    /// Its fleet is exclusive.
+    exclusive: bool,
+    held: Option<locks::Held>,
     sequence: u64,
 }
 
@@ -181,6 +198,8 @@ async fn play(stage: &Stage, instance: &str) -> Result<(), Failed> {
         digest: Digest::from_sha256(digest),
         client: None,
         wanted: None,
+        exclusive: false,
+        held: None,
         sequence: 0,
     };
     // The same key asks again with the same token, and gets the same certificate.
@@ -241,6 +260,7 @@ impl Machine {
                 }
                 _ = due.tick() => {}
             }
+            self.keep_lock().await?;
             let report = FromAgent::Report(self.report());
             if send.send((&report).into()).await.is_err() {
                 // The session has ended: why, stands at the end of what is told.
@@ -264,6 +284,7 @@ impl Machine {
             }
             ToAgent::Registration(order) => {
                 let role = order.registration.role;
+                self.exclusive = order.registration.exclusive;
                 self.stage.hear(&name, |heard| heard.registered.push(role));
                 self.register(role).await?;
             }
@@ -329,6 +350,25 @@ impl Machine {
         }
     }
 
+    fn workload(&self, role: Option<Role>) -> WorkloadState {
+        let work = self
+            .manifest
+            .workload
+            .as_ref()
+            .map(|workload| workload.work);
+        match (work, role) {
+            (_, Some(Role::Retired)) | (Some(Work::OnActive), Some(Role::Draining)) => {
+                WorkloadState::Stopped
+            }
+            (Some(Work::OnActive), Some(Role::Standby) | None) => WorkloadState::NotWanted,
+            (Some(Work::OnActive), Some(Role::Active))
+            | (
+                Some(Work::Boot) | None,
+                Some(Role::Standby | Role::Active | Role::Draining) | None,
+            ) => WorkloadState::Running,
+        }
+    }
+
     fn report(&mut self) -> Report {
         self.sequence += 1;
         let role = self.wanted.map(|wanted| wanted.role);
@@ -343,12 +383,7 @@ impl Machine {
             health_for: Duration::from_secs(60),
             flaps: 0,
             clock_offset_ms: None,
-            workload: match role {
-                Some(Role::Retired) => WorkloadState::Stopped,
-                Some(Role::Standby | Role::Active | Role::Draining) | None => {
-                    WorkloadState::Running
-                }
-            },
+            workload: self.workload(role),
             names: None,
             drain: (role == Some(Role::Draining)).then_some(DrainProgress {
                 done: true,
