@@ -64,6 +64,7 @@ enum Stopping {
     No,
     Workload,
     Agent,
+    Units,
     Done,
 }
 
@@ -307,16 +308,19 @@ impl Machine {
         &mut self.prepared.server
     }
 
-    /// Goes on with the machine's stop: the workload first, while its agent still looks after it; a
-    /// Consul client that left before it would leave it without names.
+    /// Goes on with the machine's stop: the workload first, while its agent still looks after it; then
+    /// the agent, which gives the lock of that work back; a Consul client that left before would leave
+    /// both without one that answers.
     fn advance_stop(&mut self, now: Instant) {
         if self.stopping == Stopping::Workload && self.workload.process().is_none() {
             self.stopping = Stopping::Agent;
             self.agent.stop(now);
+        }
+        if self.stopping == Stopping::Agent && self.agent.is_stopped() {
+            self.stopping = Stopping::Units;
             self.units.stop_as_specified(now);
         }
-        let gone = self.agent.is_stopped() && self.units.are_stopped();
-        if self.stopping == Stopping::Agent && gone {
+        if self.stopping == Stopping::Units && self.units.are_stopped() {
             self.stopping = Stopping::Done;
         }
     }
