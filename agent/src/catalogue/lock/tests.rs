@@ -132,12 +132,13 @@ fn a_session_that_is_gone_kills_the_work_and_a_new_one_has_a_new_fence() {
 fn a_lock_that_was_taken_away_kills_the_work_but_an_old_word_of_it_does_not() {
     let mut lock = held();
     let runs = facts(Work::Leased);
-    let mut free = Holder::default();
-    free.index = 69;
-    lock.seen(free.clone(), NOW);
+    let free = |index| Holder {
+        index,
+        ..Holder::default()
+    };
+    lock.seen(free(69), NOW);
     assert_eq!(lock.next(&runs, NOW).command, start(7));
-    free.index = 71;
-    lock.seen(free, NOW);
+    lock.seen(free(71), NOW);
     let next = lock.next(&runs, NOW);
     assert_eq!((next.command, next.lease), (Some(Command::Kill), None));
     assert_eq!(next.ask, None);
