@@ -11,6 +11,7 @@
 mod configuration;
 mod entry;
 mod kept;
+mod lock;
 mod own;
 mod plan;
 mod sync;
@@ -34,6 +35,7 @@ use tokio::{
 use tracing::{info, warn};
 
 pub use kept::{Keep, KeptError, channel, keep, load};
+pub use lock::{Keeper, KeeperEnds, KeptSession, LockSeen};
 pub use own::{Own, OwnCheck, OwnWord, Presence};
 
 use self::{
@@ -129,11 +131,19 @@ enum Turn {
     OutOfStep,
 }
 
+impl Machine {
+    /// Where its Consul client answers.
+    fn client_address(&self) -> String {
+        let spec = self.manifest.consul.as_ref();
+        let given = spec.and_then(|spec| spec.address.clone());
+        given.unwrap_or_else(|| configuration::http_address(self.loopback))
+    }
+}
+
 impl Catalogue {
     /// The task of a machine; nothing is done yet.
     #[must_use]
-    pub fn new(machine: Machine, runner: Runner, ends: Ends) -> Self {
-        let machine = Arc::new(machine);
+    pub fn new(machine: Arc<Machine>, runner: Runner, ends: Ends) -> Self {
         Self {
             unit: Unit::new(machine.clone(), runner),
             machine,
@@ -281,10 +291,7 @@ impl Catalogue {
             return Ok(());
         }
         let loopback = self.machine.loopback;
-        let address = match given {
-            Some(given) => given.to_owned(),
-            None => configuration::http_address(loopback),
-        };
+        let address = self.machine.client_address();
         let settings = Settings {
             address: address.parse()?,
             timeout: REQUEST_TIMEOUT,

@@ -1,4 +1,4 @@
-//! The two clocks: a monotonic one that goes on over restarts of the agent, and the wall's.
+//! The clocks: a monotonic one that goes on over restarts of the agent, and the wall's.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,12 +19,8 @@ impl Clock {
     /// reports of this boot taken for old ones.
     #[must_use]
     pub fn start() -> Self {
-        let uptime = clock_gettime(ClockId::Boottime);
-        // Neither is negative, and the nanoseconds are below a second (`clock_gettime(2)`).
-        let seconds = u64::try_from(uptime.tv_sec).unwrap_or_default();
-        let nanoseconds = u32::try_from(uptime.tv_nsec).unwrap_or_default();
         Self {
-            base: Duration::new(seconds, nanoseconds),
+            base: boottime(),
             started: Instant::now(),
         }
     }
@@ -40,6 +36,16 @@ impl Clock {
     pub fn instant(&self, at: Duration) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.started + at.saturating_sub(self.base))
     }
+}
+
+/// Time since the host's boot, with the time that it slept: two processes of one host read the same.
+#[must_use]
+pub fn boottime() -> Duration {
+    let uptime = clock_gettime(ClockId::Boottime);
+    // Neither is negative, and the nanoseconds are below a second (`clock_gettime(2)`).
+    let seconds = u64::try_from(uptime.tv_sec).unwrap_or_default();
+    let nanoseconds = u32::try_from(uptime.tv_nsec).unwrap_or_default();
+    Duration::new(seconds, nanoseconds)
 }
 
 /// The wall clock, milliseconds since 1970 UTC.

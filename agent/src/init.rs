@@ -11,6 +11,7 @@ mod agent;
 mod backoff;
 mod child;
 mod console;
+mod lease;
 mod machine;
 mod prepare;
 mod server;

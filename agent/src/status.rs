@@ -6,5 +6,5 @@ mod socket;
 mod view;
 
 pub use socket::{StatusError, StatusRequest, ask, serve};
-pub use view::{CheckView, NamesFromView, SessionView, StatusView, WaitingView};
+pub use view::{CheckView, LockView, NamesFromView, SessionView, StatusView, WaitingView};
 pub(crate) use view::{Sources, build};

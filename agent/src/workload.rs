@@ -5,12 +5,14 @@
 //! first process (`crate::init`), and this is the agent's side of their [`protocol`].
 
 mod client;
+mod orders;
 pub mod protocol;
 mod spec;
 mod unit;
 mod variables;
 
 pub use client::{Runner, RunnerConnection, RunnerError};
+pub use orders::{Command, Commands, WorkloadOrder};
 pub use protocol::{ConsoleCounts, End, RunnerState};
 pub(crate) use spec::resolve;
 pub use spec::{SpecError, WorkloadSpec};

@@ -7,6 +7,8 @@
 
 #[path = "machine/descriptors.rs"]
 mod descriptors;
+#[path = "machine/lease.rs"]
+mod lease;
 #[path = "machine/support.rs"]
 mod support;
 #[path = "machine/units.rs"]

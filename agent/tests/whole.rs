@@ -221,7 +221,7 @@ async fn a_machine_joins_serves_and_outlives_its_agent() {
 }
 
 #[tokio::test]
-async fn a_coordinator_that_is_gone_changes_nothing_and_retiring_ends_the_workload() {
+async fn pulled_work_starts_when_no_lock_is_needed_outlives_its_coordinator_and_retires() {
     let mut coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
     let mut machine = Machine::new(&coordinator, &IMAGE.replace("boot", "on_active"));
     // Another address than the other test's: both run at once.
@@ -243,7 +243,15 @@ async fn a_coordinator_that_is_gone_changes_nothing_and_retiring_ends_the_worklo
     );
     line.say(wanted(5, 2, wire::Role::Active)).await;
     let runs = |report: &wire::Report| report.workload() == wire::WorkloadState::Running;
-    line.hear_report(|report| report.generation_applied == 2 && runs(report))
+    let waits = line
+        .hear_report(|report| report.generation_applied == 2 && report.consul.is_some())
+        .await;
+    // There may be a Consul with a lock for it, until names say that there is none.
+    assert!(!runs(&waits));
+    let fault = waits.consul.unwrap().fault;
+    assert!(fault.contains("whether fleet web is exclusive"), "{fault}");
+    line.say(names(&machine)).await;
+    line.hear_report(|report| runs(report) && report.consul.is_none())
         .await;
     let workload = machine.record().workload.unwrap();
     drop(line);

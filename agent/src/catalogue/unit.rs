@@ -174,6 +174,7 @@ impl Unit {
             stop_timeout: STOP_TIMEOUT,
             restart_min: RESTART.0,
             restart_max: RESTART.1,
+            needs_lease: false,
         }
     }
 

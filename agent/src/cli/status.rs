@@ -98,6 +98,13 @@ fn status_text(view: &StatusView) -> String {
     if let Some(consul) = &report.consul {
         row("consul", registered(consul));
     }
+    if let Some(lock) = &view.lock {
+        let (fence, left) = (lock.fence, ms(lock.lease_left_ms));
+        row(
+            "lock",
+            format!("held, fence {fence}; without Consul its work may run for {left} more"),
+        );
+    }
     if let Some(unsaved) = &report.names_unsaved {
         row("", format!("not on disk: {unsaved}"));
     }

@@ -70,11 +70,7 @@ pub(super) fn spawn_agent(
         .stderr(output)
         .process_group(0);
     before_exec(&mut fork, move || {
-        set_parent_process_death_signal(Some(Signal::KILL))?;
-        // Init may have ended before that call.
-        if rustix::process::getppid() != Some(init) {
-            return Err(io::Error::other("init has ended"));
-        }
+        end_with(init)?;
         if let Some(descriptors) = descriptors {
             hand_over(descriptors)?;
             agent.env("LISTEN_PID", std::process::id().to_string());
@@ -84,7 +80,18 @@ pub(super) fn spawn_agent(
     start(&mut fork)
 }
 
-/// Starts the workload: in a process group of its own, which outlives agent and init.
+/// Has the kernel end this process when init ends.
+fn end_with(init: rustix::process::Pid) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Init may have ended before that call.
+    if rustix::process::getppid() != Some(init) {
+        return Err(io::Error::other("init has ended"));
+    }
+    Ok(())
+}
+
+/// Starts the workload: in a process group of its own, which outlives the agent, and init where it
+/// needs no lease: nobody else would see to its end.
 pub(super) fn spawn_workload(spec: &WorkloadSpec, output: PipeWriter) -> io::Result<ProcessId> {
     let mut command = Command::new(&spec.program);
     command
@@ -96,7 +103,14 @@ pub(super) fn spawn_workload(spec: &WorkloadSpec, output: PipeWriter) -> io::Res
         .stdout(output.try_clone()?)
         .stderr(output)
         .process_group(0);
-    before_exec(&mut command, || Ok(()));
+    let init = rustix::process::getpid();
+    let needs_lease = spec.needs_lease;
+    before_exec(&mut command, move || {
+        if needs_lease {
+            end_with(init)?;
+        }
+        Ok(())
+    });
     start(&mut command)
 }
 

@@ -20,14 +20,18 @@ use super::{
     agent::Agent,
     child,
     console::{BoundedLog, Tap},
+    lease::{Lease, LeaseTimer},
     prepare::Prepared,
     server::{PeerIndex, Server},
     units::Units,
     workload::Workload,
 };
-use crate::workload::{
-    RunnerState,
-    protocol::{Message, Order, Request},
+use crate::{
+    clock::boottime,
+    workload::{
+        RunnerState,
+        protocol::{LEASE_OVER, Message, Order, Request},
+    },
 };
 
 /// Each of the workload's two files: together 8 MB, a day of a chatty server's warnings, and small
@@ -44,6 +48,8 @@ pub(super) struct Machine {
     prepared: Prepared,
     agent: Agent,
     workload: Workload,
+    lease: Lease,
+    lease_timer: LeaseTimer,
     units: Units,
     console: Tap,
     agent_log: Tap,
@@ -58,6 +64,7 @@ enum Stopping {
     No,
     Workload,
     Agent,
+    Units,
     Done,
 }
 
@@ -77,11 +84,17 @@ impl Machine {
             prepared.record.boot.clone(),
             Instant::now(),
         );
+        let lease_timer = LeaseTimer::new().map_err(|error| InitError::System {
+            what: "make a timer",
+            source: error.into(),
+        })?;
         let mut machine = Self {
             console: tap(&files.console(), CONSOLE_FILE_BYTES)?,
             agent_log: tap(&files.agent_log(), AGENT_FILE_BYTES)?,
             agent,
             workload: Workload::new(),
+            lease: Lease::default(),
+            lease_timer,
             units: Units::new(files),
             prepared,
             stopping: Stopping::No,
@@ -117,6 +130,8 @@ impl Machine {
         while self.stopping != Stopping::Done {
             self.wait();
             let now = Instant::now();
+            // First: it may have been over for long, where the host or this process stood still.
+            self.look_at_lease(now);
             self.drain_outputs();
             self.take_signals(now);
             self.reap(now);
@@ -153,6 +168,7 @@ impl Machine {
         });
         let fixed = [
             self.prepared.signals.as_fd(),
+            self.lease_timer.as_fd(),
             self.console.as_fd(),
             self.agent_log.as_fd(),
         ];
@@ -166,6 +182,30 @@ impl Machine {
         }
         // Interrupted, or out of memory for a moment: the loop looks at everything anyway.
         let _ = poll(&mut descriptors, timeout.as_ref());
+    }
+
+    /// Ends work whose lease is over.
+    fn look_at_lease(&mut self, now: Instant) {
+        self.lease_timer.clear();
+        if self.workload.lease_is(self.lease.at(boottime()), now) {
+            self.changed = true;
+            self.note(&format!("the workload: {LEASE_OVER}"));
+        }
+    }
+
+    fn extend_lease(&mut self, until: Duration) -> Option<String> {
+        let now = boottime();
+        let mut lease = self.lease;
+        if let Some(refused) = lease.extend(until, now) {
+            return Some(refused);
+        }
+        // Without a timer nothing would end it in time.
+        if let Err(error) = self.lease_timer.set(lease.until()) {
+            return Some(format!("could not set a timer: {error}"));
+        }
+        self.changed |= self.lease.at(now) != lease.at(now);
+        self.lease = lease;
+        None
     }
 
     fn take_signals(&mut self, now: Instant) {
@@ -239,6 +279,7 @@ impl Machine {
                 self.changed = true;
                 None
             }
+            Order::Lease { until_ms } => self.extend_lease(Duration::from_millis(until_ms)),
             Order::StartUnit { name, spec } => {
                 let refused = self.units.start(name, *spec, now);
                 self.changed = true;
@@ -267,22 +308,26 @@ impl Machine {
         &mut self.prepared.server
     }
 
-    /// Goes on with the machine's stop: the workload first, while its agent still looks after it; a
-    /// Consul client that left before it would leave it without names.
+    /// Goes on with the machine's stop: the workload first, while its agent still looks after it; then
+    /// the agent, which gives the lock of that work back; a Consul client that left before would leave
+    /// both without one that answers.
     fn advance_stop(&mut self, now: Instant) {
         if self.stopping == Stopping::Workload && self.workload.process().is_none() {
             self.stopping = Stopping::Agent;
             self.agent.stop(now);
+        }
+        if self.stopping == Stopping::Agent && self.agent.is_stopped() {
+            self.stopping = Stopping::Units;
             self.units.stop_as_specified(now);
         }
-        let gone = self.agent.is_stopped() && self.units.are_stopped();
-        if self.stopping == Stopping::Agent && gone {
+        if self.stopping == Stopping::Units && self.units.are_stopped() {
             self.stopping = Stopping::Done;
         }
     }
 
     /// Starts and kills what is due.
     fn tick(&mut self, now: Instant) {
+        self.look_at_lease(now);
         let console = &self.console;
         let had_fault = self.workload.fault.clone();
         if self
@@ -344,6 +389,10 @@ impl Machine {
             last_end: self.workload.last_end,
             fault: self.workload.fault.clone(),
             restart_in_ms: self.workload.restart_in(now).map(ms),
+            lease_left_ms: self
+                .workload
+                .needs_lease()
+                .then(|| ms(self.lease.left(boottime()))),
             console: self.console.log.counts(),
             units: self.units.states(now),
         }

@@ -10,8 +10,11 @@ use calvin_model::{WorkloadState, image::StopSignal};
 use calvin_proto::machine::ProcessId;
 use rustix::process::Signal;
 
-use super::{backoff::Backoff, child};
-use crate::workload::{End, WorkloadSpec, protocol::RUNS_OTHERWISE};
+use super::{backoff::Backoff, child, lease::LeaseNow};
+use crate::workload::{
+    End, WorkloadSpec,
+    protocol::{LEASE_OVER, RUNS_OTHERWISE},
+};
 
 /// The workload, from init's view.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(super) struct Workload {
     phase: Phase,
     /// To be started when it has stopped: it was wanted again before it was gone.
     next: Option<WorkloadSpec>,
+    lease: LeaseNow,
     pub(super) starts: u64,
     pub(super) last_end: Option<End>,
     pub(super) fault: Option<String>,
@@ -62,6 +66,7 @@ impl Workload {
             backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
             phase: Phase::Idle,
             next: None,
+            lease: LeaseNow::Over,
             starts: 0,
             last_end: None,
             fault: None,
@@ -117,6 +122,51 @@ impl Workload {
         }
     }
 
+    /// Whether it is to run with a lease only.
+    pub(super) fn needs_lease(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.needs_lease)
+    }
+
+    /// How the lease of its work is now. Where it needs one and that is over, all of it is killed at
+    /// once, however it was to be stopped: somebody else may have begun. Returns whether it was.
+    pub(super) fn lease_is(&mut self, lease: LeaseNow, now: Instant) -> bool {
+        self.lease = lease;
+        if self.may_run() {
+            return false;
+        }
+        match &mut self.phase {
+            Phase::Running { process, .. } => {
+                child::signal_group(process.pid, Signal::KILL);
+                self.phase = Phase::Stopping {
+                    process: *process,
+                    kill_at: now,
+                    killed: true,
+                };
+                self.next = self.spec.clone();
+                self.fault = Some(LEASE_OVER.to_owned());
+                true
+            }
+            Phase::Stopping {
+                process,
+                killed: killed @ false,
+                ..
+            } => {
+                child::signal_group(process.pid, Signal::KILL);
+                *killed = true;
+                true
+            }
+            Phase::Stopping { killed: true, .. }
+            | Phase::Emptying { .. }
+            | Phase::Idle
+            | Phase::Backoff { .. }
+            | Phase::Stopped => false,
+        }
+    }
+
+    fn may_run(&self) -> bool {
+        self.lease == LeaseNow::Holds || !self.needs_lease()
+    }
+
     /// Does what is due: starts it, or kills what does not stop. Returns whether anything changed.
     pub(super) fn tick(
         &mut self,
@@ -124,8 +174,9 @@ impl Workload {
         random: f64,
         output: impl FnOnce() -> io::Result<PipeWriter>,
     ) -> bool {
+        let may_run = self.may_run();
         match &mut self.phase {
-            Phase::Backoff { until } if *until <= now => {
+            Phase::Backoff { until } if *until <= now && may_run => {
                 self.spawn(now, random, output);
                 true
             }
@@ -236,7 +287,8 @@ impl Workload {
     /// When something is due.
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Backoff { until } => Some(*until),
+            // Without its lease it waits for an order.
+            Phase::Backoff { until } => self.may_run().then_some(*until),
             Phase::Emptying { look_at, .. } => Some(*look_at),
             Phase::Stopping {
                 kill_at,
@@ -253,8 +305,11 @@ impl Workload {
     /// Time until it is started again, while it waits for that.
     pub(super) fn restart_in(&self, now: Instant) -> Option<Duration> {
         match &self.phase {
-            Phase::Backoff { until } => Some(until.saturating_duration_since(now)),
-            Phase::Emptying { .. }
+            Phase::Backoff { until } if self.may_run() => {
+                Some(until.saturating_duration_since(now))
+            }
+            Phase::Backoff { .. }
+            | Phase::Emptying { .. }
             | Phase::Idle
             | Phase::Running { .. }
             | Phase::Stopping { .. }

@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use calvin_lifecycle::{AgentRecord, Input, Lifecycle, Output};
 use calvin_model::{Health, Report, Role};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     RunError,
     events::{Event, Inbox, runner_inputs},
-    tasks::{Pace, WorkloadOrder},
+    tasks::Pace,
 };
 use crate::{
-    catalogue::Own,
+    catalogue::{LockSeen, Own},
     clock::Clock,
     dns::Forwarder,
     health::Checks,
@@ -22,6 +22,7 @@ use crate::{
     provision::Provisioned,
     session::{Seen, SessionStatus},
     status::{Sources, build},
+    workload::WorkloadOrder,
 };
 
 /// The lifecycle and what acts for it.
@@ -38,6 +39,7 @@ pub(super) struct Actor {
     pub(super) session_status: watch::Receiver<SessionStatus>,
     pub(super) dns_fault: watch::Receiver<Option<String>>,
     pub(super) forwarder: Arc<Forwarder>,
+    pub(super) lock: watch::Receiver<LockSeen>,
 }
 
 /// What the decisions go to; of each only the newest counts.
@@ -135,7 +137,7 @@ impl Actor {
     }
 
     fn order(&self, order: WorkloadOrder) {
-        info!(?order, "workload");
+        debug!(?order, "workload");
         // Also when it is the same again: the runner may be another.
         self.outbox.orders.send_replace(Some(order));
     }
@@ -160,6 +162,7 @@ impl Actor {
             session: self.session_status.borrow().clone(),
             dns_fault: self.dns_fault.borrow().clone(),
             forwarder: self.forwarder.seen(),
+            lock: self.lock.borrow().clone(),
         })
     }
 }

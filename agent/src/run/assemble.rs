@@ -18,7 +18,7 @@ use super::{
     catalogue,
     events::Inbox,
     names, system,
-    tasks::{self, Pace, WorkloadOrder},
+    tasks::{self, Pace},
 };
 use crate::{
     clock::Clock,
@@ -34,7 +34,7 @@ use crate::{
     quorum::Quorum,
     session::{PAUSES, Seen, Session, SessionStatus, Speaker},
     status::{self, StatusRequest},
-    workload::{Runner, WorkloadSpec},
+    workload::{Commands, Runner, WorkloadSpec},
 };
 
 /// Events of one kind that wait for the loop. Each takes it microseconds; a sender waits, so
@@ -52,6 +52,7 @@ pub(super) type Tasks = JoinSet<&'static str>;
 pub(super) struct Parts {
     tasks: Tasks,
     session: AbortHandle,
+    finish: watch::Sender<bool>,
 }
 
 impl Parts {
@@ -60,19 +61,29 @@ impl Parts {
         self.tasks.join_next().await?.ok()
     }
 
-    /// Ends them with what is served on disk, if the disk takes it in `limit`. Without a session no
-    /// names come, then none are served, and then the last are kept.
+    /// Ends them with what is served on disk, if the disk takes it in `limit`, and the lock given back
+    /// if nothing runs with it. Without a session no names come, then none are served, and then the
+    /// last are kept.
     pub(super) async fn end(mut self, limit: Duration) {
         self.session.abort();
-        let kept = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                if matches!(ended, Ok(NAMES_ON_DISK)) {
-                    return;
-                }
-            }
-        };
+        self.finish.send_replace(true);
+        let mut open = vec![NAMES_ON_DISK, catalogue::LOCK];
+        // That one ends by itself, within a time of its own.
+        self.until_ended(&mut open, catalogue::LOCK).await;
+        let kept = self.until_ended(&mut open, NAMES_ON_DISK);
         if timeout(limit, kept).await.is_err() {
             warn!("the names could not be put on disk before the end");
+        }
+    }
+
+    async fn until_ended(&mut self, open: &mut Vec<&'static str>, name: &'static str) {
+        while open.contains(&name) {
+            match self.tasks.join_next().await {
+                Some(Ok(ended)) => open.retain(|name| *name != ended),
+                // It panicked, or was aborted.
+                Some(Err(_)) => {}
+                None => return,
+            }
         }
     }
 }
@@ -95,8 +106,10 @@ pub(super) fn assemble(
     let forward = watch::Sender::new(None);
     let forwarder = Arc::new(Forwarder::new(forward.subscribe()));
     let names = start_names(&machine, sockets, forwarder.clone(), &mut tasks)?;
-    let (orders, runner) = start_runner(&machine, &mut tasks)?;
-    let consul = catalogue::start(&machine, &boot, runner.clone(), forward, &mut tasks);
+    let runner = start_runner(&machine, &mut tasks);
+    let served = names.served.clone();
+    let consul = catalogue::start(&machine, &boot, runner.clone(), forward, served, &mut tasks);
+    start_orders(&machine, runner.clone(), consul.commands, &mut tasks)?;
     let (records, commits) = start_records(&machine, &mut tasks);
     let (pace, connections) = start_connections(&machine, &mut tasks);
     let requests = start_status(&machine, &mut tasks);
@@ -105,7 +118,7 @@ pub(super) fn assemble(
     let (events, session_events) = mpsc::channel(QUEUE);
     let outbox = Outbox {
         records,
-        orders,
+        orders: consul.orders,
         reports: watch::Sender::new(None),
         seen: watch::Sender::new(Seen::default()),
         refuse: watch::Sender::new(None),
@@ -138,6 +151,7 @@ pub(super) fn assemble(
         identity: keeper.identity(),
         connections,
         consul: consul.report,
+        lock: consul.lock.clone(),
         quorum: start_quorum(&machine, &mut tasks),
     };
     let actor = Actor {
@@ -151,11 +165,17 @@ pub(super) fn assemble(
         session_status: session.status.subscribe(),
         dns_fault: names.fault,
         forwarder,
+        lock: consul.lock,
         machine,
     };
     tasks::spawn(&mut tasks, "identity", keeper.run());
     let session = tasks::spawn(&mut tasks, "session", session.run());
-    Ok((actor, inbox, Parts { tasks, session }))
+    let parts = Parts {
+        tasks,
+        session,
+        finish: consul.finish,
+    };
+    Ok((actor, inbox, parts))
 }
 
 /// The boot that the runner names; else the host's.
@@ -251,20 +271,26 @@ fn start_names(
     Ok(ends)
 }
 
-type RunnerEnds = (watch::Sender<Option<WorkloadOrder>>, Runner);
+fn start_runner(machine: &Provisioned, tasks: &mut Tasks) -> Runner {
+    let (runner, connection) = Runner::connect(machine.files.init_socket());
+    tasks::spawn(tasks, "runner", connection.run());
+    runner
+}
 
-fn start_runner(machine: &Provisioned, tasks: &mut Tasks) -> Result<RunnerEnds, RunError> {
+fn start_orders(
+    machine: &Provisioned,
+    runner: Runner,
+    commands: watch::Receiver<Commands>,
+    tasks: &mut Tasks,
+) -> Result<(), RunError> {
     let image = machine.files.image();
     let workload = match &machine.manifest.workload {
         Some(workload) => Some(WorkloadSpec::new(workload, &machine.variables, &image)?),
         None => None,
     };
-    let (runner, connection) = Runner::connect(machine.files.init_socket());
-    let orders = watch::Sender::new(None);
-    tasks::spawn(tasks, "runner", connection.run());
-    let give = tasks::give_orders(runner.clone(), workload, orders.subscribe());
+    let give = tasks::give_orders(runner, workload, commands);
     tasks::spawn(tasks, "orders", give);
-    Ok((orders, runner))
+    Ok(())
 }
 
 fn start_records(

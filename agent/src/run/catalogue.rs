@@ -1,16 +1,19 @@
-//! Starts what keeps the instance in Consul.
+//! Starts what keeps the instance in Consul, and what holds the lock of its fleet there.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use calvin_model::{BootId, ConsulReport, Join};
+use calvin_model::{BootId, ConsulReport, Join, NamesVersion};
 use calvin_proto::convert::{RegistrationOrder, join};
 use tokio::sync::watch;
 
 use super::{assemble::Tasks, tasks};
 use crate::{
-    catalogue::{Catalogue, Ends, Keep, Machine, Own, channel, keep},
+    catalogue::{
+        Catalogue, Ends, Keep, Keeper, KeeperEnds, KeptSession, LockSeen, Machine, Own, channel,
+        keep,
+    },
     provision::Provisioned,
-    workload::Runner,
+    workload::{Commands, Runner, WorkloadOrder},
 };
 
 /// What the rest of the agent has of it.
@@ -19,7 +22,17 @@ pub(super) struct CatalogueEnds {
     pub(super) registration: watch::Sender<Option<RegistrationOrder>>,
     pub(super) own: watch::Sender<Option<Own>>,
     pub(super) report: watch::Receiver<Option<ConsulReport>>,
+    /// What is wanted of the workload.
+    pub(super) orders: watch::Sender<Option<WorkloadOrder>>,
+    /// What the runner is to be told.
+    pub(super) commands: watch::Receiver<Commands>,
+    pub(super) lock: watch::Receiver<LockSeen>,
+    /// Says that the agent ends.
+    pub(super) finish: watch::Sender<bool>,
 }
+
+/// The task that holds the lock. It ends by itself when it is told that the agent ends.
+pub(super) const LOCK: &str = "lock";
 
 /// What an agent of this machine can beyond what every one can.
 pub(super) fn capabilities(machine: &Provisioned) -> Vec<String> {
@@ -36,6 +49,7 @@ pub(super) fn start(
     boot: &BootId,
     runner: Runner,
     forward: watch::Sender<Option<SocketAddr>>,
+    names: watch::Receiver<Option<NamesVersion>>,
     tasks: &mut Tasks,
 ) -> CatalogueEnds {
     let join: watch::Sender<Option<Join>> = kept(machine, "join on disk", tasks);
@@ -43,22 +57,47 @@ pub(super) fn start(
         kept(machine, "registration on disk", tasks);
     let own = watch::Sender::new(None);
     let report = watch::Sender::new(None);
+    let machine_facts = Arc::new(Machine {
+        files: machine.files.clone(),
+        provision: Arc::new(machine.provision.clone()),
+        manifest: machine.manifest.clone(),
+        variables: machine.variables.clone(),
+        address: machine.address(),
+        loopback: machine.dns().ip(),
+        boot: boot.clone(),
+    });
+    let kept: watch::Sender<Option<KeptSession>> = kept(machine, "session on disk", tasks);
+    let orders = watch::Sender::new(None);
+    let commands = watch::Sender::new(Commands::default());
+    let lock = watch::Sender::new(LockSeen::default());
+    let finish = watch::Sender::new(false);
     let ends = CatalogueEnds {
         report: report.subscribe(),
         join: join.clone(),
         registration: registration.clone(),
         own: own.clone(),
+        orders: orders.clone(),
+        commands: commands.subscribe(),
+        lock: lock.subscribe(),
+        finish: finish.clone(),
     };
-    let catalogue = Catalogue::new(
-        Machine {
-            files: machine.files.clone(),
-            provision: Arc::new(machine.provision.clone()),
-            manifest: machine.manifest.clone(),
-            variables: machine.variables.clone(),
-            address: machine.address(),
-            loopback: machine.dns().ip(),
-            boot: boot.clone(),
+    let keeper = Keeper::new(
+        machine_facts.clone(),
+        runner.state(),
+        KeeperEnds {
+            join: join.subscribe(),
+            registration: registration.subscribe(),
+            names,
+            orders: orders.subscribe(),
+            finish: finish.subscribe(),
+            commands,
+            seen: lock,
+            kept,
         },
+    );
+    tasks::spawn(tasks, LOCK, keeper.run());
+    let catalogue = Catalogue::new(
+        machine_facts,
         runner,
         Ends {
             join: join.subscribe(),

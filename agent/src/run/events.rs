@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    health::CheckResult, hooks::HookEnd, identity::Identity, session::SessionEvent,
-    status::StatusRequest, workload::RunnerState,
+    catalogue::LockSeen, health::CheckResult, hooks::HookEnd, identity::Identity,
+    session::SessionEvent, status::StatusRequest, workload::RunnerState,
 };
 
 /// What the subsystems say.
@@ -28,6 +28,7 @@ pub(super) struct Inbox {
     pub(super) identity: watch::Receiver<Option<Arc<Identity>>>,
     pub(super) connections: watch::Receiver<Option<Option<Connections>>>,
     pub(super) consul: watch::Receiver<Option<ConsulReport>>,
+    pub(super) lock: watch::Receiver<LockSeen>,
     /// Only where the image asks its members.
     pub(super) quorum: Option<mpsc::Receiver<QuorumOutcome>>,
 }
@@ -58,6 +59,12 @@ impl Inbox {
             inputs.push(Input::Enrolled);
         }
         inputs
+    }
+
+    fn consul_input(&mut self) -> Input {
+        let report = self.consul.borrow_and_update().clone();
+        let words = self.lock.borrow_and_update().words.clone();
+        Input::Consul(with_lock(report, words))
     }
 
     /// Waits for the next event, until `deadline` if there is one.
@@ -118,16 +125,30 @@ impl Inbox {
                 Err(_) => Event::Closed,
             },
             changed = self.consul.changed() => match changed {
-                Ok(()) => {
-                    let report = self.consul.borrow_and_update().clone();
-                    Event::Input(Input::Consul(report))
-                }
+                Ok(()) => Event::Input(self.consul_input()),
+                Err(_) => Event::Closed,
+            },
+            changed = self.lock.changed() => match changed {
+                Ok(()) => Event::Input(self.consul_input()),
                 Err(_) => Event::Closed,
             },
             outcome = quorum => or_closed(outcome.map(Input::Quorum)),
             () = tick => Event::Input(Input::Tick),
         }
     }
+}
+
+/// What is said of Consul: first why work waits for its lock, then what is wrong with the registration.
+fn with_lock(report: Option<ConsulReport>, words: Option<String>) -> Option<ConsulReport> {
+    let Some(words) = words else {
+        return report;
+    };
+    let mut report = report.unwrap_or_default();
+    report.fault = Some(match report.fault {
+        Some(fault) => format!("{words}; {fault}"),
+        None => words,
+    });
+    Some(report)
 }
 
 fn or_closed(input: Option<Input>) -> Event {

@@ -11,14 +11,14 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
-use tracing::{Instrument as _, error, info_span, warn};
+use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::{
     disk::{self, DiskError},
     dns,
     fault::chain,
     init::DnsSockets,
-    workload::{Runner, WorkloadSpec},
+    workload::{Command, Commands, Runner, RunnerError, WorkloadSpec},
 };
 
 /// Time between two looks at the connections: often enough for a coordinator that waits for the
@@ -35,15 +35,6 @@ pub(super) enum Pace {
     Idle,
     /// Somebody waits for the last to go.
     Draining,
-}
-
-/// What the runner is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WorkloadOrder {
-    /// Have it run.
-    Start,
-    /// Have it stopped.
-    Stop,
 }
 
 /// Starts a task that must never end, in a span of its name.
@@ -96,34 +87,53 @@ pub(super) async fn write_records(
     }
 }
 
-/// Tells the runner the newest order; one that waits for a runner that is away gives way to a
-/// newer.
+/// Tells the runner the newest commands; what waits for a runner that is away gives way to a newer. A
+/// command is given before the lease that may start it: what ran before has another fence.
 pub(super) async fn give_orders(
     runner: Runner,
     spec: Option<WorkloadSpec>,
-    mut orders: watch::Receiver<Option<WorkloadOrder>>,
+    mut commands: watch::Receiver<Commands>,
 ) {
-    while orders.changed().await.is_ok() {
-        let Some(order) = *orders.borrow_and_update() else {
-            continue;
-        };
+    let (mut given, mut leased) = (None, None);
+    while commands.changed().await.is_ok() {
+        let newest = *commands.borrow_and_update();
         let Some(spec) = &spec else {
             continue;
         };
-        let ask = async {
-            match order {
-                WorkloadOrder::Start => runner.start(spec.clone()).await,
-                WorkloadOrder::Stop => runner.stop(spec.stop_signal, spec.stop_timeout.0).await,
+        let give = async {
+            let command = newest.command.map(|command| (command, newest.again));
+            if command != given {
+                if let Some((command, _)) = command {
+                    info!(?command, "workload");
+                    if let Err(error) = order(&runner, spec, command).await {
+                        error!(error = chain(&error), ?command, "the runner does not obey");
+                    }
+                }
+                given = command;
+            }
+            if let Some(until) = newest.lease
+                && newest.lease != leased
+            {
+                if let Err(error) = runner.lease(until).await {
+                    error!(error = chain(&error), "the runner takes no lease");
+                }
+                leased = newest.lease;
             }
         };
         tokio::select! {
-            done = ask => if let Err(error) = done {
-                error!(error = chain(&error), ?order, "the runner does not obey");
-            },
-            newer = wait_for_newer(&mut orders) => if newer.is_err() {
+            () = give => {}
+            newer = wait_for_newer(&mut commands) => if newer.is_err() {
                 return;
             },
         }
+    }
+}
+
+async fn order(runner: &Runner, spec: &WorkloadSpec, command: Command) -> Result<(), RunnerError> {
+    match command {
+        Command::Start { fence } => runner.start(spec.fenced(fence)).await,
+        Command::Stop => runner.stop(spec.stop_signal, spec.stop_timeout.0).await,
+        Command::Kill => runner.stop(spec.stop_signal, Duration::ZERO).await,
     }
 }
 

@@ -36,9 +36,11 @@ pub(super) fn sentence(what: &WaitingFor, sources: &Sources<'_>) -> String {
              restart of the agent brings back older ones: {reason}"
         ),
         WaitingFor::Consul { reason } => {
-            format!(
-                "Consul: {reason}. The workload goes on as it is; the agent tries again for ever"
-            )
+            let workload = match sources.lock.words {
+                Some(_) => "The workload runs only with the lock",
+                None => "The workload goes on as it is",
+            };
+            format!("Consul: {reason}. {workload}; the agent tries again for ever")
         }
         WaitingFor::Hook { kind, role } => format!("hook {kind} to end, to become {role}"),
         WaitingFor::HookAgain {
@@ -95,6 +97,9 @@ fn identity(sources: &Sources<'_>) -> String {
 }
 
 fn workload(sources: &Sources<'_>) -> String {
+    if sources.lock.words.is_some() {
+        return "the workload, which runs only with the lock of its fleet".to_owned();
+    }
     match sources.lifecycle.report_now().workload {
         WorkloadState::Backoff => {
             "the workload, which ended by itself and is started again after a pause; its output \

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::explain;
 use crate::{
-    dns::ForwarderSeen, identity::KeeperStatus, provision::Provisioned, session::SessionStatus,
+    catalogue::LockSeen, clock::boottime, dns::ForwarderSeen, identity::KeeperStatus,
+    provision::Provisioned, session::SessionStatus,
 };
 
 /// Everything that `calvin-agent status` shows.
@@ -43,6 +44,9 @@ pub struct StatusView {
     /// Who answers the environment's names, where it is not the agent itself.
     #[serde(default)]
     pub names_from: Option<NamesFromView>,
+    /// The lock of its fleet, where it is held.
+    #[serde(default)]
+    pub lock: Option<LockView>,
     /// What it waits for, the first cause first.
     pub waiting: Vec<WaitingView>,
 }
@@ -67,6 +71,15 @@ pub struct CheckView {
     pub health: Health,
     /// Why its last run failed, if it did.
     pub reason: Option<String>,
+}
+
+/// The lock of an `exclusive` fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockView {
+    /// The fencing number.
+    pub fence: u64,
+    /// How long the work may run yet without an answer of Consul, milliseconds.
+    pub lease_left_ms: u64,
 }
 
 /// One thing that is waited for.
@@ -99,6 +112,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) session: SessionStatus,
     pub(crate) dns_fault: Option<String>,
     pub(crate) forwarder: Option<ForwarderSeen>,
+    pub(crate) lock: LockSeen,
 }
 
 /// Takes the picture.
@@ -139,6 +153,16 @@ pub(crate) fn build(sources: &Sources<'_>) -> StatusView {
             server: seen.server.to_string(),
             stale_answers: seen.stale,
             fault: seen.fault.clone(),
+        }),
+        lock: sources.lock.fence.map(|fence| LockView {
+            fence,
+            lease_left_ms: milliseconds(
+                sources
+                    .lock
+                    .lease
+                    .unwrap_or_default()
+                    .saturating_sub(boottime()),
+            ),
         }),
         waiting: waiting
             .map(|waiting| WaitingView {

@@ -128,6 +128,16 @@ impl Runner {
             .await
     }
 
+    /// Lets work that needs a lease run until `until`, as [`crate::clock::boottime`] counts.
+    ///
+    /// # Errors
+    /// When that is further ahead than any lease lasts.
+    pub async fn lease(&self, until: Duration) -> Result<(), RunnerError> {
+        let until_ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        self.order("lease the work", Order::Lease { until_ms })
+            .await
+    }
+
     /// Wants the unit of this name to run beside the workload, as [`Self::start`].
     ///
     /// # Errors

@@ -21,6 +21,9 @@ pub const LINE_BYTES_MAX: usize = 512 * 1024;
 /// Why something that runs is not started in another way.
 pub const RUNS_OTHERWISE: &str = "it runs already in another way; stop it first";
 
+/// Why work that needs a lease does not run any more.
+pub const LEASE_OVER: &str = "the lease of its work is over, and it was killed";
+
 /// A line to the runner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -42,6 +45,11 @@ pub enum Order {
         signal: StopSignal,
         /// Time after which its process group is killed, milliseconds.
         timeout_ms: u64,
+    },
+    /// Work that needs a lease may run until then, or for as long as was ordered before.
+    Lease {
+        /// Time since the host's boot, with the time that it slept (`CLOCK_BOOTTIME`), milliseconds.
+        until_ms: u64,
     },
     /// What has this name is to run beside the workload, as this says.
     StartUnit {
@@ -95,6 +103,9 @@ pub struct RunnerState {
     pub fault: Option<String>,
     /// Time until it is started again, milliseconds; while it waits for that.
     pub restart_in_ms: Option<u64>,
+    /// Time left of the lease of its work, milliseconds; none where it needs no lease.
+    #[serde(default)]
+    pub lease_left_ms: Option<u64>,
     /// Its output.
     pub console: ConsoleCounts,
     /// What runs beside it, by name.

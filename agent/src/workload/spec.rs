@@ -34,6 +34,18 @@ pub struct WorkloadSpec {
     pub restart_min: HumanDuration,
     /// Longest pause.
     pub restart_max: HumanDuration,
+    /// It runs only while there is a lease for its work, and is killed when that is over. Left out
+    /// where it needs none, as a runner that knows of none has it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub needs_lease: bool,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Why a manifest's workload cannot be started.
@@ -90,6 +102,7 @@ impl WorkloadSpec {
             stop_timeout: workload.stop_timeout,
             restart_min: workload.restart_min,
             restart_max: workload.restart_max,
+            needs_lease: false,
         })
     }
 }
@@ -148,6 +161,17 @@ mod tests {
         assert_eq!(spec.arguments, ["127.9.0.1:80"]);
         assert_eq!(spec.env["A"], "b");
         assert_eq!(spec.env["CALVIN_MACHINE"], "/m");
+    }
+
+    #[test]
+    fn a_lease_is_named_only_where_it_is_needed_and_absent_means_none() {
+        let mut spec = spec(r#"["web"]"#);
+        let text = serde_json::to_string(&spec).unwrap();
+        assert!(!text.contains("lease"), "{text}");
+        assert_eq!(serde_json::from_str::<WorkloadSpec>(&text).unwrap(), spec);
+        spec.needs_lease = true;
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<WorkloadSpec>(&text).unwrap(), spec);
     }
 
     #[test]

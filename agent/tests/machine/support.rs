@@ -163,6 +163,7 @@ pub(crate) fn workload(machine: &Machine, script: &str) -> WorkloadSpec {
         stop_timeout: HumanDuration::from_secs(10),
         restart_min: HumanDuration::from_millis(10),
         restart_max: HumanDuration::from_millis(50),
+        needs_lease: false,
     }
 }
 

@@ -20,6 +20,7 @@ fn spec() -> WorkloadSpec {
         stop_timeout: HumanDuration::from_secs(1),
         restart_min: HumanDuration::from_secs(1),
         restart_max: HumanDuration::from_secs(1),
+        needs_lease: false,
     }
 }
 
@@ -140,6 +141,7 @@ async fn the_state_is_unknown_while_there_is_no_connection() {
         last_end: None,
         fault: None,
         restart_in_ms: None,
+        lease_left_ms: None,
         console: ConsoleCounts::default(),
         units: BTreeMap::new(),
     };
