@@ -5,8 +5,10 @@ mod acts;
 mod agents;
 mod clients;
 mod ghosts;
+mod limits;
 mod outage;
 mod phases;
+mod rotation;
 mod switch;
 mod two;
 

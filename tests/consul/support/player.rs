@@ -132,8 +132,11 @@ async fn play_all(stage: Stage) {
                     let _workload = stage.work(&name);
                     // Its machine may be deleted at any moment, and its session ended.
                     while !stage.is_dead(&name) && stage.machines.join(&name).is_dir() {
-                        if let Err(error) = play(&stage, &name).await {
-                            eprintln!("{name}: {error}");
+                        match play(&stage, &name).await {
+                            Ok(()) => {}
+                            // As it is to be, until its machine is removed.
+                            Err(error) if error.to_string().contains("is retired") => {}
+                            Err(error) => eprintln!("{name}: {error}"),
                         }
                         tokio::time::sleep(Duration::from_millis(200)).await;
                     }
@@ -325,10 +328,7 @@ impl Machine {
         let left: Vec<String> = match before {
             Applied::Nothing => Vec::new(),
             Applied::In(before) => registered::name(service, before).into_iter().collect(),
-            Applied::Unknown => vec![
-                service.name.to_string(),
-                registered::standby_name(service),
-            ],
+            Applied::Unknown => vec![service.name.to_string(), registered::standby_name(service)],
         };
         if let Some(name) = &name {
             let id = registered::id(name, instance);
@@ -339,7 +339,9 @@ impl Machine {
             };
             let tags = read.map_or_else(|| registered::tags(service, role), |read| read.tags);
             if matches!(before, Applied::Unknown) || !left.contains(name) {
-                client.register(&self.registration(service, name, tags)).await?;
+                client
+                    .register(&self.registration(service, name, tags))
+                    .await?;
             }
         }
         for other in left.iter().filter(|other| Some(*other) != name.as_ref()) {
