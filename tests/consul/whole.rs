@@ -4,6 +4,7 @@
 mod acts;
 mod agents;
 mod clients;
+mod crossed;
 mod ghosts;
 mod limits;
 mod outage;

@@ -41,7 +41,10 @@ pub(crate) struct Played {
 impl Played {
     /// Starts it, with `calvin.toml` as `edit` makes it.
     pub(crate) async fn start(edit: fn(String) -> String) -> Self {
-        let datacenter = Datacenter::start(1, of_environment()).await;
+        let mut more = of_environment();
+        // All agents ask from one address; by default 200 connections of one are taken.
+        more["limits"]["http_max_conns_per_client"] = 20_000.into();
+        let datacenter = Datacenter::start(1, more).await;
         let token = coordinator_token(&datacenter).await;
         let mut environment = prepare(&datacenter, &token);
         end_at_signals(environment.home(), processes::end_all);

@@ -29,12 +29,10 @@ const PACE: Pace = Pace {
     bake: "15s",
 };
 
-/// Has the servers take so many requests a second, or any number.
-fn limit(whole: &Whole, rate: Option<u32>) {
-    let limits = match rate {
-        Some(rate) => json!({ "mode": "enforcing", "read_rate": rate, "write_rate": rate }),
-        None => json!({ "mode": "disabled" }),
-    };
+/// Has the servers take one request in ten seconds, of all who ask, or as many as come. At a higher rate
+/// each passes in its turn: whoever asks a Consul client has that try again for seven seconds.
+fn limit(whole: &Whole, mode: &str) {
+    let limits = json!({ "mode": mode, "read_rate": 0.1, "write_rate": 0.1 });
     for server in &whole.datacenter.servers {
         server.reload(|configuration| configuration["limits"]["request_limits"] = limits.clone());
     }
@@ -52,7 +50,7 @@ async fn a_rollout_waits_while_consul_refuses_more_requests_and_goes_on_after() 
     let workloads = whole.workloads();
     let lines = whole.calvin.operator.history(WEB).await.len();
 
-    limit(&whole, Some(1));
+    limit(&whole, "enforcing");
     let start = Instant::now();
     let before = asked.requests();
     until("it says that Consul refuses more", async || {
@@ -75,7 +73,7 @@ async fn a_rollout_waits_while_consul_refuses_more_requests_and_goes_on_after() 
     assert_eq!(rollout.phase, "soaking", "{rollout:#?}");
     front.assert_none_failed("Consul refuses more requests");
 
-    limit(&whole, None);
+    limit(&whole, "disabled");
     until_it_goes_on(&whole).await;
     let history = whole.calvin.operator.history(WEB).await;
     let deleted = history[lines..]
