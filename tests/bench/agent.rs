@@ -9,6 +9,7 @@
 )]
 
 mod harness;
+mod processor;
 mod report;
 
 use std::{fs, time::Duration};
@@ -22,6 +23,7 @@ use self::{
         files::{Fleet, Pace},
         waiting::until,
     },
+    processor::{TICKS, stat, ticks},
     report::Figures,
 };
 
@@ -30,9 +32,6 @@ const RUNS: usize = 7;
 
 /// For how long nothing happens: 100 clock ticks a second make 3,000, so that 0.2 % are 6.
 const IDLE: Duration = Duration::from_secs(30);
-
-/// Clock ticks a second in `/proc`: `USER_HZ`, 100 on every architecture that we build for.
-const TICKS: f64 = 100.0;
 
 #[tokio::main]
 async fn main() {
@@ -106,22 +105,6 @@ fn pair(environment: &Environment, fleet: &str) -> [i32; 2] {
         let found = environment.processes(fleet, command).into_values().next();
         found.unwrap_or_else(|| panic!("{fleet} has no {command}"))
     })
-}
-
-/// A field of `/proc/PID/stat`, numbered as in proc_pid_stat(5).
-fn stat(pid: i32, field: usize) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The second field may hold blanks; it ends with the last parenthesis.
-    let rest = text.rsplit(')').next().unwrap();
-    rest.split_whitespace()
-        .nth(field - 3)
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
-fn ticks(pid: i32) -> f64 {
-    stat(pid, 14) + stat(pid, 15)
 }
 
 fn start_s(pid: i32) -> f64 {

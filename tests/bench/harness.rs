@@ -19,15 +19,10 @@ pub(crate) mod traffic;
 #[path = "../e2e/support/waiting.rs"]
 pub(crate) mod waiting;
 
-use std::{
-    fs,
-    ops::{Deref, DerefMut},
-    path::PathBuf,
-    process,
-};
+#[path = "interrupt.rs"]
+mod interrupt;
 
-use nix::sys::signal::Signal;
-use tokio::signal::unix::{SignalKind, signal};
+use std::ops::{Deref, DerefMut};
 
 /// An environment that ends with the bench, however the bench ends.
 pub(crate) struct Environment(environment::Environment);
@@ -36,9 +31,7 @@ impl Environment {
     /// Writes the files of an environment at this pace; starts nothing.
     pub(crate) fn prepare_at(pace: files::Pace) -> Self {
         let environment = environment::Environment::prepare_at(pace);
-        for number in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            end_at(number, environment.home().to_owned());
-        }
+        interrupt::end_at_signals(environment.home(), processes::end_all);
         Self(environment)
     }
 }
@@ -55,18 +48,4 @@ impl DerefMut for Environment {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.0
     }
-}
-
-/// Ends the processes and the files of the environment at this signal, and then the bench with the
-/// code that shells use for it (128 and the signal's number).
-fn end_at(number: Signal, home: PathBuf) {
-    let kind = SignalKind::from_raw(number as i32);
-    let mut signals = signal(kind).expect("a signal can be listened to");
-    tokio::spawn(async move {
-        signals.recv().await;
-        processes::end_all(&home);
-        // Left in the temporary directory, it would be in nobody's way.
-        let _ = fs::remove_dir_all(&home);
-        process::exit(128 + number as i32);
-    });
 }

@@ -4,9 +4,12 @@
 mod acts;
 mod agents;
 mod clients;
+mod crossed;
 mod ghosts;
+mod limits;
 mod outage;
 mod phases;
+mod rotation;
 mod switch;
 mod two;
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     environment::binary,
-    files::{self, Fleet, Pace},
+    files::{self, Fleet, Pace, Says},
     processes,
     waiting::until,
 };
@@ -115,7 +115,7 @@ async fn one_command_starts_everything_and_ctrl_c_ends_all_of_it() {
     let mut user = User::new();
     user.serve().await;
     let home = user.home.path().to_owned();
-    let image = files::web_image(&binary("calvin"), &home, Pace::Quick, "1.0", "");
+    let image = files::web_image(&binary("calvin"), &home, "1.0", &[], Says::at(Pace::Quick));
     user.calvin(&["image", "add", image.to_str().unwrap()])
         .unwrap();
     fs::write(

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::calvin::{
     Environment,
     environment::binary,
-    files::{PORT, custom_image},
+    files::{self, Says},
 };
 
 /// The fleet, its image and its service.
@@ -27,48 +27,23 @@ pub(crate) const NEVER_HEALTHY: Version = Version("3.0", &["--never-healthy"]);
 /// Breaks under traffic, when it has settled.
 pub(crate) const BREAKS: Version = Version("4.0", &["--bad-when-active", "--good-for", "8s"]);
 
+/// What it says for Consul: how it is found, and how often it is checked.
+const SERVICE: &str = r#"tags = ["http"]
+tags_active = ["urlprefix-/"]
+meta = { kind = "page" }
+weights = { passing = 10, warning = 1 }"#;
+const CHECK: &str = r#"interval = "1s""#;
+
 /// Writes the image of a web server; the directory.
 pub(crate) fn web_image(environment: &Environment, version: Version) -> PathBuf {
     let Version(version, fault) = version;
-    let mut command = vec![
-        binary("calvin").to_string_lossy().into_owned(),
-        "workload".to_owned(),
-        "web".to_owned(),
-        "--listen".to_owned(),
-        format!("${{CALVIN_ADDRESS}}:{PORT}"),
-        "--version".to_owned(),
-        version.to_owned(),
-    ];
-    command.extend(fault.iter().map(|&argument| argument.to_owned()));
     let consul = std::env::var("CALVIN_TEST_CONSUL").expect("tests/run sets it");
-    let text = format!(
-        r#"name = "{WEB}"
-version = "{version}"
-
-[workload]
-command = {command:?}
-stop_timeout = "2s"
-
-[[service]]
-name = "{WEB}"
-port = {PORT}
-tags = ["http"]
-tags_active = ["urlprefix-/"]
-meta = {{ kind = "page" }}
-weights = {{ passing = 10, warning = 1 }}
-
-[[check]]
-name = "page"
-http = "/health"
-port = {PORT}
-interval = "1s"
-timeout = "1s"
-
-[consul]
-program = {consul:?}
-"#
-    );
-    custom_image(environment.home(), WEB, version, &text)
+    let says = Says {
+        service: SERVICE,
+        check: CHECK,
+        tables: &format!("[consul]\nprogram = {consul:?}\n"),
+    };
+    files::web_image(&binary("calvin"), environment.home(), version, fault, says)
 }
 
 /// How long the parts of a rollout take.

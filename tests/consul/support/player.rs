@@ -16,7 +16,8 @@ use std::{
 use calvin_consul::{Client, agent::ServiceRegistration, catalog::Weights, registered};
 use calvin_model::{
     BootId, CatalogueRole, Digest, DrainProgress, EnvironmentName, Generation, Health,
-    ImageManifest, Join, Provision, Report, Role, Wanted, WorkloadState, image::Work,
+    ImageManifest, Join, Provision, Report, Role, Wanted, WorkloadState,
+    image::{ServiceSpec, Work},
 };
 use calvin_proto::{
     convert::{self, FromAgent, Hello, ToAgent, join::CONSUL},
@@ -36,6 +37,8 @@ use super::{environment::Environment, files::PORT};
 
 /// A boot that every machine has.
 const BOOT: &str = "0a";
+/// Time from one report to the next in tests, which wait for what follows from them.
+const REPORTS: Duration = Duration::from_millis(200);
 
 /// What an agent was told, for the test.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +46,17 @@ pub(crate) struct Heard {
     pub(crate) join: Option<Join>,
     /// Every role in which it was to be registered, in order.
     pub(crate) registered: Vec<CatalogueRole>,
+    applied: Applied,
+}
+
+/// What it has registered.
+#[derive(Debug, Clone, Copy, Default)]
+enum Applied {
+    #[default]
+    Nothing,
+    In(CatalogueRole),
+    /// What was begun and did not end.
+    Unknown,
 }
 
 /// Plays the agent of every machine of an environment, as they come, until it is dropped.
@@ -63,6 +77,7 @@ struct Stage {
     heard: Arc<Mutex<BTreeMap<String, Heard>>>,
     dead: Arc<Mutex<BTreeSet<String>>>,
     locks: Arc<Mutex<Option<Client>>>,
+    reports: Duration,
 }
 
 impl Player {
@@ -70,7 +85,17 @@ impl Player {
         environment: &Environment,
         consul: impl Fn(&str) -> Client + Send + Sync + 'static,
     ) -> Self {
+        Self::start_reporting(environment, REPORTS, consul)
+    }
+
+    /// The same, with this time from one report to the next.
+    pub(crate) fn start_reporting(
+        environment: &Environment,
+        reports: Duration,
+        consul: impl Fn(&str) -> Client + Send + Sync + 'static,
+    ) -> Self {
         let stage = Stage {
+            reports,
             machines: environment.home().join("data/machines"),
             consul: Arc::new(consul),
             heard: Arc::default(),
@@ -122,8 +147,11 @@ async fn play_all(stage: Stage) {
                     let _workload = stage.work(&name);
                     // Its machine may be deleted at any moment, and its session ended.
                     while !stage.is_dead(&name) && stage.machines.join(&name).is_dir() {
-                        if let Err(error) = play(&stage, &name).await {
-                            eprintln!("{name}: {error}");
+                        match play(&stage, &name).await {
+                            Ok(()) => {}
+                            // As it is to be, until its machine is removed.
+                            Err(error) if error.to_string().contains("is retired") => {}
+                            Err(error) => eprintln!("{name}: {error}"),
                         }
                         tokio::time::sleep(Duration::from_millis(200)).await;
                     }
@@ -246,7 +274,7 @@ impl Machine {
             .session(ReceiverStream::new(messages))
             .await?
             .into_inner();
-        let mut due = interval(Duration::from_millis(200));
+        let mut due = interval(self.stage.reports);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let name = self.provision.instance.to_string();
         while !self.stage.is_dead(&name) {
@@ -292,43 +320,77 @@ impl Machine {
         Ok(())
     }
 
-    /// Registers as told: the new name before the old one is left, and with the tags just read.
+    /// Registers as told: the new name before the old one is left.
     async fn register(&self, role: CatalogueRole) -> Result<(), Failed> {
+        let name = self.provision.instance.to_string();
+        let mut before = Applied::Nothing;
+        self.stage.hear(&name, |heard| {
+            before = std::mem::replace(&mut heard.applied, Applied::Unknown);
+        });
+        for service in &self.manifest.services {
+            self.register_service(service, before, role).await?;
+        }
+        self.stage
+            .hear(&name, |heard| heard.applied = Applied::In(role));
+        Ok(())
+    }
+
+    async fn register_service(
+        &self,
+        service: &ServiceSpec,
+        before: Applied,
+        role: CatalogueRole,
+    ) -> Result<(), Failed> {
         let client = self
             .client
             .as_ref()
             .ok_or("told to register before it joined")?;
-        let here = client.local_services().await?;
         let instance = &self.provision.instance;
-        for service in &self.manifest.services {
-            let name = registered::name(service, role);
-            let both = [service.name.to_string(), registered::standby_name(service)];
-            if let Some(name) = &name {
-                let id = registered::id(name, instance);
-                let read = here.get(&id).map(|read| read.tags.clone());
+        let name = registered::name(service, role);
+        let left: Vec<String> = match before {
+            Applied::Nothing => Vec::new(),
+            Applied::In(before) => registered::name(service, before).into_iter().collect(),
+            Applied::Unknown => vec![service.name.to_string(), registered::standby_name(service)],
+        };
+        if let Some(name) = &name {
+            let id = registered::id(name, instance);
+            // Where it is there already, its tags are those just read.
+            let read = match before {
+                Applied::Unknown => client.local_services().await?.remove(&id),
+                Applied::Nothing | Applied::In(_) => None,
+            };
+            let tags = read.map_or_else(|| registered::tags(service, role), |read| read.tags);
+            if matches!(before, Applied::Unknown) || !left.contains(name) {
                 client
-                    .register(&ServiceRegistration {
-                        id,
-                        name: name.clone(),
-                        tags: read.unwrap_or_else(|| registered::tags(service, role)),
-                        address: self
-                            .provision
-                            .address
-                            .map_or_else(String::new, |it| it.to_string()),
-                        port: service.port,
-                        meta: registered::meta(service, &self.provision, BOOT),
-                        tagged_addresses: BTreeMap::new(),
-                        weights: Weights::default(),
-                        enable_tag_override: true,
-                        checks: Vec::new(),
-                    })
+                    .register(&self.registration(service, name, tags))
                     .await?;
             }
-            for other in both.iter().filter(|other| Some(*other) != name.as_ref()) {
-                client.deregister(&registered::id(other, instance)).await?;
-            }
+        }
+        for other in left.iter().filter(|other| Some(*other) != name.as_ref()) {
+            client.deregister(&registered::id(other, instance)).await?;
         }
         Ok(())
+    }
+
+    fn registration(
+        &self,
+        service: &ServiceSpec,
+        name: &str,
+        tags: Vec<String>,
+    ) -> ServiceRegistration {
+        let address = self.provision.address;
+        ServiceRegistration {
+            id: registered::id(name, &self.provision.instance),
+            name: name.to_owned(),
+            tags,
+            address: address.map_or_else(String::new, |it| it.to_string()),
+            port: service.port,
+            meta: registered::meta(service, &self.provision, BOOT),
+            tagged_addresses: BTreeMap::new(),
+            weights: Weights::default(),
+            enable_tag_override: true,
+            checks: Vec::new(),
+        }
     }
 
     fn hello(&self) -> Hello {

@@ -98,6 +98,25 @@ impl Process {
         kill(pid, signal).unwrap();
     }
 
+    /// Changes its configuration, and has it read that. Only some of it is read by one that runs.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Value)) {
+        let file = self.directory.join("consul.json");
+        let mut configuration = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        change(&mut configuration);
+        fs::write(&file, serde_json::to_vec_pretty(&configuration).unwrap()).unwrap();
+        self.signal(Signal::SIGHUP);
+    }
+
+    /// Has it log every request that it answers.
+    pub(crate) fn say_requests(&self) {
+        self.reload(|configuration| configuration["log_level"] = "DEBUG".into());
+    }
+
+    /// How many requests over HTTP it has answered since it says that.
+    pub(crate) fn requests(&self) -> usize {
+        requests(&self.log())
+    }
+
     /// Kills it, as a machine dies.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
@@ -114,6 +133,12 @@ impl Process {
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
+}
+
+/// Requests over HTTP that a Consul with the level `DEBUG` logged as answered.
+pub(crate) fn requests(log: &str) -> usize {
+    let answered = |line: &&str| line.contains("agent.http: Request finished");
+    log.lines().filter(answered).count()
 }
 
 fn spawn(directory: &Path) -> Child {

@@ -91,6 +91,7 @@ async fn a_coordinator_works_on_no_datacenter_of_another_name_and_on_none_that_i
 
     fs::write(&path, &right).unwrap();
     whole.calvin.start_coordinator().await;
+    let first = whole.calvin.coordinator_id();
     // The same environment once more, with a store and sockets of its own.
     let data = whole.calvin.home().join("data");
     let other = whole.calvin.home().join("data2");
@@ -108,7 +109,17 @@ async fn a_coordinator_works_on_no_datacenter_of_another_name_and_on_none_that_i
     fs::write(&path, second).unwrap();
     let (status, log) = ended(&mut whole).await;
     assert!(!status.success());
-    assert!(log.contains("lock"), "it does not name who holds it: {log}");
+    let agents = whole.calvin.agents;
+    for word in [
+        &format!("process {first} on host "),
+        &format!("agents at {agents}"),
+        "stop that one",
+    ] {
+        assert!(
+            log.contains(word),
+            "no word {word:?} of who holds it: {log}"
+        );
+    }
     // The first one does not mind.
     fs::write(&path, &right).unwrap();
     whole.calvin(&["status"]);

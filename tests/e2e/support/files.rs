@@ -39,13 +39,34 @@ impl Pace {
     }
 }
 
-/// Writes the image of a web server; the directory.
+/// What an image of ours says beside its command, its one service and its one check.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Says<'a> {
+    /// More lines of the service.
+    pub(crate) service: &'a str,
+    /// More lines of the check.
+    pub(crate) check: &'a str,
+    /// More tables.
+    pub(crate) tables: &'a str,
+}
+
+impl Says<'static> {
+    /// Nothing but how often it is checked.
+    pub(crate) fn at(pace: Pace) -> Self {
+        Self {
+            check: pace.interval(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Writes the image of a web server with a fault, as its arguments; the directory.
 pub(crate) fn web_image(
     calvin: &Path,
     home: &Path,
-    pace: Pace,
     version: &str,
-    fault: &str,
+    fault: &[&str],
+    says: Says<'_>,
 ) -> PathBuf {
     let mut command = vec![
         calvin.to_string_lossy().into_owned(),
@@ -56,10 +77,8 @@ pub(crate) fn web_image(
         "--version".to_owned(),
         version.to_owned(),
     ];
-    if !fault.is_empty() {
-        command.push(fault.to_owned());
-    }
-    image(home, pace, "web", version, &command)
+    command.extend(fault.iter().map(|&argument| argument.to_owned()));
+    image(home, "web", version, &command, says)
 }
 
 /// How often a client asks.
@@ -99,18 +118,16 @@ pub(crate) fn client_image(calvin: &Path, home: &Path, service: &str, traffic: T
         traffic.pause(),
     ]
     .map(str::to_owned);
-    image(home, Pace::Quick, "client", "1.0", &command)
+    image(home, "client", "1.0", &command, Says::at(Pace::Quick))
 }
 
 /// Writes an image with one service of its own name and one check; the directory.
-pub(crate) fn image(
-    home: &Path,
-    pace: Pace,
-    name: &str,
-    version: &str,
-    command: &[String],
-) -> PathBuf {
-    let interval = pace.interval();
+fn image(home: &Path, name: &str, version: &str, command: &[String], says: Says<'_>) -> PathBuf {
+    let Says {
+        service,
+        check,
+        tables,
+    } = says;
     let text = format!(
         r#"name = "{name}"
 version = "{version}"
@@ -122,14 +139,16 @@ stop_timeout = "2s"
 [[service]]
 name = "{name}"
 port = {PORT}
+{service}
 
 [[check]]
 name = "page"
 http = "/health"
 port = {PORT}
 timeout = "1s"
-{interval}
-"#,
+{check}
+
+{tables}"#,
     );
     custom_image(home, name, version, &text)
 }

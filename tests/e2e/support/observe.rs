@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::{
     environment::{Environment, binary},
-    files::{self, Fleet, PORT, Traffic},
+    files::{self, Fleet, PORT, Says, Traffic},
     processes,
     traffic::{self, Counted},
     waiting::until,
@@ -17,8 +17,9 @@ impl Environment {
     /// Records web images: version and fault (empty for none).
     pub(crate) async fn add_web_images(&self, images: &[(&str, &str)]) {
         for (version, fault) in images {
-            let folder =
-                files::web_image(&binary("calvin"), self.home(), self.pace, version, fault);
+            let fault: Vec<&str> = fault.split_whitespace().collect();
+            let says = Says::at(self.pace);
+            let folder = files::web_image(&binary("calvin"), self.home(), version, &fault, says);
             self.add_image(folder).await;
         }
     }
