@@ -275,11 +275,16 @@ impl Machine {
 
     /// The same, with another token.
     pub(super) fn client_with(&self, token: &str) -> Client {
+        self.client_as(Some(token))
+    }
+
+    /// The same, as whoever comes by, or with a token.
+    pub(super) fn client_as(&self, token: Option<&str>) -> Client {
         Client::new(Settings {
             address: format!("http://{}:8500", self.address).parse().unwrap(),
             timeout: TIMEOUT,
             tls: None,
-            token: Some(token.parse().unwrap()),
+            token: token.map(|token| token.parse().unwrap()),
         })
         .unwrap()
     }
