@@ -242,6 +242,41 @@ async fn a_token_is_rotated_in_place_and_names_outlive_the_client() {
 }
 
 #[tokio::test]
+async fn names_outlive_every_server_the_client_s_data_and_the_agent() {
+    let mut datacenter = field().await;
+    let machine = Machine::start(&datacenter, 4).await;
+    let consul = datacenter.client(&datacenter.servers[0], Some(machine::MANAGEMENT));
+    machine.register(wire::CatalogueRole::Entered).await;
+    passing(&consul, "web").await;
+    let (web, none) = ("web.service.build.example.", "db.service.build.example.");
+    names::find(&machine, web).await;
+    assert_eq!(names::status(machine.dns(), none), "NXDOMAIN");
+    let file = machine.files.state().join("answers.json");
+    until("the answer is on disk", async || {
+        file.exists().then_some(()).ok_or(())
+    })
+    .await;
+
+    datacenter.servers[0].kill();
+    machine.wipe_client().await;
+    until("the client is there again", async || {
+        machine.has_client().then_some(()).ok_or(())
+    })
+    .await;
+    // It knows nobody any more, and does not take that for an answer. Without TLS it says SERVFAIL;
+    // with TLS it waits for its certificate before it says anything.
+    let client = SocketAddr::new(machine.dns().ip(), 8600);
+    for name in [web, none] {
+        let said = names::status(client, name);
+        assert!(["", "SERVFAIL"].contains(&said.as_str()), "{name}: {said}");
+    }
+    machine.kill_agent().await;
+    names::find(&machine, web).await;
+    // What never was is not known any more, and not denied either.
+    assert_eq!(names::status(machine.dns(), none), "SERVFAIL");
+}
+
+#[tokio::test]
 async fn a_missing_program_is_said_and_everything_else_goes_on() {
     let datacenter = field().await;
     let mut machine = Machine::start_with(&datacenter, 3, "missing/consul").await;

@@ -23,6 +23,14 @@ pub(super) fn dig(dns: SocketAddr, more: &[&str]) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// How a server answers for a name: `NOERROR`, or why not.
+pub(super) fn status(dns: SocketAddr, name: &str) -> String {
+    let found = dig(dns, &["+noshort", "+noall", "+comments", name, "A"]);
+    let mut words = found.iter().flat_map(|line| line.split([' ', ',']));
+    words.find(|word| *word == "status:");
+    words.next().unwrap_or_default().to_owned()
+}
+
 /// The addresses of a name.
 pub(super) async fn look_up(machine: &Machine, name: &str) -> Vec<String> {
     let (machine, name) = (machine, name.to_owned());
