@@ -366,6 +366,7 @@ impl Catalogue {
             .map(|order| order.registration);
         let starts = joined.as_ref().map(|joined| joined.starts);
         loop {
+            let own = ends.own.borrow().clone();
             let started = async {
                 match starts {
                     Some(starts) => unit.started(starts).await,
@@ -374,11 +375,12 @@ impl Catalogue {
             };
             let quiet = async {
                 let left = deadline.saturating_duration_since(Instant::now());
-                match (turn, joined.as_mut(), wanted) {
-                    (Turn::InStep, Some(joined), Some(wanted)) => {
-                        joined.sync.changed(wanted, left).await;
+                match (turn, joined.as_mut(), wanted, &own) {
+                    (Turn::InStep, Some(joined), Some(wanted), Some(own)) => {
+                        let role = own.role(wanted.role);
+                        joined.sync.changed(role, left).await;
                     }
-                    (Turn::Nothing, None, _) => pending().await,
+                    (Turn::Nothing, None, ..) => pending().await,
                     (Turn::InStep | Turn::OutOfStep | Turn::Nothing, ..) => sleep(left).await,
                 }
             };

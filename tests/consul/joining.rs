@@ -5,10 +5,13 @@
 mod machine;
 mod names;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use calvin_consul::{
-    Client, Consistency,
+    Client, Consistency, Key,
     health::{ServiceHealth, ServiceStatus},
     registered,
     roles::{TagChange, TagsOutcome},
@@ -146,6 +149,43 @@ async fn an_instance_joins_enters_serves_loses_its_client_and_leaves() {
     .await;
 }
 
+/// Whoever asks the machine's client over HTTP without a token is nobody, whoever asks it for names is
+/// answered.
+async fn is_nobody_s_without_a_token(machine: &Machine) {
+    let nobody = machine.client_as(None);
+    let denied = |what: &str, error: Option<calvin_consul::Error>| {
+        let error = error.unwrap_or_else(|| panic!("{what} without a token"));
+        assert!(error.is_denied(), "{what}: {error:?}");
+    };
+    for name in ["web", "other"] {
+        let service = crate::registration::service(name, Vec::new());
+        denied("register", nobody.register(&service).await.err());
+    }
+    let id = format!("web:{INSTANCE}");
+    denied("deregister", nobody.deregister(&id).await.err());
+    denied("leave and reload", nobody.reload_agent().await.err());
+    denied("know it", nobody.agent_self().await.err());
+    let key: Key = "calvin/secret".parse().unwrap();
+    let read = nobody.kv_get(&key, Consistency::Default).await;
+    denied("read", read.err());
+    denied("write", nobody.kv_put(&key, Vec::new()).await.err());
+    let listed = nobody.service_names().await.unwrap();
+    assert_eq!(listed, Vec::<String>::new());
+    assert!(nobody.local_services().await.unwrap().is_empty());
+    assert!(instances(&nobody, "web").await.is_empty());
+    let nodes = nobody.nodes(Consistency::Default).await.unwrap().value;
+    assert!(nodes.is_empty(), "{nodes:?}");
+
+    let consul = SocketAddr::new(machine.dns().ip(), 8600);
+    for name in [
+        "web.service.build.example.",
+        "web-abcdefgh.node.build.example.",
+    ] {
+        let found = names::dig(consul, &[name, "A"]);
+        assert_eq!(found, [machine.address()], "{name} of Consul itself");
+    }
+}
+
 #[tokio::test]
 async fn a_token_is_rotated_in_place_and_names_outlive_the_client() {
     let datacenter = field().await;
@@ -153,6 +193,7 @@ async fn a_token_is_rotated_in_place_and_names_outlive_the_client() {
     let consul = datacenter.client(&datacenter.servers[0], Some(machine::MANAGEMENT));
     machine.register(wire::CatalogueRole::Entered).await;
     passing(&consul, "web").await;
+    is_nobody_s_without_a_token(&machine).await;
     let client = machine.client_process();
 
     let before = machine.client().agent_self().await.unwrap().meta;
@@ -189,6 +230,7 @@ async fn a_token_is_rotated_in_place_and_names_outlive_the_client() {
     machine.set_disk_full(false);
     passing(&consul, "web").await;
     assert_eq!(machine.client_process(), client, "it was not started again");
+    is_nobody_s_without_a_token(&machine).await;
 
     names::find(&machine, "web.service.build.example.").await;
     client.signal(rustix::process::Signal::STOP).unwrap();
@@ -197,6 +239,41 @@ async fn a_token_is_rotated_in_place_and_names_outlive_the_client() {
     assert_eq!(found, [machine.address()]);
     assert!(began.elapsed() < Duration::from_secs(3));
     client.signal(rustix::process::Signal::CONT).unwrap();
+}
+
+#[tokio::test]
+async fn names_outlive_every_server_the_client_s_data_and_the_agent() {
+    let mut datacenter = field().await;
+    let machine = Machine::start(&datacenter, 4).await;
+    let consul = datacenter.client(&datacenter.servers[0], Some(machine::MANAGEMENT));
+    machine.register(wire::CatalogueRole::Entered).await;
+    passing(&consul, "web").await;
+    let (web, none) = ("web.service.build.example.", "db.service.build.example.");
+    names::find(&machine, web).await;
+    assert_eq!(names::status(machine.dns(), none), "NXDOMAIN");
+    let file = machine.files.state().join("answers.json");
+    until("the answer is on disk", async || {
+        file.exists().then_some(()).ok_or(())
+    })
+    .await;
+
+    datacenter.servers[0].kill();
+    machine.wipe_client().await;
+    until("the client is there again", async || {
+        machine.has_client().then_some(()).ok_or(())
+    })
+    .await;
+    // It knows nobody any more, and does not take that for an answer. Without TLS it says SERVFAIL;
+    // with TLS it waits for its certificate before it says anything.
+    let client = SocketAddr::new(machine.dns().ip(), 8600);
+    for name in [web, none] {
+        let said = names::status(client, name);
+        assert!(["", "SERVFAIL"].contains(&said.as_str()), "{name}: {said}");
+    }
+    machine.kill_agent().await;
+    names::find(&machine, web).await;
+    // What never was is not known any more, and not denied either.
+    assert_eq!(names::status(machine.dns(), none), "SERVFAIL");
 }
 
 #[tokio::test]

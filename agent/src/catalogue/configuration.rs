@@ -155,9 +155,11 @@ impl Wanted<'_> {
             merge(&mut changing, json!({ "encrypt": key.expose() }));
         }
         if let Some(token) = &join.token {
+            // No `default`: whoever reaches the client over HTTP without a token of his own would be
+            // the machine. DNS answers alone are given with it.
             let tokens = json!({
                 "agent": token.expose(),
-                "default": token.expose(),
+                "dns": token.expose(),
                 "agent_recovery": self.recovery.expose(),
             });
             merge(&mut changing, json!({ "acl": { "tokens": tokens } }));
@@ -277,6 +279,7 @@ mod tests {
             ("/retry_join/0", json!("10.0.0.1:8301")),
             ("/encrypt", json!("gossip")),
             ("/acl/tokens/agent", json!("token-1")),
+            ("/acl/tokens/dns", json!("token-1")),
             ("/acl/enable_token_persistence", json!(false)),
             ("/auto_encrypt/tls", json!(true)),
             ("/tls/internal_rpc/verify_server_hostname", json!(false)),
@@ -285,6 +288,7 @@ mod tests {
         ] {
             assert_eq!(written.pointer(pointer), Some(&value), "{pointer}");
         }
+        assert_eq!(written.pointer("/acl/tokens/default"), None);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(

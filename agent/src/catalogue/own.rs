@@ -2,7 +2,7 @@
 
 use calvin_lifecycle::Lifecycle;
 use calvin_model::{
-    Health, ImageManifest, Role,
+    CatalogueRole, Health, ImageManifest, Role,
     image::{CheckKind, CheckSpec},
 };
 
@@ -85,6 +85,14 @@ impl Own {
                 "the workload ended by itself and is started again".to_owned()
             }),
         })
+    }
+
+    /// The role to be registered in, where the coordinator said this one last.
+    pub(super) fn role(&self, told: CatalogueRole) -> CatalogueRole {
+        match self.presence {
+            Presence::AsTold => told,
+            Presence::Leaving => CatalogueRole::Absent,
+        }
     }
 
     /// What only the agent can know: the workload's process, and the checks that are commands.

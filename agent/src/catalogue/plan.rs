@@ -24,7 +24,7 @@ use calvin_model::{
 
 use super::{
     entry::Place,
-    own::{Own, OwnWord, Presence},
+    own::{Own, OwnWord},
 };
 
 /// Services by their ids.
@@ -165,10 +165,7 @@ impl Decided {
 /// Decides what is to be done now. What follows from it is planned by the next call, with what is
 /// read then.
 pub(super) fn plan(facts: &Facts<'_>) -> Plan {
-    let told = match facts.own.presence {
-        Presence::AsTold => facts.wanted.role,
-        Presence::Leaving => CatalogueRole::Absent,
-    };
+    let told = facts.own.role(facts.wanted.role);
     let mut plan = Plan {
         operations: Vec::new(),
         registered: told,

@@ -22,6 +22,9 @@ use super::{
 const ROUNDS_MAX: usize = 4;
 /// The agent's word is said again after this: four times within the time that it holds.
 const SAY_AGAIN: Duration = Duration::from_secs(TTL.as_secs() / 4);
+/// Pause where a request that should have waited was answered at once, with nothing new: without it
+/// turns and requests would follow each other as fast as the client answers.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// What a turn has come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,9 +227,9 @@ impl Sync {
 
     /// Waits until the client has another registration than was read, takes it out, or ends, or until
     /// `limit` is over. The client answers by itself, and one request waits all the time.
-    pub(super) async fn changed(&mut self, wanted: Registration, limit: Duration) {
+    pub(super) async fn changed(&mut self, role: CatalogueRole, limit: Duration) {
         let services = self.machine.manifest.services.first();
-        let name = services.and_then(|service| registered::name(service, wanted.role));
+        let name = services.and_then(|service| registered::name(service, role));
         let Some(name) = name else {
             // Nothing is registered that could be lost.
             return tokio::time::sleep(limit).await;
@@ -234,20 +237,115 @@ impl Sync {
         let id = registered::id(&name, &self.machine.provision.instance);
         let deadline = Instant::now() + limit;
         loop {
-            let known = self.version.as_ref().filter(|(of, _)| *of == id);
-            let than = known.map(|(_, version)| version);
+            let known = self.version.clone().filter(|(of, _)| *of == id);
+            let than = known.as_ref().map(|(_, version)| version);
             let left = deadline.saturating_duration_since(Instant::now());
             let asked = self.client.wait_for_local_service(&id, than, left).await;
-            let first = than.is_none();
-            let Ok(Some(version)) = asked else {
-                self.version = None;
-                return;
-            };
-            let same = than == Some(&version);
-            self.version = Some((id.clone(), version));
-            if !first && (!same || Instant::now() >= deadline) {
+            let found = asked.ok().flatten().map(|version| (id.clone(), version));
+            self.version.clone_from(&found);
+            match (known, found) {
+                // It has been read; the next request waits.
+                (None, Some(_)) => continue,
+                (known, found) if known != found => return,
+                // It is not there, and no turn has seen to it; or it is what it was before its time.
+                _ => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            tokio::time::sleep(left.min(AT_ONCE)).await;
+            if self.version.is_none() || left.is_zero() {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use calvin_consul::Settings;
+    use calvin_model::{ImageManifest, Provision};
+    use calvin_proto::machine::MachineFiles;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::workload::Variables;
+
+    /// A client that answers everything at once, and how often it was asked.
+    async fn client(status: &str, body: &str) -> (Client, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Relaxed);
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let settings = Settings {
+            address: address.parse().unwrap(),
+            timeout: Duration::from_secs(5),
+            tls: None,
+            token: None,
+        };
+        (Client::new(settings).unwrap(), asked)
+    }
+
+    fn sync(client: Client) -> Sync {
+        let image = "name = \"web\"\nversion = \"1.0\"\n[[service]]\nname = \"web\"\nport = 80\n";
+        let provision = format!(
+            "environment = \"build\"\ninstance = \"web-abcdefgh\"\nfleet = \"web\"\n\
+             coordinators = [\"127.0.0.1:1\"]\ndomain = \"build.example\"\njoin_token = \"\"\n\
+             ca_pem = \"\"\n[image]\ntag = \"web@1.0\"\ndigest = \"sha256:{}\"\n",
+            "01".repeat(32)
+        );
+        let provision = Provision::parse("provision.toml", &provision).unwrap();
+        let files = MachineFiles::new("/machine");
+        let machine = Machine {
+            variables: Variables::new(&provision, files.root()),
+            provision: Arc::new(provision),
+            manifest: ImageManifest::parse("image.toml", image).unwrap(),
+            address: "10.0.0.9".parse().unwrap(),
+            loopback: "127.0.0.1".parse().unwrap(),
+            boot: "b1".parse().unwrap(),
+            files,
+        };
+        Sync::new(Arc::new(machine), client)
+    }
+
+    /// How often it is asked in a second, by one who waits again and again.
+    async fn asked_in_a_second(status: &str, body: &str, role: CatalogueRole) -> usize {
+        let (client, asked) = client(status, body).await;
+        let mut sync = sync(client);
+        let waits = async {
+            loop {
+                sync.changed(role, Duration::from_secs(60)).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(1), waits).await;
+        assert!(ended.is_err());
+        asked.load(Relaxed)
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_registration_that_is_not_there_does_not_ask_all_the_time() {
+        use CatalogueRole::{Absent, Active};
+        let version = "{\"ContentHash\":\"1\"}";
+        let (none, found, denied) = ("404 Not Found", "200 OK", "403 Forbidden");
+        assert_eq!(asked_in_a_second(none, "", Active).await, 1);
+        assert_eq!(asked_in_a_second(denied, "no", Active).await, 1);
+        // Read once, and then not waited with.
+        assert_eq!(asked_in_a_second(found, version, Active).await, 2);
+        assert_eq!(asked_in_a_second(none, "", Absent).await, 0);
     }
 }

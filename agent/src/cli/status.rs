@@ -128,13 +128,21 @@ fn session(view: &StatusView) -> String {
 }
 
 fn forwarded(from: &NamesFromView) -> Vec<String> {
-    let memory = match from.stale_answers {
-        0 => None,
-        count => Some(format!("{count} answers out of memory")),
+    let kept = format!("{} names kept for when it is silent", from.kept);
+    let memory = match (from.stale_answers, from.stale_oldest_ms) {
+        (0, _) => None,
+        (count, None) => Some(format!("{count} answers out of memory")),
+        (count, Some(oldest)) => Some(format!(
+            "{count} answers out of memory, the oldest {} old",
+            ms(oldest)
+        )),
     };
     let fault = from.fault.as_ref();
     let fault = fault.map(|fault| format!("out of memory now: {fault}"));
-    memory.into_iter().chain(fault).collect()
+    let unsaved = from.unsaved.as_ref();
+    let unsaved = unsaved.map(|reason| format!("not on disk: {reason}"));
+    let more = memory.into_iter().chain(fault).chain(unsaved);
+    std::iter::once(kept).chain(more).collect()
 }
 
 fn registered(consul: &ConsulReport) -> String {

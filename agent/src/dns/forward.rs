@@ -1,40 +1,55 @@
-//! The environment's names out of the machine's Consul client, where it joins one. The last good
-//! answer to each question is kept, and is given while the client is silent or cannot answer: names
-//! outlive Consul as they outlive the coordinator. That a name does not exist, or has nothing of a
-//! type, is an answer too.
+//! The environment's names out of the machine's Consul client, where it joins one. What it said last of
+//! each is kept, and is given while the client is silent or cannot answer: names outlive Consul as they
+//! outlive the coordinator, and on disk they outlive the agent and the machine's power too.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use hickory_proto::{
-    op::{Message, Query},
-    rr::{Name, RecordType},
+use hickory_proto::op::{Message, Query};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep},
 };
-use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use super::upstream::{self, UpstreamError};
+use super::{
+    kept::{self, AnswersError, Kept, Moment, News},
+    upstream::{self, UpstreamError},
+};
 use crate::fault::chain;
 
-/// Answers that are kept: some for each service that something on this machine looks up.
-const ANSWERS_MAX: usize = 4096;
-/// Bytes of all of them, as they came: an answer with 1,000 instances has some 50 kB.
-const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Least time between two writes that succeed: services of a large environment change all the time, and
+/// the disk is only for the next start.
+const REST: Duration = Duration::from_secs(5);
+/// Pause before what the disk refused is written again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// A write that takes longer than this is told like one that failed: it is some megabytes at most.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// What is forwarded, and what came back.
 #[derive(Debug)]
 pub struct Forwarder {
     server: watch::Receiver<Option<SocketAddr>>,
     kept: Mutex<Kept>,
-    stale: AtomicU64,
+    given: Mutex<Given>,
+    began: Instant,
+    /// Something is to be written.
+    news: Notify,
     /// Why the last question got no answer, if it did not.
     fault: watch::Sender<Option<String>>,
+    /// Why what is known is not on disk, if it is not.
+    unsaved: watch::Sender<Option<String>>,
+}
+
+/// Answers that were given out of memory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Given {
+    count: u64,
+    oldest: Option<Duration>,
 }
 
 /// An answer, and whether it is a new one.
@@ -44,61 +59,8 @@ pub(super) enum Answered {
     Fresh(Arc<Message>),
     /// As it said before; now it says nothing.
     Stale(Arc<Message>),
-    /// It was never answered.
+    /// It was never answered, or too long ago.
     Unknown,
-}
-
-type Key = (Name, RecordType);
-
-#[derive(Debug, Default)]
-struct Kept {
-    answers: HashMap<Key, Answer>,
-    /// The oldest first.
-    order: BTreeMap<u64, Key>,
-    bytes: usize,
-    count: u64,
-}
-
-#[derive(Debug)]
-struct Answer {
-    message: Arc<Message>,
-    bytes: usize,
-    number: u64,
-}
-
-impl Kept {
-    fn put(&mut self, key: Key, message: Arc<Message>, bytes: usize) {
-        self.remove(&key);
-        self.count += 1;
-        let number = self.count;
-        self.order.insert(number, key.clone());
-        self.bytes += bytes;
-        self.answers.insert(
-            key,
-            Answer {
-                message,
-                bytes,
-                number,
-            },
-        );
-        while self.answers.len() > ANSWERS_MAX || self.bytes > BYTES_MAX {
-            let Some((_, oldest)) = self.order.pop_first() else {
-                return;
-            };
-            self.remove(&oldest);
-        }
-    }
-
-    fn remove(&mut self, key: &Key) {
-        if let Some(answer) = self.answers.remove(key) {
-            self.bytes -= answer.bytes;
-            self.order.remove(&answer.number);
-        }
-    }
-
-    fn get(&self, key: &Key) -> Option<Arc<Message>> {
-        self.answers.get(key).map(|answer| answer.message.clone())
-    }
 }
 
 impl Forwarder {
@@ -108,9 +70,78 @@ impl Forwarder {
         Self {
             server,
             kept: Mutex::default(),
-            stale: AtomicU64::new(0),
+            given: Mutex::default(),
+            began: Instant::now(),
+            news: Notify::new(),
             fault: watch::Sender::new(None),
+            unsaved: watch::Sender::new(None),
         }
+    }
+
+    /// Takes over what an earlier agent kept in this file. What cannot be used is as if it were not
+    /// there: Consul says it again.
+    pub fn load(&self, path: &Path) {
+        match kept::read(path) {
+            Ok(answers) => {
+                let now = self.now();
+                self.kept().restore(answers, now);
+            }
+            Err(error) => warn!(
+                error = chain(&error),
+                "could not use the answers of Consul on disk"
+            ),
+        }
+    }
+
+    /// Keeps in this file what is known, for as long as it is polled.
+    pub async fn keep(self: Arc<Self>, path: PathBuf) {
+        loop {
+            self.news.notified().await;
+            match self.written(&path).await {
+                Ok(()) => {
+                    if self
+                        .unsaved
+                        .send_if_modified(|known| known.take().is_some())
+                    {
+                        info!("the answers of Consul are on disk again");
+                    }
+                    sleep(REST).await;
+                }
+                Err(error) => {
+                    self.tell_unsaved(chain(&error));
+                    self.news.notify_one();
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// One write. While it takes long, that is told: nothing else would ever say so of a disk that hangs.
+    async fn written(&self, path: &Path) -> Result<(), AnswersError> {
+        let answers = self.kept().for_disk(self.now());
+        let to = path.to_owned();
+        let write = tokio::task::spawn_blocking(move || kept::write(&to, &answers));
+        tokio::pin!(write);
+        let ended = tokio::select! {
+            ended = &mut write => ended,
+            () = sleep(SLOW) => {
+                self.tell_unsaved(format!("the disk has not answered for {SLOW:?}"));
+                write.await
+            }
+        };
+        ended.unwrap_or_else(|error| Err(AnswersError::ended(path, error)))
+    }
+
+    fn tell_unsaved(&self, reason: String) {
+        self.unsaved.send_if_modified(|known| {
+            // The same again and again is one line in the log.
+            let new = known.as_ref() != Some(&reason);
+            if new {
+                warn!(reason, "the answers of Consul are not on disk");
+                *known = Some(reason);
+            }
+            new
+        });
     }
 
     /// Who is asked, if anybody is.
@@ -121,10 +152,15 @@ impl Forwarder {
     /// How it is, for `status`; nothing where nobody is asked.
     #[must_use]
     pub fn seen(&self) -> Option<ForwarderSeen> {
+        let server = self.server()?;
+        let given = *self.given.lock().unwrap_or_else(PoisonError::into_inner);
         Some(ForwarderSeen {
-            server: self.server()?,
-            stale: self.stale.load(Relaxed),
+            server,
+            kept: self.kept().len(),
+            stale: given.count,
+            stale_oldest: given.oldest,
             fault: self.fault.borrow().clone(),
+            unsaved: self.unsaved.borrow().clone(),
         })
     }
 
@@ -134,13 +170,16 @@ impl Forwarder {
             Ok(message) => {
                 self.note(None);
                 let message = Arc::new(message);
-                // An answer that came can be written again.
-                let bytes = message.to_vec().map_or(BYTES_MAX, |bytes| bytes.len());
-                self.kept().put(key_of(query), message.clone(), bytes);
+                let now = self.now();
+                let news = self.kept().hear(query, message.clone(), now);
+                if news == News::Write {
+                    self.news.notify_one();
+                }
                 Answered::Fresh(message)
             }
             Err(error) => {
                 self.note(Some(&error));
+                self.kept().silence(query);
                 self.known(query)
             }
         }
@@ -148,18 +187,23 @@ impl Forwarder {
 
     /// What was answered before.
     pub(super) fn known(&self, query: &Query) -> Answered {
-        match self.kept().get(&key_of(query)) {
-            Some(message) => {
-                self.stale.fetch_add(1, Relaxed);
-                Answered::Stale(message)
-            }
-            None => Answered::Unknown,
-        }
+        let known = self.kept().known(query, self.now());
+        let Some(known) = known else {
+            return Answered::Unknown;
+        };
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        given.count += 1;
+        given.oldest = given.oldest.max(Some(known.age));
+        Answered::Stale(Arc::new(known.message))
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         // Nothing that holds it can stop half way.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Moment {
+        Moment::try_from(self.began.elapsed().as_millis()).unwrap_or(Moment::MAX)
     }
 
     fn note(&self, error: Option<&UpstreamError>) {
@@ -183,46 +227,14 @@ impl Forwarder {
 pub struct ForwarderSeen {
     /// Who is asked.
     pub server: SocketAddr,
+    /// Questions whose records are known, for when nobody answers.
+    pub kept: usize,
     /// Answers that were given out of memory since the agent started.
     pub stale: u64,
+    /// How old the oldest of those was when it was given.
+    pub stale_oldest: Option<Duration>,
     /// Why the last question got no answer, if it did not.
     pub fault: Option<String>,
-}
-
-fn key_of(query: &Query) -> Key {
-    (query.name().to_lowercase(), query.query_type())
-}
-
-#[cfg(test)]
-mod tests {
-    use hickory_proto::op::{MessageType, OpCode};
-
-    use super::*;
-
-    fn key(number: usize) -> Key {
-        let name = Name::from_ascii(format!("n{number}.example.")).unwrap();
-        (name, RecordType::A)
-    }
-
-    fn message() -> Arc<Message> {
-        Arc::new(Message::new(1, MessageType::Response, OpCode::Query))
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded_and_what_was_asked_last_stays() {
-        let mut kept = Kept::default();
-        for number in 0..ANSWERS_MAX + 10 {
-            kept.put(key(0), message(), 10);
-            kept.put(key(number), message(), 10);
-        }
-        assert_eq!(kept.answers.len(), ANSWERS_MAX);
-        assert_eq!(kept.order.len(), ANSWERS_MAX);
-        assert_eq!(kept.bytes, ANSWERS_MAX * 10);
-        assert!(kept.get(&key(0)).is_some() && kept.get(&key(1)).is_none());
-        kept.put(key(0), message(), BYTES_MAX);
-        assert_eq!(kept.answers.len(), 1);
-        assert!(kept.bytes <= BYTES_MAX);
-        kept.put(key(0), message(), BYTES_MAX + 1);
-        assert_eq!((kept.answers.len(), kept.bytes), (0, 0));
-    }
+    /// Why what is known is not on disk, if it is not.
+    pub unsaved: Option<String>,
 }

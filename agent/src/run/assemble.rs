@@ -1,6 +1,6 @@
 //! Makes every part of the agent, connects them and starts their tasks: the only place that does.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use calvin_lifecycle::{AgentRecord, Lifecycle, QuorumOutcome, Spec};
 use calvin_model::{BootId, Connections, NamesSnapshot, NamesVersion, Provision};
@@ -104,7 +104,7 @@ pub(super) fn assemble(
 
     let mut tasks = Tasks::new();
     let forward = watch::Sender::new(None);
-    let forwarder = Arc::new(Forwarder::new(forward.subscribe()));
+    let forwarder = start_forwarder(&machine, forward.subscribe(), &mut tasks);
     let names = start_names(&machine, sockets, forwarder.clone(), &mut tasks)?;
     let runner = start_runner(&machine, &mut tasks);
     let served = names.served.clone();
@@ -275,6 +275,20 @@ fn start_runner(machine: &Provisioned, tasks: &mut Tasks) -> Runner {
     let (runner, connection) = Runner::connect(machine.files.init_socket());
     tasks::spawn(tasks, "runner", connection.run());
     runner
+}
+
+/// What forwards names to Consul, with what it said before on disk.
+fn start_forwarder(
+    machine: &Provisioned,
+    server: watch::Receiver<Option<SocketAddr>>,
+    tasks: &mut Tasks,
+) -> Arc<Forwarder> {
+    let path = machine.files.state().join("answers.json");
+    let forwarder = Arc::new(Forwarder::new(server));
+    forwarder.load(&path);
+    let keep = forwarder.clone().keep(path);
+    tasks::spawn(tasks, "answers on disk", keep);
+    forwarder
 }
 
 fn start_orders(

@@ -98,8 +98,17 @@ pub struct NamesFromView {
     pub server: String,
     /// Answers that were given out of memory since the agent started, because it gave none.
     pub stale_answers: u64,
+    /// How old the oldest of those was when it was given, milliseconds.
+    #[serde(default)]
+    pub stale_oldest_ms: Option<u64>,
+    /// Questions whose records are known, for when nobody answers.
+    #[serde(default)]
+    pub kept: usize,
     /// Why it gave no answer last, if it did not.
     pub fault: Option<String>,
+    /// Why what is known is not on disk, if it is not.
+    #[serde(default)]
+    pub unsaved: Option<String>,
 }
 
 /// Where the picture is taken from.
@@ -152,7 +161,10 @@ pub(crate) fn build(sources: &Sources<'_>) -> StatusView {
         names_from: sources.forwarder.as_ref().map(|seen| NamesFromView {
             server: seen.server.to_string(),
             stale_answers: seen.stale,
+            stale_oldest_ms: seen.stale_oldest.map(milliseconds),
+            kept: seen.kept,
             fault: seen.fault.clone(),
+            unsaved: seen.unsaved.clone(),
         }),
         lock: sources.lock.fence.map(|fence| LockView {
             fence,

@@ -275,11 +275,16 @@ impl Machine {
 
     /// The same, with another token.
     pub(super) fn client_with(&self, token: &str) -> Client {
+        self.client_as(Some(token))
+    }
+
+    /// The same, as whoever comes by, or with a token.
+    pub(super) fn client_as(&self, token: Option<&str>) -> Client {
         Client::new(Settings {
             address: format!("http://{}:8500", self.address).parse().unwrap(),
             timeout: TIMEOUT,
             tls: None,
-            token: Some(token.parse().unwrap()),
+            token: token.map(|token| token.parse().unwrap()),
         })
         .unwrap()
     }
@@ -293,6 +298,12 @@ impl Machine {
         self.record().units["consul"]
     }
 
+    /// Whether its Consul client runs; none is recorded between two starts.
+    pub(super) fn has_client(&self) -> bool {
+        let client = self.record().units.get("consul").copied();
+        client.is_some_and(|client| client.is_alive())
+    }
+
     /// Kills its Consul client, and removes all that it has kept before it is started again.
     pub(super) async fn wipe_client(&self) {
         let client = self.client_process();
@@ -302,6 +313,18 @@ impl Machine {
         })
         .await;
         fs::remove_dir_all(self.files.state().join("consul/data")).unwrap();
+    }
+
+    /// Kills its agent, and waits until the runner has started another one.
+    pub(super) async fn kill_agent(&self) {
+        let agent = self.record().agent.unwrap();
+        agent.signal(Signal::KILL).unwrap();
+        until("another agent", async || {
+            let now = self.record().agent;
+            let another = now.is_some_and(|now| now != agent && now.is_alive());
+            another.then_some(()).ok_or(now)
+        })
+        .await;
     }
 
     /// Makes the command's check fail, or pass.

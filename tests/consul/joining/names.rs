@@ -1,13 +1,12 @@
 //! What the agent of a machine answers for names of its environment.
 
-use std::process::Command;
+use std::{net::SocketAddr, process::Command};
 
 use super::machine::Machine;
 use crate::support::until;
 
 /// Asks with `dig`, as a person does.
-fn dig(machine: &Machine, more: &[&str]) -> Vec<String> {
-    let dns = machine.dns();
+pub(super) fn dig(dns: SocketAddr, more: &[&str]) -> Vec<String> {
     let output = Command::new("dig")
         .arg(format!("@{}", dns.ip()))
         .args([
@@ -24,10 +23,18 @@ fn dig(machine: &Machine, more: &[&str]) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// How a server answers for a name: `NOERROR`, or why not.
+pub(super) fn status(dns: SocketAddr, name: &str) -> String {
+    let found = dig(dns, &["+noshort", "+noall", "+comments", name, "A"]);
+    let mut words = found.iter().flat_map(|line| line.split([' ', ',']));
+    words.find(|word| *word == "status:");
+    words.next().unwrap_or_default().to_owned()
+}
+
 /// The addresses of a name.
 pub(super) async fn look_up(machine: &Machine, name: &str) -> Vec<String> {
     let (machine, name) = (machine, name.to_owned());
-    dig(machine, &[&name, "A"])
+    dig(machine.dns(), &[&name, "A"])
 }
 
 /// Waits until a name has the machine's address.
@@ -51,11 +58,14 @@ pub(super) async fn are_answered(machine: &Machine) {
         "web-abcdefgh.node.build.example.",
     ] {
         find(machine, name).await;
-        assert_eq!(dig(machine, &["+tcp", name, "A"]), [machine.address()]);
+        assert_eq!(
+            dig(machine.dns(), &["+tcp", name, "A"]),
+            [machine.address()]
+        );
     }
     let name = "_web._active.service.build.example.";
     for transport in ["+notcp", "+tcp"] {
-        let found = dig(machine, &[transport, name, "SRV"]);
+        let found = dig(machine.dns(), &[transport, name, "SRV"]);
         assert_eq!(found.len(), 1, "{transport}");
         assert!(found[0].starts_with("1 1 8080 "), "{found:?}");
         let target = found[0].rsplit(' ').next().unwrap();

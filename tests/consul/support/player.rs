@@ -2,6 +2,7 @@
 //! of the server, as an agent does with the one of its machine. Of exclusive fleets they hold the lock
 //! where a test lends them a client for that.
 
+#[path = "player/locks.rs"]
 mod locks;
 
 use std::{

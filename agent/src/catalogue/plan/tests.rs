@@ -7,7 +7,10 @@ mod scenarios;
 use calvin_consul::{catalog::CatalogService, health::CheckStatus};
 use calvin_model::CatalogueRole;
 
-use super::{super::own::OwnCheck, *};
+use super::{
+    super::own::{OwnCheck, Presence},
+    *,
+};
 
 const IMAGE: &str = "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = [\"web\"]\n\
     [[service]]\nname = \"web\"\nport = 80\ntags = [\"http\"]\ntags_active = [\"route-/\"]\n\
