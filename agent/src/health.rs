@@ -1,6 +1,7 @@
 //! Runs the image's checks: each in a task of its own, so that one that hangs keeps no other from
 //! its turn. What the results mean is decided by the lifecycle.
 
+mod grpc;
 mod probe;
 #[cfg(test)]
 mod tests;
@@ -147,7 +148,8 @@ impl Task {
         let end = *next + self.spec.interval.0;
         let mut pause = match self.spec.kind() {
             Some(CheckKind::Exec { .. }) => EAGER_PAUSE_EXEC,
-            Some(CheckKind::Http { .. } | CheckKind::Tcp { .. }) | None => EAGER_PAUSE,
+            Some(CheckKind::Http { .. } | CheckKind::Tcp { .. } | CheckKind::Grpc { .. })
+            | None => EAGER_PAUSE,
         };
         loop {
             let outcome = probe::run(&self.spec, &self.context).await;

@@ -18,6 +18,8 @@ use calvin_consul::{
 };
 use calvin_model::CatalogueRole;
 use calvin_proto::wire;
+use tonic::transport::{Server, server::TcpIncoming};
+use tonic_health::ServingStatus;
 
 use self::machine::{Machine, field};
 use crate::{support::until, testing::INSTANCE};
@@ -38,6 +40,20 @@ async fn passing(consul: &Client, name: &str) -> ServiceHealth {
         }
     })
     .await
+}
+
+/// Waits until the servers have our instance failing.
+async fn is_critical(consul: &Client) {
+    until("critical", async || {
+        let found = instances(consul, "web").await;
+        let status = found.first().map(ServiceHealth::status);
+        if status == Some(ServiceStatus::Critical) {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    })
+    .await;
 }
 
 async fn gone(consul: &Client, name: &str) {
@@ -115,16 +131,7 @@ async fn an_instance_joins_enters_serves_loses_its_client_and_leaves() {
 
     // Only an explicit failure takes it out.
     machine.set_disk_full(true);
-    until("critical", async || {
-        let found = instances(&consul, "web").await;
-        let status = found.first().map(ServiceHealth::status);
-        if status == Some(ServiceStatus::Critical) {
-            Ok(())
-        } else {
-            Err(status)
-        }
-    })
-    .await;
+    is_critical(&consul).await;
     machine.set_disk_full(false);
     passing(&consul, "web").await;
 
@@ -217,16 +224,7 @@ async fn a_token_is_rotated_in_place_and_names_outlive_the_client() {
     )
     .await;
     machine.set_disk_full(true);
-    until("critical, by the new token", async || {
-        let found = instances(&consul, "web").await;
-        let status = found.first().map(ServiceHealth::status);
-        if status == Some(ServiceStatus::Critical) {
-            Ok(())
-        } else {
-            Err(status)
-        }
-    })
-    .await;
+    is_critical(&consul).await;
     machine.set_disk_full(false);
     passing(&consul, "web").await;
     assert_eq!(machine.client_process(), client, "it was not started again");
@@ -274,6 +272,47 @@ async fn names_outlive_every_server_the_client_s_data_and_the_agent() {
     names::find(&machine, web).await;
     // What never was is not known any more, and not denied either.
     assert_eq!(names::status(machine.dns(), none), "SERVFAIL");
+}
+
+#[tokio::test]
+async fn a_grpc_check_is_consul_s_own_and_says_what_the_server_says() {
+    let datacenter = field().await;
+    let check = "[[check]]\nname = \"api\"\ngrpc = \"web.v1\"\nport = 8081\ninterval = \"1s\"\n";
+    let mut machine = Machine::start_checked(&datacenter, 5, check).await;
+    let consul = datacenter.client(&datacenter.servers[0], Some(machine::MANAGEMENT));
+    let listener = tokio::net::TcpListener::bind((machine.address(), 8081)).await;
+    let incoming = TcpIncoming::from(listener.unwrap());
+    let (mut says, service) = tonic_health::server::health_reporter();
+    says.set_service_status("web.v1", ServingStatus::Serving)
+        .await;
+    let server = Server::builder().add_service(service);
+    tokio::spawn(server.serve_with_incoming(incoming));
+
+    machine.register(wire::CatalogueRole::Entered).await;
+    let one = passing(&consul, "web").await;
+    let found = one.checks.iter().find(|check| check.name == "api").unwrap();
+    assert_eq!(found.kind, "grpc");
+    machine
+        .hear(|report| report.health() == wire::Health::Healthy)
+        .await;
+    says.set_service_status("web.v1", ServingStatus::NotServing)
+        .await;
+    is_critical(&consul).await;
+    machine
+        .hear(|report| report.health() == wire::Health::Unhealthy)
+        .await;
+    says.set_service_status("web.v1", ServingStatus::Serving)
+        .await;
+    passing(&consul, "web").await;
+    machine
+        .hear(|report| report.health() == wire::Health::Healthy)
+        .await;
+    // A server that does not know the service is not the one that was meant.
+    says.clear_service_status("web.v1").await;
+    is_critical(&consul).await;
+    machine
+        .hear(|report| report.health() == wire::Health::Unhealthy)
+        .await;
 }
 
 #[tokio::test]

@@ -133,6 +133,12 @@ fn kind(facts: &Facts<'_>, spec: &CheckSpec) -> Option<CheckKind> {
             interval,
             timeout,
         }),
+        image::CheckKind::Grpc { service, port } => Some(CheckKind::Grpc {
+            address: SocketAddr::new(facts.address, port),
+            service: service.to_owned(),
+            interval,
+            timeout,
+        }),
         image::CheckKind::Exec { .. } => None,
     }
 }

@@ -101,7 +101,8 @@ impl Own {
             let spec = manifest.checks.get(check.place);
             match spec.and_then(CheckSpec::kind) {
                 Some(CheckKind::Exec { .. }) => true,
-                Some(CheckKind::Http { .. } | CheckKind::Tcp { .. }) | None => false,
+                Some(CheckKind::Http { .. } | CheckKind::Tcp { .. } | CheckKind::Grpc { .. })
+                | None => false,
             }
         });
         let commands = commands.map(|check| &check.word);

@@ -3,7 +3,7 @@
 //! That there are records, and that there are none, are kept apart. Consul that answers is believed, and
 //! whoever asks is told what it says. But one answer without records may come from a catalogue that has
 //! just been lost, and must not cost the names that outlive it: what is given while Consul is silent is
-//! the last answer with records, unless answers without any have gone on for [`GONE_AFTER`], with no
+//! the last answer with records, unless answers without any have gone on for `GONE_AFTER`, with no
 //! silence between them. A Consul client by itself, without servers, without its data or without a
 //! token, says SERVFAIL of every name that could exist, which is silence; only servers say NXDOMAIN of
 //! one.
@@ -38,7 +38,7 @@ const OLDEST: Duration = Duration::from_secs(3 * 24 * 3600);
 /// services again within half a minute, from the clients that join again.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 /// When an answer was heard is written again after this, although it says the same: less than a tenth
-/// of [`OLDEST`], and a write an hour.
+/// of `OLDEST`, and a write an hour.
 const STAMP: Duration = Duration::from_secs(3600);
 /// Longest time for which others may keep what was given out of memory: Consul may be back by then.
 const STALE_TTL: u32 = 5;

@@ -10,7 +10,7 @@ use hyper::{Request, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::CheckContext;
+use super::{CheckContext, grpc};
 use crate::{
     command::{CommandEnd, CommandOutcome, CommandSpec, Killed, run_command},
     fault::chain,
@@ -34,6 +34,10 @@ pub(super) async fn run(spec: &CheckSpec, context: &CheckContext) -> CheckOutcom
         Some(CheckKind::Tcp { port }) => {
             let address = SocketAddr::new(context.address, port);
             bounded(limit, async { connect(address).await.map(drop) }).await
+        }
+        Some(CheckKind::Grpc { service, port }) => {
+            let address = SocketAddr::new(context.address, port);
+            bounded(limit, grpc::ask(address, service)).await
         }
         // It ends what it runs by itself, with all its children.
         Some(CheckKind::Exec { command }) => exec(command, limit, context).await,

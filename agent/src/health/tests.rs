@@ -8,6 +8,11 @@ use tokio::{
     net::TcpListener,
     time::timeout,
 };
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::*;
 
@@ -114,6 +119,103 @@ async fn a_tcp_check_passes_when_somebody_accepts() {
     let address = server(None).await;
     let check = |port| format!("[[check]]\nname = \"t\"\ntcp = true\nport = {port}\n");
     assert_eq!(once(&check(address.port())).await, CheckOutcome::Pass);
+}
+
+/// A gRPC server that says of `web.v1` what the test has it say, and of itself that it serves.
+async fn grpc_server() -> (u16, HealthReporter) {
+    let (reporter, service) = tonic_health::server::health_reporter();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = Server::builder().add_service(service);
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    (port, reporter)
+}
+
+fn grpc(service: &str, port: u16) -> String {
+    format!("[[check]]\nname = \"g\"\ngrpc = \"{service}\"\nport = {port}\ntimeout = \"300ms\"\n")
+}
+
+async fn grpc_reason(service: &str, port: u16) -> String {
+    match once(&grpc(service, port)).await {
+        CheckOutcome::Fail(reason) => reason,
+        CheckOutcome::Pass => panic!("passed"),
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_check_passes_while_its_service_says_that_it_serves() {
+    let (port, reporter) = grpc_server().await;
+    assert_eq!(once(&grpc("", port)).await, CheckOutcome::Pass);
+    let reason = grpc_reason("web.v1", port).await;
+    let unknown = format!("gRPC service web.v1 is not known to the server at 127.0.0.1:{port}");
+    assert_eq!(reason, unknown);
+    for (status, said) in [
+        (ServingStatus::Serving, None),
+        (
+            ServingStatus::NotServing,
+            Some("gRPC service web.v1 is NOT_SERVING"),
+        ),
+        (
+            ServingStatus::Unknown,
+            Some("gRPC service web.v1 is UNKNOWN"),
+        ),
+        (ServingStatus::Serving, None),
+    ] {
+        reporter.set_service_status("web.v1", status).await;
+        let outcome = once(&grpc("web.v1", port)).await;
+        let expected = said.map_or(CheckOutcome::Pass, |said| CheckOutcome::Fail(said.into()));
+        assert_eq!(outcome, expected);
+    }
+    reporter
+        .set_service_status("", ServingStatus::NotServing)
+        .await;
+    let reason = grpc_reason("", port).await;
+    assert_eq!(reason, format!("127.0.0.1:{port} is NOT_SERVING"));
+}
+
+#[tokio::test]
+async fn a_grpc_check_of_what_speaks_no_grpc_fails_and_says_why() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let reason = grpc_reason("", port).await;
+    assert!(
+        reason.starts_with("could not connect to 127.0.0.1"),
+        "{reason}"
+    );
+    assert!(reason.contains("refused"), "{reason}");
+    for reply in ["HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-x\r\n", ""] {
+        let port = server(Some(reply)).await.port();
+        let reason = grpc_reason("", port).await;
+        assert!(
+            reason.contains("does not speak gRPC"),
+            "{reply:?}: {reason}"
+        );
+    }
+    let port = server(None).await.port();
+    assert_eq!(grpc_reason("", port).await, "no answer within 300ms");
+    // gRPC, and no such service.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let bare = Server::builder().add_routes(Routes::default());
+    tokio::spawn(bare.serve_with_incoming(TcpIncoming::from(listener)));
+    let reason = grpc_reason("", port).await;
+    assert_eq!(reason, format!("127.0.0.1:{port} has no grpc.health.v1"));
+}
+
+#[tokio::test]
+async fn a_grpc_check_that_hangs_leaves_no_connection_behind() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut rest = Vec::new();
+        // It ends when the one who asked is gone.
+        let _ = stream.read_to_end(&mut rest).await;
+        rest.starts_with(b"PRI * HTTP/2.0")
+    });
+    assert_eq!(grpc_reason("web.v1", port).await, "no answer within 300ms");
+    assert!(timeout(DEADLINE, seen).await.unwrap().unwrap());
 }
 
 #[tokio::test]

@@ -253,8 +253,8 @@ fn is_probed(instance: &Instance) -> bool {
     }
 }
 
-/// How to probe this port: as the image's own check of it does, an HTTP check before a TCP one. A
-/// check that counts in some roles only may fail by design in the others, so it says nothing about
+/// How to probe this port: as the image's own check of it does, an HTTP check before a TCP one. That a
+/// port of a gRPC check is open is enough: whether it serves is the check's own question. A check that counts in some roles only may fail by design in the others, so it says nothing about
 /// whether the workload can be reached.
 fn target(manifest: &ImageManifest, address: SocketAddr) -> ProbeTarget {
     let mut target = ProbeTarget {
@@ -270,10 +270,17 @@ fn target(manifest: &ImageManifest, address: SocketAddr) -> ProbeTarget {
                 target.timeout = check.timeout.0;
                 return target;
             }
-            Some(CheckKind::Tcp { port }) if port == address.port() => {
+            Some(CheckKind::Tcp { port } | CheckKind::Grpc { port, .. })
+                if port == address.port() =>
+            {
                 target.timeout = check.timeout.0;
             }
-            Some(CheckKind::Http { .. } | CheckKind::Tcp { .. } | CheckKind::Exec { .. })
+            Some(
+                CheckKind::Http { .. }
+                | CheckKind::Tcp { .. }
+                | CheckKind::Grpc { .. }
+                | CheckKind::Exec { .. },
+            )
             | None => {}
         }
     }
@@ -311,6 +318,7 @@ mod tests {
                 { name = "page", http = "/health", port = 80, timeout = "1s" },
                 { name = "other", tcp = true, port = 81, timeout = "3s" },
                 { name = "busy", http = "/busy", port = 82, timeout = "4s", when = "active" },
+                { name = "api", grpc = "web.v1", port = 83, timeout = "5s" },
             ]
             [workload]
             command = ["server"]
@@ -324,5 +332,6 @@ mod tests {
         assert_eq!(target(80), (page, Duration::from_secs(1)));
         assert_eq!(target(81), (None, Duration::from_secs(3)));
         assert_eq!(target(82), (None, PROBE_TIMEOUT));
+        assert_eq!(target(83), (None, Duration::from_secs(5)));
     }
 }

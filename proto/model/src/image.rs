@@ -292,9 +292,13 @@ pub struct CheckSpec {
     /// TCP: a connection to `port` that is accepted passes.
     #[serde(default)]
     pub tcp: bool,
+    /// gRPC: this service is asked after by `grpc.health.v1`, without TLS, and `SERVING` passes; empty
+    /// asks after the server as a whole. Needs `port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<String>,
     /// Exec: a command, without a shell; exit code 0 passes.
     pub exec: Option<Vec<String>>,
-    /// The port of http and tcp checks, on the instance's address.
+    /// The port of http, tcp and grpc checks, on the instance's address.
     pub port: Option<u16>,
     /// Time from one run to the next.
     #[serde(default = "default_check_interval")]
@@ -382,7 +386,7 @@ fn default_hook_timeout() -> HumanDuration {
     HumanDuration::from_secs(30)
 }
 
-/// The three ways to check, with what each needs.
+/// The ways to check, with what each needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckKind<'a> {
     /// `GET` this path on this port.
@@ -397,6 +401,13 @@ pub enum CheckKind<'a> {
         /// The port.
         port: u16,
     },
+    /// Ask after this service by `grpc.health.v1` on this port.
+    Grpc {
+        /// The service; empty for the server as a whole.
+        service: &'a str,
+        /// The port.
+        port: u16,
+    },
     /// Run this command.
     Exec {
         /// Program and arguments.
@@ -405,14 +416,17 @@ pub enum CheckKind<'a> {
 }
 
 impl CheckSpec {
-    /// Which of the three ways this check takes; `None` when it names none, two, or lacks its
-    /// port. Never `None` in a manifest that was parsed.
+    /// Which of the ways this check takes; `None` when it names none, two, or lacks its port.
+    /// Never `None` in a manifest that was parsed.
     #[must_use]
     pub fn kind(&self) -> Option<CheckKind<'_>> {
-        match (&self.http, self.tcp, &self.exec, self.port) {
-            (Some(path), false, None, Some(port)) => Some(CheckKind::Http { path, port }),
-            (None, true, None, Some(port)) => Some(CheckKind::Tcp { port }),
-            (None, false, Some(command), None) if !command.is_empty() => {
+        match (&self.http, self.tcp, &self.grpc, &self.exec, self.port) {
+            (Some(path), false, None, None, Some(port)) => Some(CheckKind::Http { path, port }),
+            (None, true, None, None, Some(port)) => Some(CheckKind::Tcp { port }),
+            (None, false, Some(service), None, Some(port)) => {
+                Some(CheckKind::Grpc { service, port })
+            }
+            (None, false, None, Some(command), None) if !command.is_empty() => {
                 Some(CheckKind::Exec { command })
             }
             _ => None,

@@ -154,6 +154,16 @@ impl Machine {
 
     /// The same, with this program as its Consul client.
     pub(super) async fn start_with(datacenter: &Datacenter, number: u8, program: &str) -> Self {
+        Self::start_of(datacenter, number, &image(program)).await
+    }
+
+    /// The same, with more checks.
+    pub(super) async fn start_checked(datacenter: &Datacenter, number: u8, checks: &str) -> Self {
+        let image = format!("{}{checks}", image(&consul_program()));
+        Self::start_of(datacenter, number, &image).await
+    }
+
+    async fn start_of(datacenter: &Datacenter, number: u8, image: &str) -> Self {
         let server = &datacenter.servers[0];
         let management = datacenter.client(server, Some(MANAGEMENT));
         let token = token(&management, "first").await;
@@ -164,7 +174,7 @@ impl Machine {
         let files = MachineFiles::new(root.path().canonicalize().unwrap().join(INSTANCE));
         fs::create_dir_all(files.image()).unwrap();
         fs::create_dir(root.path().join("locks")).unwrap();
-        fs::write(files.image().join("image.toml"), image(program)).unwrap();
+        fs::write(files.image().join("image.toml"), image).unwrap();
         let provision = machine_toml(&coordinator.ca, coordinator.address, &address, 8653);
         fs::write(files.provision(), provision).unwrap();
         let address: IpAddr = address.parse().unwrap();

@@ -2,7 +2,7 @@
 
 mod consul;
 
-use super::{ImageManifest, QUORUM_LONGEST, variables};
+use super::{CheckSpec, ImageManifest, QUORUM_LONGEST, variables};
 
 /// The key that is wrong, and why.
 type Fault = (&'static str, String);
@@ -10,6 +10,9 @@ type Fault = (&'static str, String);
 /// Services, checks and environment variables of one image. What an author writes by hand stays
 /// far below; it bounds what one image costs every agent.
 const LIST_MAX: usize = 64;
+
+/// Longest name of a gRPC service: what Consul's own names may have.
+const GRPC_SERVICE_MAX: usize = 255;
 
 impl ImageManifest {
     pub(super) fn check(&self) -> Result<(), Fault> {
@@ -136,34 +139,62 @@ impl ImageManifest {
                     format!("check {name:?} has no name or one that is taken"),
                 ));
             }
-            if check.kind().is_none() {
-                return Err((
-                    "check",
-                    format!(
-                        "check {name:?} must be exactly one of: http and port, tcp = true and port, exec"
-                    ),
-                ));
-            }
-            if let Some(fault) = check.exec.as_deref().and_then(variables::fault) {
-                return Err(("exec", format!("check {name:?} {fault}")));
-            }
-            if check
-                .http
-                .as_ref()
-                .is_some_and(|path| !path.starts_with('/'))
-            {
-                return Err((
-                    "http",
-                    format!("check {name:?}: the path must begin with /"),
-                ));
-            }
-            if check.timeout.0.is_zero() || check.interval.0.is_zero() {
-                return Err((
-                    "interval",
-                    format!("check {name:?}: interval and timeout must be above 0"),
-                ));
-            }
+            check_check(check)?;
         }
         Ok(())
     }
+}
+
+fn check_check(check: &CheckSpec) -> Result<(), Fault> {
+    let name = &check.name;
+    if check.kind().is_none() {
+        return Err((
+            "check",
+            format!(
+                "check {name:?} must be exactly one of: http and port, tcp = true and port, grpc and \
+                 port, exec"
+            ),
+        ));
+    }
+    if let Some(fault) = check.exec.as_deref().and_then(variables::fault) {
+        return Err(("exec", format!("check {name:?} {fault}")));
+    }
+    if check
+        .http
+        .as_ref()
+        .is_some_and(|path| !path.starts_with('/'))
+    {
+        return Err((
+            "http",
+            format!("check {name:?}: the path must begin with /"),
+        ));
+    }
+    if let Some(service) = &check.grpc
+        && !is_grpc_service(service)
+    {
+        return Err((
+            "grpc",
+            format!(
+                "check {name:?}: {service:?} must be the name of a gRPC service, such as web.v1.Web: at \
+                 most {GRPC_SERVICE_MAX} letters, digits, dots, - and _; or \"\" for the server as a \
+                 whole"
+            ),
+        ));
+    }
+    if check.timeout.0.is_zero() || check.interval.0.is_zero() {
+        return Err((
+            "interval",
+            format!("check {name:?}: interval and timeout must be above 0"),
+        ));
+    }
+    Ok(())
+}
+
+/// Consul is told the service as the end of an address, and the agent asks as Consul does.
+fn is_grpc_service(service: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    service.is_empty()
+        || service.len() <= GRPC_SERVICE_MAX
+            && service.bytes().all(plain)
+            && service.bytes().any(|byte| byte != b'.')
 }

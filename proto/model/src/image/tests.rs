@@ -51,3 +51,29 @@ fn a_service_that_ends_in_standby_is_refused() {
         .to_string();
     assert!(error.contains("-standby"), "{error}");
 }
+
+#[test]
+fn a_grpc_check_asks_after_a_service_or_the_server() {
+    let image = |grpc: &str| {
+        let text = WEB.replace("http = \"/health\"", &format!("grpc = {grpc:?}"));
+        ImageManifest::parse("image.toml", &text)
+    };
+    for service in ["", "web.v1.Web", "readiness", "a-b_c"] {
+        let port = 8080;
+        let kind = CheckKind::Grpc { service, port };
+        assert_eq!(image(service).unwrap().checks[0].kind(), Some(kind));
+    }
+    for service in ["a/b", "a b", "..", "ü", &"a".repeat(256)] {
+        let error = image(service).unwrap_err();
+        assert!(
+            error.to_string().contains("name of a gRPC service"),
+            "{error}"
+        );
+    }
+    let lone = WEB.replace("http = \"/health\"\nport = 8080", "grpc = \"\"");
+    let both = WEB.replace("http =", "grpc = \"\"\nhttp =");
+    for text in [lone, both] {
+        let error = ImageManifest::parse("image.toml", &text).unwrap_err();
+        assert!(error.to_string().contains("grpc and port"), "{error}");
+    }
+}
