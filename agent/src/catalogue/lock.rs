@@ -15,6 +15,7 @@ mod gate;
 mod keeper;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use calvin_consul::{
     SessionId,
     exclusive::{LEASE, RENEW_EVERY, TTL},
 };
-use calvin_model::{FleetName, InstanceId, WorkloadState};
+use calvin_model::{InstanceId, WorkloadState};
 
 pub use keeper::{Keeper, KeeperEnds, KeptSession, LockSeen};
 
@@ -36,8 +37,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// How often a lock that somebody else has is asked for without a sign that it is free: the query that
 /// waits for that may have failed.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// A renewal that fails for a moment is nothing to be told.
-const QUIET: Duration = RENEW_EVERY.saturating_mul(2);
 
 /// Whether a workload needs the lock of its fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -420,52 +419,6 @@ impl Lock {
                 }
             }
             Hold::Unknown | Hold::Released => {}
-        }
-    }
-
-    /// What there is to be told of it, in words.
-    pub(super) fn words(&self, facts: &Facts, fleet: &FleetName, now: Duration) -> Option<String> {
-        if facts.wanted != Some(WorkloadOrder::Start) {
-            return None;
-        }
-        match facts.gate {
-            Gate::Free => return None,
-            Gate::Unknown => {
-                return Some(format!(
-                    "waits for the coordinator to say whether fleet {fleet} is exclusive"
-                ));
-            }
-            Gate::Locked => {}
-        }
-        let hold = self.session.as_ref().map(|session| &session.hold);
-        match hold {
-            Some(Hold::Not {
-                by: Some(by),
-                free: false,
-                ..
-            }) => Some(format!(
-                "waits for the lock of fleet {fleet}, which {by} holds"
-            )),
-            Some(Hold::Not { .. }) => Some(format!("waits for the lock of fleet {fleet}")),
-            Some(Hold::Held { .. }) => {
-                let left = self.lease().unwrap_or_default().saturating_sub(now);
-                let trouble = self.session.as_ref()?.trouble.as_deref();
-                let trouble = trouble.filter(|_| left + QUIET < LEASE)?;
-                Some(if left.is_zero() {
-                    format!(
-                        "its work stopped when its lease was over, because the lock of fleet \
-                         {fleet} could not be renewed: {trouble}"
-                    )
-                } else {
-                    format!("the lock of fleet {fleet} could not be renewed: {trouble}")
-                })
-            }
-            Some(Hold::Unknown | Hold::Released) | None => {
-                let trouble = self.trouble.as_deref()?;
-                Some(format!(
-                    "the lock of fleet {fleet} could not be taken: {trouble}"
-                ))
-            }
         }
     }
 }

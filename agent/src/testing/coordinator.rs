@@ -27,6 +27,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     Grant(Validity),
+    /// A certificate of this instance.
+    #[allow(dead_code, reason = "each test takes what it needs")]
+    GrantTo(&'static str),
     /// Signs, and loses the answer on the way.
     Lose,
     Refuse(&'static str),
@@ -133,6 +136,7 @@ impl Services {
         };
         let certificate_pem = match reply {
             Reply::Grant(validity) => self.ca.sign(&csr, INSTANCE, validity),
+            Reply::GrantTo(instance) => self.ca.sign(&csr, instance, Validity::Day),
             Reply::Lose => return Err(Status::unavailable("the line broke")),
             Reply::Refuse(why) => return Err(Status::permission_denied(why)),
             Reply::Other => self.ca.sign(&csr, "web-zzzzzzzz", Validity::Day),
@@ -152,7 +156,11 @@ impl wire::enrolment_server::Enrolment for Services {
         request: Request<wire::EnrolRequest>,
     ) -> Result<Response<wire::EnrolReply>, Status> {
         let request = request.into_inner();
-        assert_eq!(request.instance, INSTANCE);
+        let expected = match self.replies.lock().unwrap()[0] {
+            Reply::GrantTo(instance) => instance,
+            Reply::Grant(_) | Reply::Lose | Reply::Refuse(_) | Reply::Other => INSTANCE,
+        };
+        assert_eq!(request.instance, expected);
         self.answer(Asked {
             renewal: false,
             token: request.join_token,

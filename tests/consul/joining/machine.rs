@@ -28,13 +28,13 @@ use tonic::Status;
 pub(super) use crate::support::datacenter::MANAGEMENT;
 use crate::{
     support::{Datacenter, datacenter::TIMEOUT, until, waiting::LIMIT},
-    testing::{
-        Coordinator, ENVIRONMENT, INSTANCE, Line, Reply, Validity, machine_toml, wanted, wire_epoch,
-    },
+    testing::{Coordinator, ENVIRONMENT, INSTANCE, Line, Reply, machine_toml, wanted, wire_epoch},
 };
 
 const EPOCH: u64 = 5;
 const PORT: u16 = 8080;
+/// Where the locks of the environment's fleets are.
+const LOCKS: &str = "calvin/build/locks/";
 
 /// A datacenter that hands certificates to clients, with the names of the agent's tests.
 pub(super) async fn field() -> Datacenter {
@@ -51,8 +51,21 @@ pub(super) async fn field() -> Datacenter {
     Datacenter::start(1, more).await
 }
 
+/// Who a machine is.
+pub(super) struct Kit {
+    /// One for each machine of these tests: its address is made of it.
+    pub(super) number: u8,
+    pub(super) instance: &'static str,
+    /// Its `image.toml`.
+    pub(super) image: String,
+    /// Whether its fleet is exclusive.
+    pub(super) exclusive: bool,
+}
+
 /// A machine with all its processes. They end when it is dropped.
 pub(super) struct Machine {
+    instance: &'static str,
+    exclusive: bool,
     pub(super) files: MachineFiles,
     address: IpAddr,
     init: Option<Child>,
@@ -62,7 +75,7 @@ pub(super) struct Machine {
     token: MachineToken,
     join: wire::ConsulJoin,
     generation: u64,
-    _coordinator: Coordinator,
+    coordinator: Coordinator,
     _port: TcpListener,
     root: tempfile::TempDir,
 }
@@ -79,7 +92,7 @@ fn image(program: &str) -> String {
     )
 }
 
-fn consul_program() -> String {
+pub(super) fn consul_program() -> String {
     let named = std::env::var_os("CALVIN_TEST_CONSUL").map(PathBuf::from);
     let named = named.expect("CALVIN_TEST_CONSUL names Consul");
     named.to_str().unwrap().to_owned()
@@ -103,11 +116,12 @@ pub(super) struct MachineToken {
 }
 
 /// A token for the node and its service.
-async fn token(consul: &Client, name: &str) -> MachineToken {
+async fn token(consul: &Client, instance: &str, order: &str) -> MachineToken {
+    let name = &format!("{order}-{instance}");
     let rules = policies::agent(&AgentScope {
-        nodes: Names::Exactly(vec![INSTANCE.to_owned()]),
+        nodes: Names::Exactly(vec![instance.to_owned()]),
         services: Names::Exactly(vec!["web".to_owned()]),
-        locks: None,
+        locks: Some(LOCKS.parse().unwrap()),
     })
     .unwrap();
     // Policies have a name only once, and tests run beside each other.
@@ -120,7 +134,7 @@ async fn token(consul: &Client, name: &str) -> MachineToken {
         description: name.to_owned(),
         policies: vec![name.to_owned()],
         node_identities: vec![NodeIdentity {
-            node_name: INSTANCE.to_owned(),
+            node_name: instance.to_owned(),
             datacenter: ENVIRONMENT.to_owned(),
         }],
         service_identities: vec![identity("web"), identity("web-standby")],
@@ -154,29 +168,46 @@ impl Machine {
 
     /// The same, with this program as its Consul client.
     pub(super) async fn start_with(datacenter: &Datacenter, number: u8, program: &str) -> Self {
-        Self::start_of(datacenter, number, &image(program)).await
+        Self::start_of(datacenter, number, image(program)).await
     }
 
     /// The same, with more checks.
     pub(super) async fn start_checked(datacenter: &Datacenter, number: u8, checks: &str) -> Self {
         let image = format!("{}{checks}", image(&consul_program()));
-        Self::start_of(datacenter, number, &image).await
+        Self::start_of(datacenter, number, image).await
     }
 
-    async fn start_of(datacenter: &Datacenter, number: u8, image: &str) -> Self {
+    async fn start_of(datacenter: &Datacenter, number: u8, image: String) -> Self {
+        let kit = Kit {
+            number,
+            instance: INSTANCE,
+            image,
+            exclusive: false,
+        };
+        Self::start_kit(datacenter, kit).await
+    }
+
+    /// The machine of this kit.
+    pub(super) async fn start_kit(datacenter: &Datacenter, kit: Kit) -> Self {
+        let Kit {
+            number,
+            instance,
+            image,
+            exclusive,
+        } = kit;
         let server = &datacenter.servers[0];
         let management = datacenter.client(server, Some(MANAGEMENT));
-        let token = token(&management, "first").await;
+        let token = token(&management, instance, "first").await;
         let process = std::process::id();
         let address = format!("127.{}.{}.{number}", 64 + process / 256 % 32, process % 256);
-        let mut coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+        let mut coordinator = Coordinator::start(&[Reply::GrantTo(instance)]).await;
         let root = tempfile::tempdir().unwrap();
-        let files = MachineFiles::new(root.path().canonicalize().unwrap().join(INSTANCE));
+        let files = MachineFiles::new(root.path().canonicalize().unwrap().join(instance));
         fs::create_dir_all(files.image()).unwrap();
         fs::create_dir(root.path().join("locks")).unwrap();
         fs::write(files.image().join("image.toml"), image).unwrap();
         let provision = machine_toml(&coordinator.ca, coordinator.address, &address, 8653);
-        fs::write(files.provision(), provision).unwrap();
+        fs::write(files.provision(), provision.replace(INSTANCE, instance)).unwrap();
         let address: IpAddr = address.parse().unwrap();
         let port = TcpListener::bind((address, PORT)).unwrap();
         let init = Command::new(agent_program())
@@ -197,10 +228,12 @@ impl Machine {
             servers: vec![serf.to_string()],
             gossip_key: datacenter.gossip_key().to_owned(),
             ca_pem: datacenter.authority.pem.clone(),
-            node: INSTANCE.to_owned(),
+            node: instance.to_owned(),
             token: token.secret.clone(),
         };
         let mut machine = Self {
+            instance,
+            exclusive,
             files,
             address,
             init: Some(init),
@@ -209,13 +242,22 @@ impl Machine {
             token,
             join,
             generation: 0,
-            _coordinator: coordinator,
+            coordinator,
             _port: port,
             root,
         };
         machine.want(wire::Role::Standby).await;
         machine.say_join().await;
         machine
+    }
+
+    /// Hears its agent in its next session, and tells it what it was told in the last.
+    pub(super) async fn hear_again(&mut self) {
+        let mut line = self.coordinator.line().await;
+        line.begin(EPOCH).await;
+        self.to_agent = line.to_agent.clone();
+        self.reports = read(line);
+        self.say_join().await;
     }
 
     pub(super) fn manifest(&self) -> ImageManifest {
@@ -254,7 +296,7 @@ impl Machine {
         let registration = wire::Registration {
             epoch: Some(wire_epoch(EPOCH)),
             role: role.into(),
-            exclusive: false,
+            exclusive: self.exclusive,
         };
         self.say(Message::Registration(registration)).await;
     }
@@ -299,7 +341,7 @@ impl Machine {
         .unwrap()
     }
 
-    fn record(&self) -> InitRecord {
+    pub(super) fn record(&self) -> InitRecord {
         InitRecord::read(&self.files).unwrap().unwrap()
     }
 
@@ -349,11 +391,20 @@ impl Machine {
 
     /// Gives it another token. Returns the old one.
     pub(super) async fn rotate_token(&mut self, management: &Client) -> MachineToken {
-        let next = token(management, "second").await;
+        let next = token(management, self.instance, "second").await;
         self.join.token.clone_from(&next.secret);
         let old = std::mem::replace(&mut self.token, next);
         self.say_join().await;
         old
+    }
+
+    /// Its power fails.
+    pub(super) fn cut(&mut self) {
+        let record = self.record();
+        kill_all(self.files.root(), Some(&record), TIMEOUT).unwrap();
+        let mut init = self.init.take().unwrap();
+        let _ = init.kill();
+        init.wait().unwrap();
     }
 
     /// Takes it out of service for good.
@@ -364,8 +415,17 @@ impl Machine {
 
     /// What `calvin-agent explain` says.
     pub(super) fn explain(&self) -> String {
+        self.says("explain")
+    }
+
+    /// What `calvin-agent status` says.
+    pub(super) fn status(&self) -> String {
+        self.says("status")
+    }
+
+    fn says(&self, what: &str) -> String {
         let output = Command::new(agent_program())
-            .args(["explain", "--machine"])
+            .args([what, "--machine"])
             .arg(self.files.root())
             .output()
             .unwrap();
