@@ -13,7 +13,7 @@ use std::{
 use calvin_consul::{Client, agent::ServiceRegistration, catalog::Weights, registered};
 use calvin_model::{
     BootId, CatalogueRole, Digest, DrainProgress, EnvironmentName, Generation, Health,
-    ImageManifest, Join, Provision, Report, Role, Wanted, WorkloadState, image::ServiceSpec,
+    ImageManifest, Join, Provision, Report, Role, Wanted, WorkloadState,
 };
 use calvin_proto::{
     convert::{self, FromAgent, Hello, ToAgent, join::CONSUL},
@@ -65,12 +65,13 @@ pub(crate) struct Player {
 
 #[derive(Clone)]
 struct Stage {
+    /// Time from one report to the next.
+    reports: Duration,
     machines: PathBuf,
     /// Makes a client with a token.
     consul: Arc<dyn Fn(&str) -> Client + Send + Sync>,
     heard: Arc<Mutex<BTreeMap<String, Heard>>>,
     dead: Arc<Mutex<BTreeSet<String>>>,
-    reports: Duration,
 }
 
 impl Player {
@@ -315,7 +316,7 @@ impl Machine {
 
     async fn register_service(
         &self,
-        service: &ServiceSpec,
+        service: &calvin_model::image::ServiceSpec,
         before: Applied,
         role: CatalogueRole,
     ) -> Result<(), Failed> {
@@ -352,7 +353,7 @@ impl Machine {
 
     fn registration(
         &self,
-        service: &ServiceSpec,
+        service: &calvin_model::image::ServiceSpec,
         name: &str,
         tags: Vec<String>,
     ) -> ServiceRegistration {
