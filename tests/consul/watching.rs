@@ -2,12 +2,20 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use calvin_consul::{Advance, Consistency, Key, Prefix, Reason, WatchOptions};
+use calvin_consul::{
+    Advance, Client, Consistency, Key, Prefix, Reason, Seen, Settings, Watch, WatchOptions,
+};
 use serde_json::json;
-use tokio::{task::yield_now, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::yield_now,
+    time::{sleep, timeout},
+};
 
 use crate::{
     registration::service,
@@ -88,6 +96,20 @@ async fn keys_prefixes_and_nodes_can_be_watched() {
     assert!(nodes.read.value.iter().any(|node| node.name == NODE));
 }
 
+/// The next value of servers that may be gone, or not yet there again, or lose their leader once more in
+/// their first moments: that is an error, and no answer.
+async fn next<T>(watch: &mut Watch<T>) -> Seen<T> {
+    let seen = async {
+        loop {
+            match watch.next().await {
+                Ok(seen) => return seen,
+                Err(error) => assert!(error.is_transient() || error.is_denied(), "{error:?}"),
+            }
+        }
+    };
+    timeout(LIMIT, seen).await.expect("the watch goes on")
+}
+
 #[tokio::test]
 async fn servers_begun_anew_reset_the_watch_and_it_goes_on() {
     let mut datacenter = Datacenter::start(1, json!({})).await;
@@ -107,49 +129,101 @@ async fn servers_begun_anew_reset_the_watch_and_it_goes_on() {
         server.start_again();
     };
     let watching = tokio::spawn(async move {
-        loop {
-            match watch.next().await {
-                Ok(seen) if seen.advance == Advance::Reset => return (watch, seen),
-                Ok(seen) => panic!("{seen:?}"),
-                // It is gone, or not yet there again.
-                Err(error) => assert!(error.is_transient() || error.is_denied(), "{error:?}"),
-            }
-        }
+        let seen = next(&mut watch).await;
+        (watch, seen)
     });
     yield_now().await;
     began_anew(&mut datacenter.servers[0]).await;
-    let (mut watch, reset) = timeout(LIMIT, watching).await.unwrap().unwrap();
-    assert_eq!(reset.read.value, None);
+    let (mut watch, reset) = watching.await.unwrap();
+    assert_eq!((reset.advance, reset.read.value), (Advance::Reset, None));
     assert!(reset.read.index < before.read.index);
     until("a write", async || client.kv_put(&key, vec![7]).await).await;
-    let seen = timeout(LIMIT, watch.next()).await.unwrap().unwrap();
-    assert_eq!(seen.read.value.unwrap().value, [7]);
+    until("the write", async || {
+        let value = next(&mut watch).await.read.value;
+        let is = value.as_ref().is_some_and(|entry| entry.value == [7]);
+        is.then_some(()).ok_or(value)
+    })
+    .await;
 
     // And with no query under way: a watch that nobody polls notices as soon as somebody does.
     for n in 0..100 {
         until("a write", async || client.kv_put(&key, vec![n]).await).await;
     }
     let before = until("the last write", async || {
-        let seen = timeout(LIMIT, watch.next()).await.unwrap().unwrap();
+        let seen = next(&mut watch).await;
         let value = seen.read.value.as_ref().unwrap().value[0];
         if value == 99 { Ok(seen) } else { Err(value) }
     })
     .await;
     began_anew(&mut datacenter.servers[0]).await;
     until("a leader", async || client.token_self().await.map(drop)).await;
-    // It may lose its leader once more in its first moments; that is an error, and no answer.
-    let reset = timeout(LIMIT, async {
-        loop {
-            match watch.next().await {
-                Ok(seen) => return seen,
-                Err(error) => assert!(error.is_transient() || error.is_denied(), "{error:?}"),
-            }
-        }
-    })
-    .await
-    .unwrap();
+    let reset = next(&mut watch).await;
     assert_eq!((reset.advance, reset.read.value), (Advance::Reset, None));
     assert!(reset.read.index < before.read.index);
+}
+
+/// A Consul that takes no further connection for as long as `full` holds the others that it would take.
+async fn crowd(address: SocketAddr) -> Vec<TcpStream> {
+    let mut full = Vec::new();
+    while let Ok(Ok(stream)) = timeout(QUIET / 10, TcpStream::connect(address)).await {
+        full.push(stream);
+    }
+    full
+}
+
+/// Answers one request that comes with this index, and says what was asked.
+async fn answer(listener: &TcpListener, index: u64) -> String {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read_u8().await {
+                Ok(byte) => head.push(byte),
+                // One of those that only crowded.
+                Err(_) => break,
+            }
+        }
+        let text = format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nX-Consul-Index: {index}\r\n\
+             Content-Length: 2\r\n\r\n[]"
+        );
+        if !head.is_empty() && stream.write_all(text.as_bytes()).await.is_ok() {
+            let head = String::from_utf8(head).unwrap();
+            return head.lines().next().unwrap().to_owned();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_could_not_be_sent_at_once_looks_before_it_waits() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = Client::new(Settings {
+        address: format!("http://{address}").parse().unwrap(),
+        timeout: LIMIT,
+        tls: None,
+        token: None,
+    })
+    .unwrap();
+    let mut watch = client
+        .watch_service("web", WatchOptions::default())
+        .unwrap();
+    let (first, asked) = tokio::join!(watch.next(), answer(&listener, 900));
+    assert_eq!(first.unwrap().read.index, 900);
+    assert!(!asked.contains("index="), "{asked}");
+
+    // Whoever takes it at last was begun anew.
+    let full = crowd(address).await;
+    let begun_anew = async {
+        sleep(QUIET).await;
+        drop(full);
+        answer(&listener, 12).await
+    };
+    let (seen, asked) = tokio::join!(watch.next(), begun_anew);
+    assert!(!asked.contains("index="), "{asked}");
+    assert_eq!(seen.unwrap().advance, Advance::Reset);
 }
 
 fn said(after_ms: u64, index: &'static str) -> Said {

@@ -17,18 +17,26 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::BoxBody};
+use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy::connect::HttpConnector,
+    client::legacy::{
+        self,
+        connect::{HttpConnector, capture_connection},
+    },
     rt::{TokioExecutor, TokioTimer},
 };
 use rs_consul::{Config, Consul, ConsulBuilder, ConsulError, HttpsClient};
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
 use crate::{
     error::{Error, Reason, classify},
     request::{Answer, Request},
     tls::{Tls, TlsError, connector},
 };
+
+type Body = BoxBody<Bytes, Infallible>;
+/// Head and body of an answer.
+type Read = (http::response::Parts, Bytes);
 
 /// Bytes of one answer. 10,000 instances of one service, 3 kB each with their checks, are half of it.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
@@ -39,6 +47,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// And then, without an answer, so often and so many times: a dead host is noticed after half a minute.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
+/// Kept connections that one query may find closed, one after the other.
+const CLOSED_MAX: u32 = 8;
 /// Longest token. Consul's are UUIDs; what an operator chose himself may be longer.
 const TOKEN_MAX: usize = 256;
 
@@ -155,13 +165,17 @@ struct Shared {
 
 struct Transport {
     https: HttpsClient,
+    /// For queries that wait, with connections of its own: it never sends by itself on a new one what
+    /// it could not send on another.
+    waiting: HttpsClient,
     /// The given client over the same connections, for what it does right.
     given: Consul,
     token: Option<Token>,
 }
 
 impl Transport {
-    fn new(address: &Address, https: HttpsClient, token: Option<Token>) -> Self {
+    fn new(address: &Address, clients: Clients, token: Option<Token>) -> Self {
+        let Clients { https, waiting } = clients;
         let config = Config {
             address: address.0.clone(),
             token: token.as_ref().map(|token| token.secret().to_owned()),
@@ -172,8 +186,16 @@ impl Transport {
             .build();
         Self {
             https,
+            waiting,
             given,
             token,
+        }
+    }
+
+    fn clients(&self) -> Clients {
+        Clients {
+            https: self.https.clone(),
+            waiting: self.waiting.clone(),
         }
     }
 }
@@ -186,20 +208,30 @@ impl fmt::Debug for Client {
     }
 }
 
-fn https_client(tls: Option<&Tls>, limit: Duration) -> Result<HttpsClient, TlsError> {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_keepalive(Some(KEEPALIVE));
-    http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
-    http.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
-    http.set_connect_timeout(Some(limit));
-    Ok(
-        hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+/// Both pools of connections.
+struct Clients {
+    https: HttpsClient,
+    waiting: HttpsClient,
+}
+
+impl Clients {
+    fn new(tls: Option<&Tls>, limit: Duration) -> Result<Self, TlsError> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(KEEPALIVE));
+        http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+        http.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+        http.set_connect_timeout(Some(limit));
+        let connector = connector(tls, http)?;
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build::<_, BoxBody<Bytes, Infallible>>(connector(tls, http)?),
-    )
+            .pool_idle_timeout(IDLE);
+        let https = builder.build::<_, Body>(connector.clone());
+        let waiting = builder.retry_canceled_requests(false).build(connector);
+        Ok(Self { https, waiting })
+    }
 }
 
 impl Client {
@@ -208,8 +240,8 @@ impl Client {
     /// # Errors
     /// Where certificates or key cannot be used.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
-        let https = https_client(settings.tls.as_ref(), settings.timeout)?;
-        let transport = Transport::new(&settings.address, https, settings.token);
+        let clients = Clients::new(settings.tls.as_ref(), settings.timeout)?;
+        let transport = Transport::new(&settings.address, clients, settings.token);
         Ok(Self {
             shared: Arc::new(Shared {
                 address: settings.address,
@@ -230,7 +262,7 @@ impl Client {
     pub fn set_token(&self, token: Option<Token>) {
         let _alone = self.alone();
         let current = self.shared.current.load_full();
-        let next = Transport::new(&self.shared.address, current.https.clone(), token);
+        let next = Transport::new(&self.shared.address, current.clients(), token);
         self.shared.current.store(Arc::new(next));
     }
 
@@ -239,10 +271,10 @@ impl Client {
     /// # Errors
     /// Where they cannot be used. The old ones stay then.
     pub fn reload_tls(&self, tls: &Tls) -> Result<(), SetupError> {
-        let https = https_client(Some(tls), self.shared.timeout)?;
+        let clients = Clients::new(Some(tls), self.shared.timeout)?;
         let _alone = self.alone();
         let token = self.shared.current.load().token.clone();
-        let next = Transport::new(&self.shared.address, https, token);
+        let next = Transport::new(&self.shared.address, clients, token);
         self.shared.current.store(Arc::new(next));
         Ok(())
     }
@@ -257,42 +289,74 @@ impl Client {
 
     /// Asks, and gives the answer whatever its status.
     pub(crate) async fn ask(&self, request: Request) -> Result<Answer, Error> {
-        let Request {
-            tried,
-            method,
-            target,
-            body,
-            limit,
-        } = request;
-        let limit = limit.unwrap_or(self.shared.timeout);
         let transport = self.shared.current.load_full();
+        let talk = async {
+            let built = self.build(&transport, &request)?;
+            let response = transport.https.request(built).await;
+            let response = response.map_err(|error| self.unreachable(Box::new(error)))?;
+            self.read(response).await
+        };
+        let limit = request.limit.unwrap_or(self.shared.timeout);
+        let answer = timeout(limit, talk).await;
+        answered(&request.tried, limit, answer)
+    }
+
+    /// Asks as a watch does. A query that waits must be on its way within `within`: later there may be
+    /// a server that was begun anew, which would let it wait for another one's number to its end. None
+    /// where it is not; nobody has seen it then.
+    pub(crate) async fn ask_watching(
+        &self,
+        request: Request,
+        within: Option<Duration>,
+    ) -> Result<Option<Answer>, Error> {
+        let transport = self.shared.current.load_full();
+        let talk = async {
+            let mut tries = CLOSED_MAX;
+            loop {
+                let built = self.build(&transport, &request)?;
+                match send(&transport.waiting, built, within).await {
+                    Ok(Some(response)) => return self.read(response).await.map(Some),
+                    Ok(None) => return Ok(None),
+                    Err(error) if is_unsent(&error) && within.is_some() => return Ok(None),
+                    Err(error) if is_unsent(&error) && tries > 0 => tries -= 1,
+                    Err(error) => return Err(self.unreachable(Box::new(error))),
+                }
+            }
+        };
+        let limit = request.limit.unwrap_or(self.shared.timeout);
+        match timeout(limit, talk).await {
+            Ok(Ok(None)) => Ok(None),
+            Ok(Ok(Some(read))) => answered(&request.tried, limit, Ok(Ok(read))).map(Some),
+            Ok(Err(reason)) => Err(Error::new(request.tried, reason)),
+            Err(late) => answered(&request.tried, limit, Err(late)).map(Some),
+        }
+    }
+
+    fn build(
+        &self,
+        transport: &Transport,
+        request: &Request,
+    ) -> Result<http::Request<Body>, Reason> {
         let mut builder = http::Request::builder()
-            .method(method)
-            .uri(format!("{}{target}", self.shared.address))
+            .method(request.method.clone())
+            .uri(format!("{}{}", self.shared.address, request.target))
             .header(http::header::USER_AGENT, "calvin-consul");
         if let Some(token) = &transport.token {
             builder = builder.header("x-consul-token", token.0.clone());
         }
-        let request = match builder.body(BoxBody::new(Full::new(body))) {
-            Ok(request) => request,
-            Err(error) => return Err(Error::new(tried, Reason::Answer(Box::new(error)))),
-        };
-        let talk = async {
-            let response = transport.https.request(request).await;
-            let response = response.map_err(|error| self.unreachable(Box::new(error)))?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_MAX).collect().await;
-            let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
-                Ok(too_long) => Reason::Answer(too_long),
-                Err(error) => self.unreachable(error),
-            })?;
-            Ok::<_, Reason>((head, body.to_bytes()))
-        };
-        match timeout(limit, talk).await {
-            Ok(Ok((head, body))) => Ok(Answer::new(tried, head.status, &head.headers, body)),
-            Ok(Err(reason)) => Err(Error::new(tried, reason)),
-            Err(_) => Err(Error::new(tried, Reason::TimedOut { limit })),
-        }
+        let body = BoxBody::new(Full::new(request.body.clone()));
+        let built = builder.body(body);
+        built.map_err(|error| Reason::Answer(Box::new(error)))
+    }
+
+    async fn read(&self, response: http::Response<Incoming>) -> Result<Read, Reason> {
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_MAX).collect().await;
+        let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
+            Ok(too_long) => Reason::Answer(too_long),
+            Err(error) => self.unreachable(error),
+        })?;
+        Ok((head, body.to_bytes()))
     }
 
     /// Asks, and gives the answer if it is a success.
@@ -346,6 +410,51 @@ impl Client {
             ConsulError::InvalidResponse(error) => self.unreachable(Box::new(error)),
             other => Reason::Answer(Box::new(other)),
         }
+    }
+}
+
+/// Sends a request. None where it had no connection within `within`.
+async fn send(
+    client: &HttpsClient,
+    mut request: http::Request<Body>,
+    within: Option<Duration>,
+) -> Result<Option<http::Response<Incoming>>, legacy::Error> {
+    let mut connected = capture_connection(&mut request);
+    let late = async {
+        match within {
+            Some(within) => timeout(within, connected.wait_for_connection_metadata())
+                .await
+                .is_err(),
+            None => false,
+        }
+    };
+    tokio::select! {
+        response = client.request(request) => response.map(Some),
+        true = late => Ok(None),
+    }
+}
+
+/// Whether nothing of a request was sent: a kept connection was found to be closed.
+fn is_unsent(error: &legacy::Error) -> bool {
+    let hyper = StdError::source(error).and_then(|source| source.downcast_ref::<hyper::Error>());
+    hyper.is_some_and(hyper::Error::is_canceled)
+}
+
+/// The answer, or why there is none.
+fn answered(
+    tried: &str,
+    limit: Duration,
+    read: Result<Result<Read, Reason>, Elapsed>,
+) -> Result<Answer, Error> {
+    match read {
+        Ok(Ok((head, body))) => Ok(Answer::new(
+            tried.to_owned(),
+            head.status,
+            &head.headers,
+            body,
+        )),
+        Ok(Err(reason)) => Err(Error::new(tried, reason)),
+        Err(_) => Err(Error::new(tried, Reason::TimedOut { limit })),
     }
 }
 

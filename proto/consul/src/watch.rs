@@ -149,7 +149,13 @@ impl<T> Watch<T> {
                 .await
             };
             let (answer, index, known_leader, last_contact) = match asked {
-                Ok(answer) => answer,
+                Ok(Some(answer)) => answer,
+                // It was not on its way in time: who answers now may be another.
+                Ok(None) => {
+                    self.cursor.look();
+                    self.next = Instant::now() + pause(0, started.elapsed(), fastrand::f64());
+                    continue;
+                }
                 Err(error) => {
                     self.cursor.look();
                     self.failures = self.failures.saturating_add(1);
@@ -191,18 +197,22 @@ async fn ask<T>(
     options: WatchOptions,
     wait_from: Option<u64>,
     decode: fn(Answer) -> Result<T, Error>,
-) -> Result<(T, Option<u64>, bool, Duration), Error> {
+) -> Result<Option<(T, Option<u64>, bool, Duration)>, Error> {
     let mut request = (what.request)(&what.name).consistency(options.consistency);
+    let mut within = None;
     if let Some(index) = wait_from {
         let wait = jittered_wait(options.wait, fastrand::f64());
         request = request
             .parameter("index", &index.to_string())
             .parameter("wait", &go_duration(wait));
         request.limit = Some(wait_limit(wait, client.limit()));
+        within = Some(UNWATCHED_MAX);
     }
-    let answer = client.ask(request).await?;
+    let Some(answer) = client.ask_watching(request, within).await? else {
+        return Ok(None);
+    };
     let index = answer.index;
     let known_leader = answer.known_leader.unwrap_or(false);
     let last_contact = answer.last_contact.unwrap_or_default();
-    Ok((decode(answer)?, index, known_leader, last_contact))
+    Ok(Some((decode(answer)?, index, known_leader, last_contact)))
 }

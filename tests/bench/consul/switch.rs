@@ -43,7 +43,7 @@ impl Played {
     pub(crate) async fn start(edit: fn(String) -> String) -> Self {
         let mut more = of_environment();
         // All agents ask from one address; by default 200 connections of one are taken.
-        more["limits"]["http_max_conns_per_client"] = 20_000.into();
+        more["limits"]["http_max_conns_per_client"] = 4_000.into();
         let datacenter = Datacenter::start(1, more).await;
         let token = coordinator_token(&datacenter).await;
         let mut environment = prepare(&datacenter, &token);

@@ -72,13 +72,14 @@ pub(crate) struct Player {
 
 #[derive(Clone)]
 struct Stage {
+    /// Time from one report to the next.
+    reports: Duration,
     machines: PathBuf,
     /// Makes a client with a token.
     consul: Arc<dyn Fn(&str) -> Client + Send + Sync>,
     heard: Arc<Mutex<BTreeMap<String, Heard>>>,
     dead: Arc<Mutex<BTreeSet<String>>>,
     locks: Arc<Mutex<Option<Client>>>,
-    reports: Duration,
 }
 
 impl Player {
