@@ -243,6 +243,13 @@ impl Shared {
         }
     }
 
+    /// Consul did nothing of it.
+    pub(super) fn stopped(&self, about: &About, why: &str) {
+        if self.state().board.stopped(about, why, Instant::now()) {
+            self.poke();
+        }
+    }
+
     /// It works.
     pub(super) fn works(&self, about: &About) {
         if self.state().board.works(about) {

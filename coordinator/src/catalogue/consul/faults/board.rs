@@ -53,8 +53,20 @@ struct Group<'a> {
 impl Board {
     /// Notes that it failed. Says whether people are shown something else now.
     pub(in super::super) fn failed(&mut self, about: &About, error: &Error, now: Instant) -> bool {
+        let before = self.faults.get(about).map(|one| &one.failing);
+        let failing = Failing::again(before, error, now);
+        self.note(about, failing, now)
+    }
+
+    /// Notes that Consul did nothing of it. Says whether people are shown something else now.
+    pub(in super::super) fn stopped(&mut self, about: &About, why: &str, now: Instant) -> bool {
+        let before = self.faults.get(about).map(|one| &one.failing);
+        let failing = Failing::stopped(before, why, now);
+        self.note(about, failing, now)
+    }
+
+    fn note(&mut self, about: &About, failing: Failing, now: Instant) -> bool {
         let before = self.faults.get(about);
-        let failing = Failing::again(before.map(|one| &one.failing), error, now);
         let same = before.is_some_and(|one| one.failing.why == failing.why);
         let said = same && before.is_some_and(|one| one.said);
         let counts = failing.kind.counts(now.duration_since(failing.since.at));

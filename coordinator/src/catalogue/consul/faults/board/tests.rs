@@ -94,3 +94,21 @@ fn trouble_that_may_pass_is_shown_once_it_lasts() {
     // With nobody that waits it holds up no fleet.
     assert!(shown[0].fleets.is_empty());
 }
+
+#[test]
+fn a_change_that_others_undo_again_and_again_is_shown_once_that_lasts() {
+    let mut board = Board::default();
+    let about = About::Tags(fleet("web"));
+    let began = NOW();
+    for second in 0..20 {
+        let now = began + Duration::from_secs(second);
+        board.stopped(&about, "index is stale", now);
+        assert_eq!(board.shown(now).len(), usize::from(second > 15), "{second}");
+    }
+    let shown = board.shown(began + Duration::from_secs(20));
+    assert!(
+        shown[0].what.ends_with("changed in Consul: index is stale"),
+        "{shown:?}"
+    );
+    assert!(shown[0].advice.contains("who else changes"), "{shown:?}");
+}
