@@ -296,3 +296,42 @@ impl Shared {
         Some(Op::CheckSession { key, session })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_went_back_makes_the_tokens_suspect_once() {
+        let shared = Shared::new(Arc::new(|| {}));
+        for advance in [Advance::First, Advance::Same, Advance::Changed] {
+            shared.state().suspect_after(advance);
+            assert!(!shared.take_suspicion(), "{advance:?}");
+        }
+        shared.state().suspect_after(Advance::Reset);
+        assert!(shared.take_suspicion());
+        assert!(!shared.take_suspicion());
+    }
+
+    #[test]
+    fn what_is_owed_is_shown_once_that_lasts_and_counts_from_its_beginning() {
+        let shared = Shared::new(Arc::new(|| {}));
+        let instance: InstanceId = "web-a".parse().unwrap();
+        shared.owes(instance.clone());
+        assert_eq!(shared.state().word(), CatalogueWord::default());
+        let mut state = shared.state();
+        let since = Since {
+            at: Instant::now() - Duration::from_secs(60),
+            wall_ms: 7,
+        };
+        state.debts.insert(instance.clone(), since);
+        drop(state);
+        // It is owed still, and not anew.
+        shared.owes(instance.clone());
+        let debt = CatalogueDebt {
+            instance,
+            since_wall_ms: 7,
+        };
+        assert_eq!(shared.state().word().debts, [debt]);
+    }
+}
