@@ -10,7 +10,7 @@ use calvin_consul::{Error, MissingRule, Reason};
 use calvin_engine::chain;
 use tokio::time::Instant;
 
-pub(super) use board::{About, Board};
+pub(super) use board::{About, Board, Show};
 
 use crate::runtime::wall_ms_now;
 
@@ -108,6 +108,14 @@ impl FaultKind {
                 "look who else changes these services in Consul (consul catalog services, and the log of the coordinator)"
             }
             Self::Other => "look whether the Consul at consul.address runs and can be reached",
+        }
+    }
+
+    /// Whether it is for a person to mend, however Consul is.
+    fn is_denial(self) -> bool {
+        match self {
+            Self::Lacks | Self::Denied => true,
+            Self::NoLeader | Self::Limited | Self::Disputed | Self::Other => false,
         }
     }
 

@@ -15,8 +15,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     decide::{Decision, Said},
-    faults::{About, Board, Failing, Since},
-    holds::{Lock, NameHealth, Signs},
+    faults::{About, Board, Failing, Show, Since},
+    holds::{Lock, NameHealth, Signs, holds},
 };
 
 /// A token that is to go is gone a moment later; one that is not for so long waits for something.
@@ -100,6 +100,10 @@ impl State {
     /// What people are told beside why nothing is decided.
     pub(super) fn word(&self) -> CatalogueWord {
         let now = Instant::now();
+        let show = match holds(&self.signs()) {
+            Some(_) => Show::Denials,
+            None => Show::All,
+        };
         let debts = self.debts.iter();
         let waiting = debts.filter(|(_, since)| now.duration_since(since.at) > OWES_QUIETLY);
         let debts = waiting.map(|(instance, since)| CatalogueDebt {
@@ -107,7 +111,7 @@ impl State {
             since_wall_ms: since.wall_ms,
         });
         CatalogueWord {
-            faults: self.board.shown(now),
+            faults: self.board.shown(show, now),
             debts: debts.collect(),
         }
     }
