@@ -10,7 +10,7 @@ use calvin_consul::{Error, MissingRule, Reason};
 use calvin_engine::chain;
 use tokio::time::Instant;
 
-pub(super) use board::{About, Board};
+pub(super) use board::{About, Board, Show};
 
 use crate::runtime::wall_ms_now;
 
@@ -38,6 +38,8 @@ pub(super) enum FaultKind {
     Denied,
     /// Too many requests.
     Limited,
+    /// Somebody else changed it meanwhile.
+    Disputed,
     /// Anything else: it may pass by itself.
     Other,
 }
@@ -102,7 +104,18 @@ impl FaultKind {
             Self::Limited => {
                 "raise Consul's limits for this address (limits.http_max_conns_per_client, limits.request_limits)"
             }
+            Self::Disputed => {
+                "look who else changes these services in Consul (consul catalog services, and the log of the coordinator)"
+            }
             Self::Other => "look whether the Consul at consul.address runs and can be reached",
+        }
+    }
+
+    /// Whether it is for a person to mend, however Consul is.
+    fn is_denial(self) -> bool {
+        match self {
+            Self::Lacks | Self::Denied => true,
+            Self::NoLeader | Self::Limited | Self::Disputed | Self::Other => false,
         }
     }
 
@@ -110,7 +123,7 @@ impl FaultKind {
     fn counts(self, lasts: Duration) -> bool {
         match self {
             Self::NoLeader | Self::Lacks | Self::Denied => true,
-            Self::Limited | Self::Other => lasts > FAILING_MAX,
+            Self::Limited | Self::Disputed | Self::Other => lasts > FAILING_MAX,
         }
     }
 }
@@ -133,8 +146,22 @@ impl Failing {
             tried: error.to_string(),
             why: why(error),
             kind: FaultKind::of(error),
-            since: before.map_or_else(|| Since::of(now), |before| before.since),
+            since: Self::since(before, now),
         }
+    }
+
+    /// Consul did nothing of it, for this reason.
+    fn stopped(before: Option<&Self>, why: &str, now: Instant) -> Self {
+        Self {
+            tried: String::new(),
+            why: why.to_owned(),
+            kind: FaultKind::Disputed,
+            since: Self::since(before, now),
+        }
+    }
+
+    fn since(before: Option<&Self>, now: Instant) -> Since {
+        before.map_or_else(|| Since::of(now), |before| before.since)
     }
 
     pub(super) fn fault(&self) -> Fault {

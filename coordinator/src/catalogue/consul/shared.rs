@@ -15,8 +15,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     decide::{Decision, Said},
-    faults::{About, Board, Failing, Since},
-    holds::{Lock, NameHealth, Signs},
+    faults::{About, Board, Failing, Show, Since},
+    holds::{Lock, NameHealth, Signs, holds},
     locks::Locks,
 };
 
@@ -103,6 +103,10 @@ impl State {
     /// What people are told beside why nothing is decided.
     pub(super) fn word(&self) -> CatalogueWord {
         let now = Instant::now();
+        let show = match holds(&self.signs()) {
+            Some(_) => Show::Denials,
+            None => Show::All,
+        };
         let debts = self.debts.iter();
         let waiting = debts.filter(|(_, since)| now.duration_since(since.at) > OWES_QUIETLY);
         let debts = waiting.map(|(instance, since)| CatalogueDebt {
@@ -110,7 +114,7 @@ impl State {
             since_wall_ms: since.wall_ms,
         });
         CatalogueWord {
-            faults: self.board.shown(now),
+            faults: self.board.shown(show, now),
             debts: debts.collect(),
         }
     }
@@ -247,6 +251,13 @@ impl Shared {
         }
     }
 
+    /// Consul did nothing of it.
+    pub(super) fn stopped(&self, about: &About, why: &str) {
+        if self.state().board.stopped(about, why, Instant::now()) {
+            self.poke();
+        }
+    }
+
     /// It works.
     pub(super) fn works(&self, about: &About) {
         if self.state().board.works(about) {
@@ -291,5 +302,44 @@ impl Shared {
     pub(super) fn guard(&self) -> Option<Op> {
         let (key, session) = self.state().guard.clone()?;
         Some(Op::CheckSession { key, session })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_went_back_makes_the_tokens_suspect_once() {
+        let shared = Shared::new(Arc::new(|| {}));
+        for advance in [Advance::First, Advance::Same, Advance::Changed] {
+            shared.state().suspect_after(advance);
+            assert!(!shared.take_suspicion(), "{advance:?}");
+        }
+        shared.state().suspect_after(Advance::Reset);
+        assert!(shared.take_suspicion());
+        assert!(!shared.take_suspicion());
+    }
+
+    #[test]
+    fn what_is_owed_is_shown_once_that_lasts_and_counts_from_its_beginning() {
+        let shared = Shared::new(Arc::new(|| {}));
+        let instance: InstanceId = "web-a".parse().unwrap();
+        shared.owes(instance.clone());
+        assert_eq!(shared.state().word(), CatalogueWord::default());
+        let mut state = shared.state();
+        let since = Since {
+            at: Instant::now() - Duration::from_secs(60),
+            wall_ms: 7,
+        };
+        state.debts.insert(instance.clone(), since);
+        drop(state);
+        // It is owed still, and not anew.
+        shared.owes(instance.clone());
+        let debt = CatalogueDebt {
+            instance,
+            since_wall_ms: 7,
+        };
+        assert_eq!(shared.state().word().debts, [debt]);
     }
 }

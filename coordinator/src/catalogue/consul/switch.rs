@@ -67,6 +67,17 @@ pub(super) struct Switcher {
     strays: BTreeMap<String, Instant>,
 }
 
+/// What became of a fleet's change.
+#[derive(Debug)]
+enum Changed {
+    /// It was read back.
+    Held,
+    /// Not all of it was done, for this reason.
+    Stopped(String),
+    /// The lock is no longer ours.
+    LockLost,
+}
+
 /// What the switcher shares with the coordinator's other parts.
 #[derive(Debug)]
 pub(super) struct SwitcherParts {
@@ -375,10 +386,15 @@ impl Switcher {
             };
             let about = About::Tags(fleet.clone());
             match self.change(fleet, guard, decision).await {
-                Ok(new) => {
+                Ok(Changed::Held) => {
                     self.shared.works(&about);
-                    news |= new;
+                    news = true;
                 }
+                Ok(Changed::Stopped(why)) => {
+                    self.shared.stopped(&about, &why);
+                    news = true;
+                }
+                Ok(Changed::LockLost) => {}
                 // A fleet whose change is refused holds up no other.
                 Err(error) => {
                     self.shared.failed(&about, &error);
@@ -395,7 +411,7 @@ impl Switcher {
         fleet: &FleetName,
         guard: Op,
         decision: &Decision,
-    ) -> Result<bool, Error> {
+    ) -> Result<Changed, Error> {
         let started = Instant::now();
         let changes = &decision.changes;
         let guards: Vec<Op> = std::iter::once(guard)
@@ -407,10 +423,12 @@ impl Switcher {
                     self.books.wrote(&change.node, service);
                 }
                 tracing::info!(%fleet, services = changes.len(), transactions = held.transactions, took = ?started.elapsed(), "role tags changed, and read back");
-                Ok(true)
+                Ok(Changed::Held)
             }
             Ok(TagsOutcome::Stopped { done, failures }) => {
-                let why = failures.first().map_or("", |failure| failure.what.as_str());
+                let why = failures
+                    .first()
+                    .map_or_else(String::new, |one| one.what.clone());
                 if decision.lock.is_some() {
                     // Somebody else may have the lock by now, which is no fault.
                     tracing::info!(%fleet, done, why, "a change of role tags was stopped: lock and tags are read again");
@@ -420,14 +438,19 @@ impl Switcher {
                 }
                 self.read_again(changes).await?;
                 // Where the lock was lost nothing can be done before it is back.
-                Ok(failures
-                    .iter()
-                    .all(|failure| failure.op_index != usize::MAX))
+                let mut failures = failures.iter();
+                Ok(if failures.any(|one| one.op_index == usize::MAX) {
+                    Changed::LockLost
+                } else {
+                    Changed::Stopped(why)
+                })
             }
             Ok(TagsOutcome::Undone { places }) => {
                 tracing::warn!(%fleet, services = places.len(), "role tags were read back otherwise than written: they are read again");
                 self.read_again(changes).await?;
-                Ok(true)
+                Ok(Changed::Stopped(
+                    "they were read back otherwise than written".to_owned(),
+                ))
             }
             Err(error) => {
                 // It may have been done all the same.

@@ -35,6 +35,14 @@ pub(in super::super) struct Board {
     faults: BTreeMap<About, Noted>,
 }
 
+/// Which faults are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Show {
+    All,
+    /// While Consul itself is away only what would stay when it is back: that it is away is said already.
+    Denials,
+}
+
 #[derive(Debug)]
 struct Noted {
     failing: Failing,
@@ -53,8 +61,20 @@ struct Group<'a> {
 impl Board {
     /// Notes that it failed. Says whether people are shown something else now.
     pub(in super::super) fn failed(&mut self, about: &About, error: &Error, now: Instant) -> bool {
+        let before = self.faults.get(about).map(|one| &one.failing);
+        let failing = Failing::again(before, error, now);
+        self.note(about, failing, now)
+    }
+
+    /// Notes that Consul did nothing of it. Says whether people are shown something else now.
+    pub(in super::super) fn stopped(&mut self, about: &About, why: &str, now: Instant) -> bool {
+        let before = self.faults.get(about).map(|one| &one.failing);
+        let failing = Failing::stopped(before, why, now);
+        self.note(about, failing, now)
+    }
+
+    fn note(&mut self, about: &About, failing: Failing, now: Instant) -> bool {
         let before = self.faults.get(about);
-        let failing = Failing::again(before.map(|one| &one.failing), error, now);
         let same = before.is_some_and(|one| one.failing.why == failing.why);
         let said = same && before.is_some_and(|one| one.said);
         let counts = failing.kind.counts(now.duration_since(failing.since.at));
@@ -91,17 +111,22 @@ impl Board {
     }
 
     /// What people are shown, what lasts longest first.
-    pub(in super::super) fn shown(&self, now: Instant) -> Vec<CatalogueFault> {
+    pub(in super::super) fn shown(&self, show: Show, now: Instant) -> Vec<CatalogueFault> {
         let mut groups: BTreeMap<(Place, &str), Group<'_>> = BTreeMap::new();
         for (about, one) in &self.faults {
             let lasts = now.duration_since(one.failing.since.at);
-            if !one.failing.kind.counts(lasts) {
+            let kind = one.failing.kind;
+            let is_shown = match show {
+                Show::All => true,
+                Show::Denials => kind.is_denial(),
+            };
+            if !is_shown || !kind.counts(lasts) {
                 continue;
             }
             let key = (Place::of(about), one.failing.why.as_str());
             let group = groups.entry(key).or_insert_with(|| Group {
                 about: Vec::new(),
-                kind: one.failing.kind,
+                kind,
                 since: one.failing.since,
             });
             group.about.push(about);
