@@ -1,10 +1,10 @@
 //! Exclusive fleets with Consul as the catalogue: the coordinator's half of the lock.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use calvin_consul::{
     Client, Consistency, Key, SessionId,
-    exclusive::{lock_key, locks_prefix},
+    exclusive::{LEASE, TTL, lock_key, locks_prefix},
     kv::{Entry, Write},
     roles::{TagChange, TagsOutcome},
     session::{Behavior, SessionRequest},
@@ -153,6 +153,46 @@ async fn a_switch_waits_until_green_holds_the_lock() {
     })
     .await;
     tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(active(&found(&consul, "web").await), [&*green]);
+}
+
+#[tokio::test]
+async fn a_blue_that_nobody_hears_has_stopped_when_its_lock_has_run_out() {
+    let (datacenter, consul, token) = datacenter().await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    for version in ["1.0", "2.0"] {
+        add_web(&environment, version).await;
+    }
+    let player = play(&datacenter, &environment);
+    player.lend_locks(Some(consul.clone()));
+    environment.operator.apply(&fleet()).await.unwrap();
+    until_phase(&environment, "done").await;
+    let blue = holder(&consul).await.unwrap();
+    // Its provider says that its machine is there, and its agent says nothing more.
+    player.end(&blue);
+    let ended = Instant::now();
+    environment.operator.start("web", "web@2.0").await.unwrap();
+    until_phase(&environment, "stopping").await;
+    until("the lock to run out", async || {
+        match holder(&consul).await {
+            None => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    assert!(ended.elapsed() >= TTL - Duration::from_secs(1));
+    let free = Instant::now();
+    until("green's lock", async || match holder(&consul).await {
+        Some(green) if green != blue => Ok(()),
+        other => Err((other, phase(&environment).await)),
+    })
+    .await;
+    // Nor before a lease is over, which a person who ends a session by hand does not wait for.
+    assert!(free.elapsed() >= LEASE - Duration::from_secs(2), "{free:?}");
+    until_phase(&environment, "done").await;
+    let green = holder(&consul).await.unwrap();
     assert_eq!(active(&found(&consul, "web").await), [&*green]);
 }
 

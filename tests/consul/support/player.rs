@@ -65,6 +65,8 @@ pub(crate) struct Player {
     heard: Arc<Mutex<BTreeMap<String, Heard>>>,
     /// Those that say and do nothing any more.
     dead: Arc<Mutex<BTreeSet<String>>>,
+    /// Those of them whose work has ended.
+    ended: Arc<Mutex<BTreeSet<String>>>,
     /// With what locks are taken; while it is none, nobody takes one.
     locks: Arc<Mutex<Option<Client>>>,
     _task: JoinSet<()>,
@@ -79,6 +81,7 @@ struct Stage {
     consul: Arc<dyn Fn(&str) -> Client + Send + Sync>,
     heard: Arc<Mutex<BTreeMap<String, Heard>>>,
     dead: Arc<Mutex<BTreeSet<String>>>,
+    ended: Arc<Mutex<BTreeSet<String>>>,
     locks: Arc<Mutex<Option<Client>>>,
 }
 
@@ -102,15 +105,17 @@ impl Player {
             consul: Arc::new(consul),
             heard: Arc::default(),
             dead: Arc::default(),
+            ended: Arc::default(),
             locks: Arc::default(),
         };
         let (heard, dead) = (Arc::clone(&stage.heard), Arc::clone(&stage.dead));
-        let locks = Arc::clone(&stage.locks);
+        let (ended, locks) = (Arc::clone(&stage.ended), Arc::clone(&stage.locks));
         let mut task = JoinSet::new();
         task.spawn(play_all(stage));
         Self {
             heard,
             dead,
+            ended,
             locks,
             _task: task,
         }
@@ -129,6 +134,12 @@ impl Player {
     /// The agent of this instance dies; what it registered stays.
     pub(crate) fn kill(&self, instance: &str) {
         self.dead.lock().unwrap().insert(instance.to_owned());
+    }
+
+    /// The same, and its runner ends its work.
+    pub(crate) fn end(&self, instance: &str) {
+        self.kill(instance);
+        self.ended.lock().unwrap().insert(instance.to_owned());
     }
 }
 
@@ -157,8 +168,8 @@ async fn play_all(stage: Stage) {
                         }
                         tokio::time::sleep(Duration::from_millis(200)).await;
                     }
-                    // Of one whose agent is dead the work goes on.
-                    while stage.machines.join(&name).is_dir() {
+                    // Of one whose agent is dead the work goes on, unless a test ends it.
+                    while stage.machines.join(&name).is_dir() && !stage.has_ended(&name) {
                         tokio::time::sleep(Duration::from_millis(200)).await;
                     }
                 });
@@ -169,6 +180,10 @@ async fn play_all(stage: Stage) {
 }
 
 impl Stage {
+    fn has_ended(&self, instance: &str) -> bool {
+        self.ended.lock().unwrap().contains(instance)
+    }
+
     fn is_dead(&self, instance: &str) -> bool {
         self.dead.lock().unwrap().contains(instance)
     }

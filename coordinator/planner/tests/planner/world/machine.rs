@@ -135,9 +135,11 @@ impl Agent {
             return;
         }
         let running = self.report.workload == WorkloadState::Running;
+        // It waits for its lock.
+        let starting = self.report.workload == WorkloadState::Starting;
         match wanted.role {
             Role::Standby | Role::Retired if self.pulls && running && self.work_goes_on => return,
-            Role::Standby | Role::Retired if self.pulls && running => {
+            Role::Standby | Role::Retired if self.pulls && (running || starting) => {
                 self.report.workload = WorkloadState::Stopped;
             }
             Role::Active => self.report.workload = WorkloadState::Running,
