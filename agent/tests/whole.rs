@@ -28,7 +28,7 @@ use hickory_proto::{
     rr::{Name, RecordType},
 };
 use rustix::process::Signal;
-use testing::{Coordinator, INSTANCE, Reply, Validity, machine_toml, wanted};
+use testing::{Coordinator, INSTANCE, Reply, Validity, machine_toml, wanted, wire_epoch};
 use tokio::{net::UdpSocket, time::timeout};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -269,4 +269,56 @@ async fn pulled_work_starts_when_no_lock_is_needed_outlives_its_coordinator_and_
         !workload.is_alive(),
         "it is gone before it counts as retired"
     );
+}
+
+#[tokio::test]
+async fn with_consul_pulled_work_waits_to_hear_whether_its_fleet_is_exclusive() {
+    let mut coordinator = Coordinator::start(&[Reply::Grant(Validity::Day)]).await;
+    let image = format!(
+        "{}[consul]\nprogram = \"missing/consul\"\n",
+        IMAGE.replace("boot", "on_active")
+    );
+    let mut machine = Machine::new(&coordinator, &image);
+    let other = machine.dns.ip().to_string().replace(".200", ".202");
+    let provision = machine_toml(&coordinator.ca, coordinator.address, &other, 8653);
+    fs::write(machine.files.provision(), provision).unwrap();
+    machine.start();
+    let mut line = coordinator.line().await;
+    line.begin(5).await;
+    let runs = |report: &wire::Report| report.workload() == wire::WorkloadState::Running;
+    let says = |words: &'static str| {
+        move |report: &wire::Report| {
+            let consul = report.consul.as_ref();
+            consul.is_some_and(|consul| consul.fault.contains(words))
+        }
+    };
+    // Its role comes first, then each of the others alone.
+    line.say(wanted(5, 1, wire::Role::Active)).await;
+    line.hear_report(says("whether fleet web is exclusive"))
+        .await;
+    let consul = wire::ConsulJoin {
+        datacenter: "build".into(),
+        domain: "build.example".into(),
+        servers: vec!["127.0.0.1:1".into()],
+        node: INSTANCE.into(),
+        ..wire::ConsulJoin::default()
+    };
+    let join = Some(consul);
+    line.say(Message::Join(wire::Join { consul: join })).await;
+    let waits = line.hear_report(says("missing/consul")).await;
+    assert!(!runs(&waits));
+    let register = |exclusive| {
+        Message::Registration(wire::Registration {
+            epoch: Some(wire_epoch(5)),
+            role: wire::CatalogueRole::Entered.into(),
+            exclusive,
+        })
+    };
+    line.say(register(true)).await;
+    let waits = line
+        .hear_report(says("lock of fleet web could not be taken"))
+        .await;
+    assert!(!runs(&waits));
+    line.say(register(false)).await;
+    line.hear_report(runs).await;
 }

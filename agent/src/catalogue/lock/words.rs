@@ -50,7 +50,9 @@ impl Lock {
                 })
             }
             Some(Hold::Unknown | Hold::Released) | None => {
-                let trouble = self.trouble.as_deref()?;
+                let renewal = self.session.as_ref();
+                let renewal = renewal.and_then(|session| session.trouble.as_deref());
+                let trouble = self.trouble.as_deref().or(renewal)?;
                 Some(format!(
                     "the lock of fleet {fleet} could not be taken: {trouble}"
                 ))
