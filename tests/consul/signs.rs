@@ -28,21 +28,38 @@ async fn rewrite(consul: &Client, from: &str, to: &str) {
     consul.policy_update(&policy, &rules).await.unwrap();
 }
 
-/// Notices, and what the fleet waits for.
-async fn said(environment: &Environment) -> (Vec<String>, Vec<String>) {
+/// What a status says.
+#[derive(Debug)]
+struct Said {
+    /// Nothing of what is missing keeps others waiting.
+    held: String,
+    notices: Vec<String>,
+    /// What the fleet waits for.
+    waiting: Vec<String>,
+}
+
+async fn said(environment: &Environment) -> Said {
     let status = environment.operator.status().await.unwrap();
-    assert_eq!(status.held, "", "nothing of it keeps others waiting");
     let fleets = status.fleets.into_iter();
     let waiting = fleets.flat_map(|fleet| fleet.waiting);
-    (status.notices, waiting.map(|one| one.what).collect())
+    Said {
+        held: status.held,
+        notices: status.notices,
+        waiting: waiting.map(|one| one.what).collect(),
+    }
 }
 
 /// Waits until this is said to people, by the doctor too, and that the fleet waits for it.
 async fn until_said(environment: &Environment, what: &str, rule: &str) {
     let says = |text: &String| text.contains(what) && text.contains(rule);
-    until(what, async || match said(environment).await {
-        (notices, waiting) if notices.iter().any(says) && waiting.iter().any(says) => Ok(()),
-        other => Err(other),
+    until(what, async || {
+        let said = said(environment).await;
+        let everywhere = said.notices.iter().any(says) && said.waiting.iter().any(says);
+        if everywhere && said.held.is_empty() {
+            Ok(())
+        } else {
+            Err(said)
+        }
     })
     .await;
     let doctor = environment.calvin(&["doctor"]);
@@ -57,9 +74,11 @@ async fn until_said(environment: &Environment, what: &str, rule: &str) {
 
 async fn until_quiet(environment: &Environment) {
     until("nothing to be said", async || {
-        match said(environment).await {
-            (notices, _) if notices.is_empty() => Ok(()),
-            other => Err(other),
+        let said = said(environment).await;
+        if said.notices.is_empty() && said.held.is_empty() {
+            Ok(())
+        } else {
+            Err(said)
         }
     })
     .await;

@@ -84,10 +84,13 @@ pub(super) fn holds(signs: &Signs) -> Option<String> {
         let unread: Vec<_> = signs.names.iter().filter(unread).collect();
         let fault = unread.iter().find_map(|(_, health)| health.fault.as_ref());
         let why = fault.map_or_else(String::new, |fault| format!(": {}", fault.sentence()));
+        // Before the first look nobody knows which names there are.
+        let missing = match signs.names.len() {
+            0 => String::new(),
+            all => format!(", {} of {all} names are missing", unread.len()),
+        };
         return Some(format!(
-            "what is registered with Consul was not read yet, {} of {} names are missing{why}",
-            unread.len(),
-            signs.names.len()
+            "what is registered with Consul was not read yet{missing}{why}"
         ));
     }
     let old = |(_, health): &(&String, &NameHealth)| health.age.is_some_and(|age| age > ANSWER_MAX);
@@ -192,6 +195,12 @@ mod tests {
         signs.names.insert("new".to_owned(), NameHealth::default());
         let why = holds(&signs).unwrap();
         assert!(why.contains("1 of 2 names"), "{why}");
+        let mut first = signs.clone();
+        first.names.clear();
+        assert_eq!(
+            holds(&first).unwrap(),
+            "what is registered with Consul was not read yet"
+        );
         signs.names.get_mut("new").unwrap().fault = Some(fault(FaultKind::Other, 1));
         let why = holds(&signs).unwrap();
         assert!(why.contains("could not read it"), "{why}");
