@@ -4,8 +4,9 @@
 //! do requests that wait. New certificates take a new pool of connections; what runs on the old one
 //! ends there.
 
+mod pools;
+
 use std::{
-    convert::Infallible,
     error::Error as StdError,
     fmt,
     str::FromStr,
@@ -18,35 +19,21 @@ use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, combinators::BoxBody};
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{
-        self,
-        connect::{HttpConnector, capture_connection},
-    },
-    rt::{TokioExecutor, TokioTimer},
-};
 use rs_consul::{Config, Consul, ConsulBuilder, ConsulError, HttpsClient};
 use tokio::time::{error::Elapsed, timeout};
 
+use self::pools::{Body, Clients, is_unsent, send};
 use crate::{
     error::{Error, Reason, classify},
     request::{Answer, Request},
-    tls::{Tls, TlsError, connector},
+    tls::{Tls, TlsError},
 };
 
-type Body = BoxBody<Bytes, Infallible>;
 /// Head and body of an answer.
 type Read = (http::response::Parts, Bytes);
 
 /// Bytes of one answer. 10,000 instances of one service, 3 kB each with their checks, are half of it.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
-/// An unused connection is closed after this; the next request is rarely further away in a busy time.
-const IDLE: Duration = Duration::from_secs(30);
-/// TCP asks after a silent peer this often, so that a request that waits notices a dead host.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-/// And then, without an answer, so often and so many times: a dead host is noticed after half a minute.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_RETRIES: u32 = 3;
 /// Kept connections that one query may find closed, one after the other.
 const CLOSED_MAX: u32 = 8;
 /// Longest token. Consul's are UUIDs; what an operator chose himself may be longer.
@@ -165,8 +152,6 @@ struct Shared {
 
 struct Transport {
     https: HttpsClient,
-    /// For queries that wait, with connections of its own: it never sends by itself on a new one what
-    /// it could not send on another.
     waiting: HttpsClient,
     /// The given client over the same connections, for what it does right.
     given: Consul,
@@ -205,32 +190,6 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("address", &self.shared.address)
             .finish_non_exhaustive()
-    }
-}
-
-/// Both pools of connections.
-struct Clients {
-    https: HttpsClient,
-    waiting: HttpsClient,
-}
-
-impl Clients {
-    fn new(tls: Option<&Tls>, limit: Duration) -> Result<Self, TlsError> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_keepalive(Some(KEEPALIVE));
-        http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
-        http.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
-        http.set_connect_timeout(Some(limit));
-        let connector = connector(tls, http)?;
-        let mut builder = legacy::Client::builder(TokioExecutor::new());
-        builder
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE);
-        let https = builder.build::<_, Body>(connector.clone());
-        let waiting = builder.retry_canceled_requests(false).build(connector);
-        Ok(Self { https, waiting })
     }
 }
 
@@ -411,33 +370,6 @@ impl Client {
             other => Reason::Answer(Box::new(other)),
         }
     }
-}
-
-/// Sends a request. None where it had no connection within `within`.
-async fn send(
-    client: &HttpsClient,
-    mut request: http::Request<Body>,
-    within: Option<Duration>,
-) -> Result<Option<http::Response<Incoming>>, legacy::Error> {
-    let mut connected = capture_connection(&mut request);
-    let late = async {
-        match within {
-            Some(within) => timeout(within, connected.wait_for_connection_metadata())
-                .await
-                .is_err(),
-            None => false,
-        }
-    };
-    tokio::select! {
-        response = client.request(request) => response.map(Some),
-        true = late => Ok(None),
-    }
-}
-
-/// Whether nothing of a request was sent: a kept connection was found to be closed.
-fn is_unsent(error: &legacy::Error) -> bool {
-    let hyper = StdError::source(error).and_then(|source| source.downcast_ref::<hyper::Error>());
-    hyper.is_some_and(hyper::Error::is_canceled)
 }
 
 /// The answer, or why there is none.

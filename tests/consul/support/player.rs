@@ -40,6 +40,8 @@ use super::{environment::Environment, files::PORT};
 const BOOT: &str = "0a";
 /// Time from one report to the next in tests, which wait for what follows from them.
 const REPORTS: Duration = Duration::from_millis(200);
+/// First and longest pause after a session that ended; doubled with each that failed.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
 
 /// What an agent was told, for the test.
 #[derive(Debug, Clone, Default)]
@@ -158,15 +160,20 @@ async fn play_all(stage: Stage) {
                 let stage = stage.clone();
                 agents.spawn(async move {
                     let _workload = stage.work(&name);
+                    let [least, most] = PAUSES;
+                    let mut pause = least;
                     // Its machine may be deleted at any moment, and its session ended.
                     while !stage.is_dead(&name) && stage.machines.join(&name).is_dir() {
                         match play(&stage, &name).await {
-                            Ok(()) => {}
+                            Ok(()) => pause = least,
                             // As it is to be, until its machine is removed.
                             Err(error) if error.to_string().contains("is retired") => {}
-                            Err(error) => eprintln!("{name}: {error}"),
+                            Err(error) => {
+                                eprintln!("{name}: {error}");
+                                pause = (pause * 2).min(most);
+                            }
                         }
-                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        tokio::time::sleep(pause).await;
                     }
                     // Of one whose agent is dead the work goes on, unless a test ends it.
                     while stage.machines.join(&name).is_dir() && !stage.has_ended(&name) {

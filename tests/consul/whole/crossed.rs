@@ -53,7 +53,6 @@ impl Victim<'_> {
                 .unwrap();
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             if words.iter().all(|word| said.contains(word)) {
-                println!("{said}");
                 Ok(())
             } else {
                 Err(said)
