@@ -2,9 +2,10 @@
 //! Pure.
 //!
 //! What a machine is told of joining comes after its role, and each alone: so a workload that may need
-//! the lock waits until it is known whether it does. A coordinator with Consul says how to join to every
-//! machine that can, and how to be registered to each with services; one with the embedded catalogue
-//! says neither, and publishes names, which the other never does. All three are on disk for later boots.
+//! the lock waits until it is known whether it does. A coordinator with Consul says how to join and how
+//! to be registered to every machine that can, also where there is nothing to register; one with the
+//! embedded catalogue says neither, and publishes names, which the other never does. All three are on
+//! disk for later boots.
 
 use calvin_model::{ImageManifest, Join, image::Work};
 use calvin_proto::convert::RegistrationOrder;
@@ -33,8 +34,6 @@ pub(super) fn gate(
         Some(Some(_)) => match registration.map(|order| order.registration.exclusive) {
             Some(true) => Gate::Locked,
             Some(false) => Gate::Free,
-            // It is told nothing of registering, because there is nothing to register.
-            None if manifest.services.is_empty() => Gate::Free,
             None => Gate::Unknown,
         },
     }
@@ -128,13 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn what_serves_nothing_is_never_told_how_to_be_registered() {
+    fn what_serves_nothing_waits_to_hear_of_it_too() {
         let worker = image("", "on_active");
-        assert_eq!(gate(&worker, Some(&join(true)), None, false), Gate::Free);
+        let told = |order| gate(&worker, Some(&join(true)), order, false);
         assert_eq!(gate(&worker, None, None, false), Gate::Unknown);
-        assert_eq!(
-            gate(&worker, Some(&join(true)), Some(&order(true)), false),
-            Gate::Locked
-        );
+        assert_eq!(told(None), Gate::Unknown);
+        assert_eq!(told(Some(&order(true))), Gate::Locked);
+        assert_eq!(told(Some(&order(false))), Gate::Free);
     }
 }

@@ -55,6 +55,11 @@ impl Known {
         }
     }
 
+    /// Whether its machine joins Consul, and has nothing to be found there by.
+    pub(super) fn serves_nothing(&self) -> bool {
+        self.joins() && self.services().is_empty()
+    }
+
     /// Whether its machine joins Consul.
     pub(super) fn joins(&self) -> bool {
         self.image.as_ref().is_some_and(|image| joins_consul(image))

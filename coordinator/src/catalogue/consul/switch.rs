@@ -321,9 +321,11 @@ impl Switcher {
         let members = census.values().flatten();
         let registrations: BTreeMap<InstanceId, Registration> = members
             .filter_map(|(id, known)| {
-                let (role, _) = self.told.get(id)?;
+                let told = self.told.get(id).map(|(role, _)| *role);
+                // Who serves nothing has to know whether its work needs a lock.
+                let role = told.or_else(|| known.serves_nothing().then(CatalogueRole::default))?;
                 let registration = Registration {
-                    role: *role,
+                    role,
                     exclusive: known.exclusive,
                 };
                 Some((id.clone(), registration))
