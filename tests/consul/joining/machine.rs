@@ -121,7 +121,7 @@ async fn token(consul: &Client, instance: &str, order: &str) -> MachineToken {
     let rules = policies::agent(&AgentScope {
         nodes: Names::Exactly(vec![instance.to_owned()]),
         services: Names::Exactly(vec!["web".to_owned()]),
-        locks: Some(LOCKS.parse().unwrap()),
+        locks: Some(Names::Prefix(LOCKS.to_owned())),
     })
     .unwrap();
     // Policies have a name only once, and tests run beside each other.
