@@ -5,6 +5,7 @@ mod acts;
 mod agents;
 mod clients;
 mod crossed;
+mod exclusive;
 mod ghosts;
 mod limits;
 mod outage;
