@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn what_serves_nothing_waits_to_hear_of_it_too() {
         let worker = image("", "on_active");
-        let told = |order| gate(&worker, Some(&join(true)), order, false);
+        let told =
+            |order: Option<&RegistrationOrder>| gate(&worker, Some(&join(true)), order, false);
         assert_eq!(gate(&worker, None, None, false), Gate::Unknown);
         assert_eq!(told(None), Gate::Unknown);
         assert_eq!(told(Some(&order(true))), Gate::Locked);
