@@ -37,6 +37,8 @@ const OLDEST: Duration = Duration::from_secs(3 * 24 * 3600);
 /// A name has gone once Consul has said so for this long. A catalogue that was lost has its nodes and
 /// services again within half a minute, from the clients that join again.
 const GONE_AFTER: Duration = Duration::from_secs(60);
+/// Longest time between two answers without records that are taken for one time without them.
+const GOES_ON: Duration = Duration::from_secs(300);
 /// When an answer was heard is written again after this, although it says the same: less than a tenth
 /// of `OLDEST`, and a write an hour.
 const STAMP: Duration = Duration::from_secs(3600);
@@ -112,6 +114,10 @@ impl Shelf {
 
     fn put(&mut self, key: Key, mut answer: Answer) {
         self.remove(&key);
+        // It would leave room for nothing else.
+        if answer.bytes > self.bytes_max {
+            return;
+        }
         self.count += 1;
         answer.number = self.count;
         self.order.insert(answer.number, key.clone());
@@ -155,7 +161,9 @@ impl Answer {
     /// Goes on from what was heard before it.
     fn after(mut self, before: Option<&Self>) -> Self {
         if let Some(before) = before {
-            self.empty_since = before.empty_since;
+            // Two single words are no time between them.
+            let goes_on = since(before.heard, self.heard) <= GOES_ON;
+            self.empty_since = before.empty_since.filter(|_| goes_on);
             if before.substance == self.substance {
                 self.written = before.written;
             }

@@ -18,7 +18,7 @@ use crate::{
     dns,
     fault::chain,
     init::DnsSockets,
-    workload::{Command, Commands, Runner, RunnerError, WorkloadSpec},
+    workload::{Command, Commands, Runner, RunnerError, WorkloadSpec, protocol::RUNS_OTHERWISE},
 };
 
 /// Time between two looks at the connections: often enough for a coordinator that waits for the
@@ -103,6 +103,8 @@ pub(super) async fn give_orders(
         let give = async {
             let command = newest.command.map(|command| (command, newest.again));
             if command != given {
+                // One that is broken off may have been taken, and what follows it must be told.
+                given = None;
                 if let Some((command, _)) = command {
                     info!(?command, "workload");
                     if let Err(error) = order(&runner, spec, command).await {
@@ -131,7 +133,16 @@ pub(super) async fn give_orders(
 
 async fn order(runner: &Runner, spec: &WorkloadSpec, command: Command) -> Result<(), RunnerError> {
     match command {
-        Command::Start { fence } => runner.start(spec.fenced(fence)).await,
+        Command::Start { fence } => match runner.start(spec.fenced(fence)).await {
+            Err(RunnerError::Refused { reason, .. })
+                if fence.is_some() && reason == RUNS_OTHERWISE =>
+            {
+                // It has the fence of a lock that was lost.
+                runner.stop(spec.stop_signal, Duration::ZERO).await?;
+                runner.start(spec.fenced(fence)).await
+            }
+            done => done,
+        },
         Command::Stop => runner.stop(spec.stop_signal, spec.stop_timeout.0).await,
         Command::Kill => runner.stop(spec.stop_signal, Duration::ZERO).await,
     }

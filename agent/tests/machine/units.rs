@@ -74,7 +74,10 @@ async fn a_unit_that_is_stopped_and_started_in_another_way_runs_so_at_once() {
     machine.start();
     let runner = machine.runner();
     let name = UnitName::consul;
-    let first = workload(&machine, "exec sleep 600");
+    // Without a shell: one that is about to become another program can lose this signal.
+    let mut first = workload(&machine, "");
+    first.program = "sleep".into();
+    first.arguments = vec!["600".into()];
     runner.start_unit(name(), first).await.unwrap();
     let before = unit(&runner, "it runs", runs).await;
     runner

@@ -1,7 +1,7 @@
 //! The lock of an exclusive fleet: never two of its instances are at work at once. Pure, and read by
 //! both sides.
 //!
-//! 1. Who is to be active makes a session (no node checks, behaviour "release", no lock delay) and
+//! 1. Who is to be active makes a session (no node checks, behaviour "release") and
 //!    acquires the fleet's lock with it. Its workload starts only with the lock, and gets the lock's
 //!    index as a fencing number in [`FENCE_VARIABLE`]: each later holder has a higher one.
 //! 2. The agent renews the session every [`RENEW_EVERY`]. From when a renewal that succeeded was *sent*
@@ -10,6 +10,8 @@
 //! 3. Consul ends the session no earlier than [`TTL`] after it received the last renewal. That is later
 //!    than the end of the lease by the time that a kill may take: **a lock that an instance does not
 //!    hold says that its workload does not run**.
+//!    A session that is ended otherwise (its node leaves, a person ends it) keeps the lock from everybody
+//!    for [`LOCK_DELAY`], which is longer than a lease.
 //! 4. Who is no longer to be active gives the lock back after its workload has ended, and then ends
 //!    the session: the next one gets the lock at once.
 //! 5. The coordinator moves the tags in one transaction that checks that the new active's session
@@ -25,6 +27,9 @@ use crate::names::{InvalidName, Key};
 pub const TTL: Duration = Duration::from_secs(15);
 /// How long a renewal lets the workload run, from when it was sent.
 pub const LEASE: Duration = Duration::from_secs(12);
+/// How long nobody gets a lock that a session has lost and not given back: sessions end with their node
+/// at once, however new their last renewal.
+pub const LOCK_DELAY: Duration = Duration::from_secs(13);
 /// From one renewal to the next.
 pub const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// The workload's variable that holds the lock's index, in decimal.
@@ -56,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_lease_is_over_before_the_lock_can_be_given_away() {
-        assert!(LEASE < TTL && RENEW_EVERY * 3 < LEASE);
+        assert!(LEASE < TTL && RENEW_EVERY * 3 < LEASE && LEASE < LOCK_DELAY);
         let key = lock_key(&"prod".parse().unwrap(), &"db".parse().unwrap()).unwrap();
         assert_eq!(key.as_str(), "calvin/prod/locks/db");
         assert!(

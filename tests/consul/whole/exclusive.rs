@@ -15,10 +15,7 @@ use calvin_consul::{
 };
 use calvin_proto::wire::FleetStatus;
 use nix::sys::signal::Signal;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     stage::{
@@ -38,7 +35,7 @@ const WORK: &str = "100000";
 /// Between two looks at the catalogue.
 const LOOK: Duration = Duration::from_millis(20);
 /// A runner that goes on ends work whose lease is over at once.
-const ENDS_WITHIN: Duration = Duration::from_secs(5);
+const ENDS_WITHIN: Duration = Duration::from_secs(15);
 
 /// What stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +123,7 @@ struct Observer {
     looks: Arc<Mutex<u64>>,
     /// Every answer with two that are active and pass their checks.
     two: Arc<Mutex<Vec<Vec<String>>>>,
-    _task: JoinSet<()>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Observer {
@@ -134,11 +131,15 @@ impl Observer {
         let looks: Arc<Mutex<u64>> = Arc::default();
         let two: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
         let (count, note) = (Arc::clone(&looks), Arc::clone(&two));
-        let mut task = JoinSet::new();
-        task.spawn(async move {
+        let task = tokio::spawn(async move {
             loop {
                 let read = consul.service_health(DB, Consistency::Consistent).await;
-                let found = read.unwrap().value.into_iter();
+                let found = match read {
+                    Ok(read) => read.value.into_iter(),
+                    // Without a leader for a moment.
+                    Err(error) if error.is_transient() => continue,
+                    Err(error) => panic!("{error:?}"),
+                };
                 let passing = |one: &ServiceHealth| one.status() == ServiceStatus::Passing;
                 let active: Vec<String> = found
                     .filter(|one| is_active(one) && passing(one))
@@ -151,16 +152,13 @@ impl Observer {
                 sleep(LOOK).await;
             }
         });
-        Self {
-            looks,
-            two,
-            _task: task,
-        }
+        Self { looks, two, task }
     }
 
     fn assert_never_two(&self) {
         let two = self.two.lock().unwrap();
         assert!(two.is_empty(), "two are active: {two:?}");
+        assert!(!self.task.is_finished(), "the observer has given up");
         let looks = *self.looks.lock().unwrap();
         assert!(looks > 100, "only {looks} looks");
     }

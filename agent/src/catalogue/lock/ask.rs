@@ -1,10 +1,8 @@
 //! The requests about the lock, each bounded, and what their answers mean.
 
-use std::time::Duration;
-
 use calvin_consul::{
     Client, Consistency, Error, Key, SessionId,
-    exclusive::{TTL, session_name},
+    exclusive::{LOCK_DELAY, TTL, session_name},
     kv::Entry,
     session::{Behavior, SessionRequest},
 };
@@ -67,18 +65,25 @@ impl Asker {
 
     async fn create(&self) -> Result<Answer, Error> {
         // The lock of another datacenter keeps nobody away.
-        let found = self.client.agent_self().await?.datacenter;
+        let consul = self.client.agent_self().await?;
+        let found = consul.datacenter;
         if found != self.environment.as_str() {
             return Ok(Answer::Failed(format!(
                 "the Consul client is of datacenter {found}, and this machine of environment {}",
                 self.environment
             )));
         }
+        // The right to the lock is one to sessions of this node alone.
+        if consul.node_name != self.instance.as_str() {
+            return Ok(Answer::Failed(format!(
+                "the Consul client is of node {}, and only one of node {} can hold the lock: leave [consul] address out of image.toml",
+                consul.node_name, self.instance
+            )));
+        }
         let request = SessionRequest {
             name: session_name(&self.instance),
             ttl: Some(TTL),
-            // The lease is over before the session can be.
-            lock_delay: Duration::ZERO,
+            lock_delay: LOCK_DELAY,
             behavior: Behavior::Release,
             node_checks: Vec::new(),
         };

@@ -104,6 +104,32 @@ fn a_minute_with_a_silence_or_another_answer_in_it_is_none() {
 }
 
 #[test]
+fn two_single_words_are_no_minute() {
+    let mut world = World::default();
+    world.hear(answer(&[1]));
+    world.after(SECOND).hear(no_such_name());
+    world.after(HOUR).hear(no_such_name());
+    assert_eq!(world.known(), Some(1));
+    world.after(60 * SECOND).hear(no_such_name());
+    assert_eq!(world.known(), Some(0));
+}
+
+#[test]
+fn what_is_too_large_takes_no_other_s_place() {
+    let mut shelf = Shelf::new(1000);
+    let small = |bytes| Answer {
+        bytes,
+        ..Answer::new(Arc::new(answer(&[1])), 0)
+    };
+    let key = |name: &str| key_of(&query(name));
+    shelf.put(key("web.example."), small(600));
+    shelf.put(key("big.example."), small(usize::MAX / 4));
+    assert!(shelf.answers.contains_key(&key("web.example.")));
+    shelf.put(key("db.example."), small(600));
+    assert_eq!((shelf.answers.len(), shelf.bytes), (1, 600));
+}
+
+#[test]
 fn what_is_older_than_three_days_is_not_given_and_the_rest_for_some_seconds() {
     let mut world = World::default();
     world.hear(answer(&[1]));

@@ -95,13 +95,15 @@ pub(super) fn census(view: &View, images: &ImageStore) -> Census {
     fleets.collect()
 }
 
-/// Who works with the lock of his exclusive fleet: those whose machines join Consul.
+/// Who works with the lock of his exclusive fleet. Where the machine of one of them joins no Consul, that one
+/// works without, and the lock says nothing of anybody.
 pub(super) fn members(census: &Census) -> BTreeMap<FleetName, BTreeSet<InstanceId>> {
     let mut members: BTreeMap<FleetName, BTreeSet<InstanceId>> = BTreeMap::new();
-    let known = census.values().flatten();
-    for (id, one) in known.filter(|(_, one)| one.exclusive && one.joins()) {
-        let fleet = members.entry(one.fleet.clone()).or_default();
-        fleet.insert(id.clone());
+    for (fleet, instances) in census {
+        let with_lock = instances.values().all(|one| one.exclusive && one.joins());
+        if with_lock && !instances.is_empty() {
+            members.insert(fleet.clone(), instances.keys().cloned().collect());
+        }
     }
     members
 }

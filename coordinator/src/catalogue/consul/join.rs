@@ -141,6 +141,11 @@ impl Joiner {
         self.remember(&known);
         self.owe(&known);
         if self.shared.guard().is_none() {
+            // What is not tried does not fail.
+            self.shared.keep_faults(|about| match about {
+                About::Tokens | About::Token(..) | About::Debt(_) => false,
+                About::Tags(_) | About::Nodes | About::Locks | About::Leftovers => true,
+            });
             return;
         }
         match self.common.acl {
@@ -175,6 +180,9 @@ impl Joiner {
             self.progress.have.remove(&instance);
             self.shared.owes(instance);
         }
+        // Who is there again needs it.
+        let mut state = self.shared.state();
+        state.debts.retain(|instance, _| is_gone(instance));
     }
 
     /// Those that are to have a token and have none, or not with the rights that it is to have.
@@ -203,17 +211,31 @@ impl Joiner {
             }
             Err(error) => {
                 self.shared.failed(&About::Tokens, &error);
-                for about in self.lacking(known) {
-                    self.shared.failed(&about, &error);
+                let waits = |about: &About| match about {
+                    About::Token(_, instance) => known
+                        .get(instance)
+                        .is_some_and(|one| !self.may_join(instance, one)),
+                    About::Tokens
+                    | About::Debt(_)
+                    | About::Tags(_)
+                    | About::Nodes
+                    | About::Locks
+                    | About::Leftovers => false,
+                };
+                for about in self.lacking(known).iter().filter(|about| waits(about)) {
+                    self.shared.failed(about, &error);
                 }
             }
         }
         let lacking: BTreeSet<About> = self.lacking(known).into_iter().collect();
         self.shared.keep_faults(|about| match about {
             About::Token(..) => lacking.contains(about),
-            About::Tokens | About::Debt(_) | About::Tags(_) | About::Nodes | About::Leftovers => {
-                true
-            }
+            About::Tokens
+            | About::Debt(_)
+            | About::Tags(_)
+            | About::Nodes
+            | About::Locks
+            | About::Leftovers => true,
         });
         self.pay().await;
     }
@@ -259,8 +281,9 @@ impl Joiner {
                     // Servers that came back empty, or somebody by hand, may have taken more than this away.
                     self.progress.policy = None;
                     self.progress.list_again = LIST_SOON;
-                    self.doubt_rights();
+                    self.doubt_right(instance);
                     if error.is_denied() || error.is_transient() {
+                        self.doubt_rights();
                         for about in &lacking[place..] {
                             self.shared.failed(about, &error);
                         }
@@ -402,9 +425,12 @@ impl Joiner {
         let debts = self.shared.state().debts.clone();
         self.shared.keep_faults(|about| match about {
             About::Debt(instance) => debts.contains_key(instance),
-            About::Tokens | About::Token(..) | About::Tags(_) | About::Nodes | About::Leftovers => {
-                true
-            }
+            About::Tokens
+            | About::Token(..)
+            | About::Tags(_)
+            | About::Nodes
+            | About::Locks
+            | About::Leftovers => true,
         });
     }
 

@@ -53,8 +53,6 @@ pub(super) struct Locks {
     members: BTreeMap<FleetName, BTreeSet<InstanceId>>,
     /// When there was an answer last.
     pub(super) pulse: Pulse,
-    /// There was none to the newest query.
-    pub(super) failing: bool,
 }
 
 impl fmt::Display for Holder {
@@ -123,7 +121,6 @@ impl Page {
 impl Locks {
     /// Takes an answer: every key below the prefix. Says whether anything is new.
     pub(super) fn take(&mut self, prefix: &Prefix, entries: &[Entry], now: Instant) -> bool {
-        self.failing = false;
         let first = self.pages.is_none();
         let pages = self.pages.get_or_insert_default();
         let before = pages.clone();

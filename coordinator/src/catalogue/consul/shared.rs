@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use calvin_consul::{Advance, Error, Key, Pulse, SessionId, txn::Op};
+use calvin_consul::{Advance, Error, Key, Prefix, Pulse, SessionId, kv::Entry, txn::Op};
 use calvin_engine::ports::{CatalogueDebt, CatalogueWord};
 use calvin_model::{CatalogueRole, FleetName, InstanceId};
 use calvin_planner::{Event, EventKind};
@@ -263,6 +263,15 @@ impl Shared {
         if self.state().board.works(about) {
             self.poke();
         }
+    }
+
+    /// What was read of the locks of exclusive fleets: every key below the prefix.
+    pub(super) fn take_locks(&self, prefix: &Prefix, entries: &[Entry]) {
+        let changed = self.state().locks.take(prefix, entries, Instant::now());
+        if changed {
+            self.poke();
+        }
+        self.works(&About::Locks);
     }
 
     /// Forgets faults that are about nobody any more.

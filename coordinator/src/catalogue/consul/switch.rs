@@ -160,7 +160,6 @@ impl Switcher {
                 self.nodes = seen.read.value;
             }
             News::Nodes(Err(error)) => self.shared.failed(&About::Nodes, &error),
-            News::Locks(seen) => self.hear_locks(seen),
         }
     }
 
@@ -177,6 +176,13 @@ impl Switcher {
         self.watch_names();
         // Who has not the lock tells nobody anything either: what is wanted may be another's to say.
         if self.shared.guard().is_none() {
+            // What is not tried does not fail.
+            self.shared.keep_faults(|about| match about {
+                About::Tags(_) | About::Leftovers => false,
+                About::Tokens | About::Token(..) | About::Debt(_) | About::Nodes | About::Locks => {
+                    true
+                }
+            });
             return;
         }
         let mut leftovers = Vec::new();
@@ -375,9 +381,12 @@ impl Switcher {
         };
         self.shared.keep_faults(|about| match about {
             About::Tags(fleet) => switches(fleet),
-            About::Tokens | About::Token(..) | About::Debt(_) | About::Nodes | About::Leftovers => {
-                true
-            }
+            About::Tokens
+            | About::Token(..)
+            | About::Debt(_)
+            | About::Nodes
+            | About::Locks
+            | About::Leftovers => true,
         });
         let mut news = false;
         let mut failed = false;

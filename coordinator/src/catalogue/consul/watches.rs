@@ -8,7 +8,6 @@ use std::{
 
 use calvin_consul::{
     Client, Consistency, Error, Prefix, Seen, WatchOptions, catalog::Node, health::ServiceHealth,
-    kv::Entry,
 };
 use tokio::{
     sync::mpsc,
@@ -17,6 +16,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::{
+    faults::About,
     holds::WAIT,
     shared::{NameState, Shared},
 };
@@ -35,8 +35,6 @@ pub(super) enum News {
     Service(String, Result<Seen<Vec<ServiceHealth>>, Error>),
     /// Which nodes there are.
     Nodes(Result<Seen<Vec<Node>>, Error>),
-    /// Who holds which lock.
-    Locks(Result<Seen<Vec<Entry>>, Error>),
 }
 
 /// The queries that run.
@@ -98,12 +96,13 @@ impl Watches {
         };
         let mut watch = self.client.watch_prefix(prefix, options);
         self.shared.state().locks.pulse = watch.pulse();
-        let sender = self.sender.clone();
+        let (shared, prefix) = (self.shared.clone(), prefix.clone());
+        // Not as news that wait for their turn: what is known is as new as the newest answer then.
         let watching = async move {
             loop {
-                let seen = watch.next().await;
-                if sender.send(News::Locks(seen)).await.is_err() {
-                    return;
+                match watch.next().await {
+                    Ok(seen) => shared.take_locks(&prefix, &seen.read.value),
+                    Err(error) => shared.failed(&About::Locks, &error),
                 }
             }
         };

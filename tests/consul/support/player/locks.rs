@@ -1,11 +1,9 @@
 //! A played agent holds its exclusive fleet's lock as the protocol says: taken while it is to be active, given
 //! back after that. With the lent client, because a played machine is no node that a session could be of.
 
-use std::time::Duration;
-
 use calvin_consul::{
     Client, Key, SessionId,
-    exclusive::{TTL, lock_key, session_name},
+    exclusive::{LOCK_DELAY, TTL, lock_key, session_name},
     kv::Write,
     session::{Behavior, SessionRequest},
 };
@@ -58,7 +56,7 @@ impl Machine {
         let request = SessionRequest {
             name: session_name(&self.provision.instance),
             ttl: Some(TTL),
-            lock_delay: Duration::ZERO,
+            lock_delay: LOCK_DELAY,
             behavior: Behavior::Release,
             node_checks: Vec::new(),
         };

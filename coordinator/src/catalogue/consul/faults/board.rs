@@ -25,6 +25,8 @@ pub(in super::super) enum About {
     Tags(FleetName),
     /// The list of nodes.
     Nodes,
+    /// The locks of exclusive fleets.
+    Locks,
     /// What is left of who is gone.
     Leftovers,
 }
@@ -150,6 +152,7 @@ enum Place {
     Debts,
     Tags(FleetName),
     Nodes,
+    Locks,
     Leftovers,
 }
 
@@ -160,6 +163,7 @@ impl Place {
             About::Debt(_) => Self::Debts,
             About::Tags(fleet) => Self::Tags(fleet.clone()),
             About::Nodes => Self::Nodes,
+            About::Locks => Self::Locks,
             About::Leftovers => Self::Leftovers,
         }
     }
@@ -179,7 +183,7 @@ impl Group<'_> {
     fn fleets(&self) -> BTreeSet<FleetName> {
         let fleets = self.about.iter().filter_map(|about| match about {
             About::Token(fleet, _) | About::Tags(fleet) => Some(fleet.clone()),
-            About::Tokens | About::Debt(_) | About::Nodes | About::Leftovers => None,
+            About::Tokens | About::Debt(_) | About::Nodes | About::Locks | About::Leftovers => None,
         });
         fleets.collect()
     }
@@ -191,7 +195,7 @@ fn what(about: &[&About]) -> String {
         .iter()
         .filter_map(|about| match about {
             About::Token(_, instance) | About::Debt(instance) => Some(instance.as_str()),
-            About::Tokens | About::Tags(_) | About::Nodes | About::Leftovers => None,
+            About::Tokens | About::Tags(_) | About::Nodes | About::Locks | About::Leftovers => None,
         })
         .collect();
     // Who waits says more than what all share.
@@ -209,6 +213,9 @@ fn what(about: &[&About]) -> String {
         About::Nodes => {
             "the nodes in Consul cannot be listed, and those of machines that are gone stay"
                 .to_owned()
+        }
+        About::Locks => {
+            "the locks of exclusive fleets cannot be read, and whoever needs one waits".to_owned()
         }
         About::Leftovers => {
             "what is left in Consul of machines that are gone cannot be taken out".to_owned()

@@ -93,6 +93,13 @@ impl Joiner {
         }
     }
 
+    /// Looks at that of one again.
+    pub(super) fn doubt_right(&mut self, instance: &InstanceId) {
+        if let Some(right) = self.progress.rights.get_mut(instance) {
+            *right = Right::Named;
+        }
+    }
+
     /// Whether an instance can be told to join: its Consul client keeps for a while what its token could
     /// not do at first.
     pub(super) fn may_join(&self, instance: &InstanceId, known: &Known) -> bool {
