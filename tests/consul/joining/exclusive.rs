@@ -208,7 +208,8 @@ async fn an_exclusive_fleet_hands_its_lock_on_over_a_restart_a_switch_and_a_stop
     pair.green.stop().await;
     let next = pair.work.is_done_by(BLUE).await;
     eprintln!("handed on {:?} after a stop began", began.elapsed());
-    assert!(began.elapsed() < TTL, "{:?}", began.elapsed());
+    // It was given back: what is lost is kept from everybody for longer.
+    assert!(began.elapsed() < LOCK_DELAY, "{:?}", began.elapsed());
     assert_eq!(next.fence, 3);
     pair.work.was_never_done_by_two();
 }

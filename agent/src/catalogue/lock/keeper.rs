@@ -366,14 +366,21 @@ impl Keeper {
                 // Also when it is the same again: the runner may be another.
                 *again += 1;
             }
-            changed = runner.changed() => changed.ok()?,
-            changed = ends.join.changed() => changed.ok()?,
-            changed = ends.registration.changed() => changed.ok()?,
-            changed = ends.names.changed() => changed.ok()?,
+            () = news(runner) => {}
+            () = news(&mut ends.join) => {}
+            () = news(&mut ends.registration) => {}
+            () = news(&mut ends.names) => {}
             changed = ends.finish.changed() => changed.ok()?,
             () = tick => {}
         }
         Some(())
+    }
+}
+
+/// Waits for something new. Who says it may end before this, which has the lock to give back.
+async fn news<T>(of: &mut watch::Receiver<T>) {
+    if of.changed().await.is_err() {
+        pending().await
     }
 }
 
