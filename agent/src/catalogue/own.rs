@@ -10,6 +10,8 @@ use calvin_model::{
 /// nothing new.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Own {
+    /// The role that is wanted of it.
+    pub role: Option<Role>,
     /// Whether it is to be found at all.
     pub presence: Presence,
     /// The checks that count in its role.
@@ -75,6 +77,7 @@ impl Own {
             Some(OwnCheck { place, word })
         };
         Some(Self {
+            role: wanted,
             presence: if leaving {
                 Presence::Leaving
             } else {
@@ -138,6 +141,7 @@ mod tests {
         let word = |workload: OwnWord, exec: OwnWord, http: OwnWord| {
             let check = |(place, word)| OwnCheck { place, word };
             let own = Own {
+                role: None,
                 presence: Presence::AsTold,
                 checks: vec![check((0, exec)), check((1, http))],
                 workload,

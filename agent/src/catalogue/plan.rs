@@ -19,7 +19,7 @@ use calvin_consul::{
     registered,
 };
 use calvin_model::{
-    BootId, CatalogueRole, ImageManifest, Provision, Registration, image::ServiceSpec,
+    BootId, CatalogueRole, ImageManifest, Provision, Registration, Role, image::ServiceSpec,
 };
 
 use super::{
@@ -243,6 +243,7 @@ fn present(facts: &Facts<'_>, place: &Place<'_>, told: CatalogueRole) -> Decided
             // Also where no tags depend on it: whether it was lost or never there is known there.
             decided.look = Look::Servers;
             let says = others.iter().filter_map(|other| say(facts, other));
+            let says = says.filter(|says| !others.iter().any(|other| is_mute(facts, other, says)));
             decided.operations.extend(says);
             return decided;
         };
@@ -281,8 +282,45 @@ fn present(facts: &Facts<'_>, place: &Place<'_>, told: CatalogueRole) -> Decided
             decided.operations.extend(others.into_iter().map(id));
         }
     }
-    decided.operations.extend(say(facts, place));
+    match say(facts, place) {
+        Some(says) if is_mute(facts, place, &says) => {
+            if facts.catalogue.is_none() {
+                decided.look = Look::Servers;
+            }
+        }
+        says => decided.operations.extend(says),
+    }
     decided
+}
+
+/// Whether an exclusive one must not say now that all is well. The client sends the tags that it has along
+/// with that: where those are of the active and may be another's by now, clients would find two.
+fn is_mute(facts: &Facts<'_>, place: &Place<'_>, says: &Operation) -> bool {
+    let Operation::Say {
+        check,
+        status: CheckStatus::Passing,
+        ..
+    } = says
+    else {
+        return false;
+    };
+    let is_news = facts
+        .checks
+        .get(check)
+        .is_none_or(|check| check.status != CheckStatus::Passing);
+    let is_active = |found: &CatalogService| found.tags.iter().any(|tag| tag == registered::ACTIVE);
+    let ours = *check == registered::agent_check_id(&place.id) && place.is_own_name();
+    if !facts.wanted.exclusive || !is_news || !ours {
+        return false;
+    }
+    if !facts.services.get(&place.id).is_some_and(is_active) {
+        return false;
+    }
+    match facts.catalogue.map(|services| services.get(&place.id)) {
+        // With other tags than those it is registered again before.
+        Some(Some(shown)) => is_active(shown) && facts.own.role != Some(Role::Active),
+        Some(None) | None => true,
+    }
 }
 
 fn is_of(found: &CatalogService, boot: &BootId) -> bool {

@@ -58,6 +58,7 @@ impl World {
                 exclusive: false,
             },
             own: Own {
+                role: None,
                 presence: Presence::AsTold,
                 checks: vec![open(0), open(1)],
                 workload: OwnWord::Passing,

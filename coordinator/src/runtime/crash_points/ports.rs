@@ -15,7 +15,7 @@ use calvin_engine::{
     },
 };
 use calvin_model::{CatalogueEntry, CatalogueRole, Epoch, FleetName, InstanceId, Wanted};
-use calvin_planner::{Capacity, CatalogueObserved, DeleteBasis, Event, GossipObserved};
+use calvin_planner::{Capacity, CatalogueObserved, DeleteBasis, Event, GossipObserved, LockSeen};
 
 use super::CrashPoints;
 

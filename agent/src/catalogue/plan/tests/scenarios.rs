@@ -192,6 +192,57 @@ fn servers_that_do_not_answer_are_waited_for_and_the_agents_word_is_said_all_the
 }
 
 #[test]
+fn an_exclusive_one_brings_no_tags_of_the_active_back_with_good_news() {
+    let agents = format!("{OWN}:agent");
+    let says_passing = |plan: &Plan| {
+        let mut operations = plan.operations.iter();
+        operations.any(|operation| {
+            matches!(
+                operation,
+                Operation::Say {
+                    status: CheckStatus::Passing,
+                    ..
+                }
+            )
+        })
+    };
+    let mut world = World::active();
+    world.told.exclusive = true;
+    world.own.role = Some(Role::Active);
+    // It stood still, its work was ended, and the coordinator gave the tags to another.
+    world.own.workload = OwnWord::Failing("it ended".into());
+    world.settle();
+    assert_eq!(world.status(&agents), CheckStatus::Critical);
+    let others = registered::tags(&world.manifest.services[0], CatalogueRole::Entered);
+    world.servers.get_mut(OWN).unwrap().tags = others.clone();
+    for role in [Role::Active, Role::Standby] {
+        world.own.role = Some(role);
+        world.own.workload = OwnWord::Passing;
+        let blind = world.plan(None);
+        assert_eq!((blind.look, says_passing(&blind)), (Look::Servers, false));
+        let seen = world.plan(Some(&world.servers));
+        let at = |wanted: fn(&Operation) -> bool| seen.operations.iter().position(wanted);
+        let registers = at(|one| matches!(one, Operation::Register(_)));
+        let says = at(|one| matches!(one, Operation::Say { .. }));
+        assert!(registers.is_some() && registers < says, "{seen:?}");
+    }
+    world.settle();
+    assert_eq!(world.services[OWN].tags, others);
+    assert_eq!(world.status(&agents), CheckStatus::Passing);
+
+    // Who stands by and still has the tags says nothing good until they are gone.
+    let mut world = World::active();
+    world.told.exclusive = true;
+    world.own.role = Some(Role::Standby);
+    world.own.workload = OwnWord::Failing("it ended".into());
+    world.settle();
+    world.own.workload = OwnWord::Passing;
+    assert!(!says_passing(&world.plan(Some(&world.servers))));
+    world.own.role = Some(Role::Active);
+    assert!(says_passing(&world.plan(Some(&world.servers))));
+}
+
+#[test]
 fn in_a_new_boot_everything_is_critical_and_the_role_tags_stay() {
     let mut world = World::active();
     world.boot = "b2".parse().unwrap();
