@@ -15,7 +15,7 @@ use calvin_proto::machine::{ProcessId, descriptors::restore_limit};
 use nix::{
     libc,
     sys::{
-        signal::SigSet,
+        signal::{self, SigHandler, SigSet},
         wait::{WaitPidFlag, waitpid},
     },
     unistd::Pid,
@@ -24,6 +24,16 @@ use rustix::process::{Signal, kill_process_group, set_parent_process_death_signa
 
 use super::sockets::{COUNT, DnsSockets, FIRST};
 use crate::workload::{End, WorkloadSpec};
+
+/// Signals by which a child can be asked to stop: those of `StopSignal`.
+const ASK_TO_STOP: [signal::Signal; 6] = [
+    signal::Signal::SIGTERM,
+    signal::Signal::SIGINT,
+    signal::Signal::SIGQUIT,
+    signal::Signal::SIGHUP,
+    signal::Signal::SIGUSR1,
+    signal::Signal::SIGUSR2,
+];
 
 /// Keeps the descriptors that an agent gets its sockets as from being used for anything else: what
 /// has one of them (the pipe over which a failed start is told, for instance) would be closed when
@@ -116,7 +126,7 @@ pub(super) fn spawn_workload(spec: &WorkloadSpec, output: PipeWriter) -> io::Res
 
 #[allow(
     unsafe_code,
-    reason = "a death signal, sockets by number, signal mask and limit can be set nowhere else"
+    reason = "a death signal, sockets by number, signals and limit can be set nowhere else"
 )]
 fn before_exec(
     command: &mut Command,
@@ -129,6 +139,11 @@ fn before_exec(
         command.pre_exec(move || {
             // Init reads its signals from a descriptor and has them blocked; a child inherits that.
             SigSet::all().thread_unblock()?;
+            // And what init was started with: a shell has what it starts in the background ignore
+            // some, and a child that is asked to stop by one of them would not hear it.
+            for asks in ASK_TO_STOP {
+                signal::signal(asks, SigHandler::SigDfl)?;
+            }
             // What is started here may be others' code.
             restore_limit()?;
             prepare()
