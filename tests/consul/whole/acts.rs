@@ -49,6 +49,14 @@ async fn the_five_acts_of_the_demo_end_as_told() {
         let answered: BTreeSet<&str> = seen.failed_by_page.keys().map(String::as_str).collect();
         assert!(answered.is_subset(&BTreeSet::from(["4.0"])), "{seen:#?}");
     }
+    // What is written and read again by a client takes it a moment.
+    until("nobody to be sent to 4.0", async || {
+        let before = failed(&front);
+        front.until_more(500).await;
+        let after = failed(&front);
+        if after == before { Ok(()) } else { Err(after) }
+    })
+    .await;
     let before = failed(&front);
 
     // The coordinator is killed in the middle of the switch.
