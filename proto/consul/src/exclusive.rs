@@ -1,17 +1,17 @@
 //! The lock of an exclusive fleet: never two of its instances are at work at once. Pure, and read by
 //! both sides.
 //!
-//! 1. Who is to be active makes a session (no node checks, behaviour "release") and
-//!    acquires the fleet's lock with it. Its workload starts only with the lock, and gets the lock's
-//!    index as a fencing number in [`FENCE_VARIABLE`]: each later holder has a higher one.
+//! 1. Who is to be active makes a session (no node checks, behaviour "release") and acquires the
+//!    fleet's lock with it. Its workload starts only with the lock, and gets the lock's index as a
+//!    fencing number in [`FENCE_VARIABLE`]: each later holder has a higher one.
 //! 2. The agent renews the session every [`RENEW_EVERY`]. From when a renewal that succeeded was *sent*
 //!    the runner's lease lasts [`LEASE`], by a clock that runs through suspend; when it is over the
 //!    runner kills the workload, whether the agent lives or not.
-//! 3. Consul ends the session no earlier than [`TTL`] after it received the last renewal. That is later
-//!    than the end of the lease by the time that a kill may take: **a lock that an instance does not
-//!    hold says that its workload does not run**.
-//!    A session that is ended otherwise (its node leaves, a person ends it) keeps the lock from everybody
-//!    for [`LOCK_DELAY`], which is longer than a lease.
+//! 3. Consul ends a session that is not renewed no earlier than [`TTL`] after it received the last
+//!    renewal: later than the end of the lease, by more than a kill takes. A session that is ended
+//!    otherwise (its node leaves, a person ends it) can have been renewed a moment ago; so a lock that
+//!    was lost is kept from everybody for [`LOCK_DELAY`], which is longer than a lease. **That an
+//!    instance has not had the lock for as long as a lease says that its workload does not run.**
 //! 4. Who is no longer to be active gives the lock back after its workload has ended, and then ends
 //!    the session: the next one gets the lock at once.
 //! 5. The coordinator moves the tags in one transaction that checks that the new active's session
