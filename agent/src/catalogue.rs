@@ -10,6 +10,7 @@
 
 mod configuration;
 mod entry;
+mod joined;
 mod kept;
 mod lock;
 mod own;
@@ -25,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use calvin_consul::{Client, Settings, Token, agent::AgentSelf};
+use calvin_consul::{Client, Settings, Token};
 use calvin_model::{BootId, ConsulJoin, ConsulReport, ImageManifest, Join, Provision, Secret};
 use calvin_proto::{convert::RegistrationOrder, machine::MachineFiles};
 use tokio::{
@@ -39,7 +40,8 @@ pub use lock::{Keeper, KeeperEnds, KeptSession, LockSeen};
 pub use own::{Own, OwnCheck, OwnWord, Presence};
 
 use self::{
-    configuration::{CONFIGURATION, Configuration, DNS_PORT},
+    configuration::{Configuration, DNS_PORT},
+    joined::Joined,
     plan::Step,
     sync::Sync,
     trouble::Trouble,
@@ -105,19 +107,6 @@ pub struct Catalogue {
     /// The token with which the agent has its own client read its configuration.
     recovery: Option<Secret>,
     backoff: Backoff,
-}
-
-/// A client that is asked.
-#[derive(Debug)]
-struct Joined {
-    join: ConsulJoin,
-    sync: Sync,
-    /// With the right to have it read its configuration; none where somebody else runs it.
-    admin: Option<Client>,
-    /// Its node, once it was seen to be the right one; forgotten when it does not answer.
-    node: Option<String>,
-    /// How often it was started when that was seen.
-    starts: u64,
 }
 
 /// How a turn went.
@@ -198,6 +187,10 @@ impl Catalogue {
         let Some(join) = said.consul.filter(|_| self.machine.manifest.joins_consul()) else {
             return self.leave().await;
         };
+        let own = self.ends.own.borrow().clone();
+        if own.is_some_and(|own| own.presence == Presence::Gone) {
+            return self.leave().await;
+        }
         let environment = self.machine.provision.environment.as_str();
         if join.datacenter.as_str() != environment {
             return Err(Trouble::Environment {
@@ -217,6 +210,9 @@ impl Catalogue {
         };
         if let Some(joined) = &mut self.joined {
             joined.node = None;
+            if error.is_alone() {
+                joined.find_servers().await;
+            }
         }
         if given.is_some() || !error.is_away() {
             return Err(error);
@@ -239,14 +235,14 @@ impl Catalogue {
         }
     }
 
-    /// No Consul is joined, or not any more.
+    /// No Consul is joined, or not any more: that is said when the client has left.
     async fn leave(&mut self) -> Result<Turn, Trouble> {
         self.ends
             .forward
             .send_if_modified(|known| known.take().is_some());
         self.joined = None;
-        if self.unit.is_known() {
-            self.unit.leave().await?;
+        if !self.unit.leave().await? {
+            return Ok(Turn::OutOfStep);
         }
         self.ends
             .report
@@ -308,13 +304,8 @@ impl Catalogue {
         let dns = SocketAddr::new(host_of(&address).unwrap_or(loopback), DNS_PORT);
         self.ends.forward.send_replace(Some(dns));
         info!(address, %dns, "joins Consul");
-        self.joined = Some(Joined {
-            join: join.clone(),
-            sync: Sync::new(self.machine.clone(), Client::new(settings)?),
-            admin,
-            node: None,
-            starts: 0,
-        });
+        let sync = Sync::new(self.machine.clone(), Client::new(settings)?);
+        self.joined = Some(Joined::new(join.clone(), sync, admin));
         Ok(())
     }
 
@@ -392,6 +383,13 @@ impl Catalogue {
                 () = quiet => return Some(()),
             }
             let own = ends.own.borrow().clone();
+            if own
+                .as_ref()
+                .is_some_and(|own| own.presence == Presence::Gone)
+                && joined.is_some()
+            {
+                return Some(());
+            }
             let concerns = match (turn, joined.as_ref(), wanted, own) {
                 (Turn::InStep, Some(joined), Some(wanted), Some(own)) => {
                     joined.sync.concerns(wanted, &own)
@@ -433,43 +431,6 @@ impl Catalogue {
             }
         })??;
         Ok(self.recovery.insert(Secret::new(text)).clone())
-    }
-}
-
-impl Joined {
-    /// Sees to it that it is the right client, with the right configuration, and gives its node.
-    async fn greet(&self, configuration: Option<&Configuration>) -> Result<String, Trouble> {
-        let client = self.sync.client();
-        let asked = self.admin.as_ref().unwrap_or(client);
-        let found = asked.agent_self().await?;
-        let address = || client.address().to_string();
-        let wanted = self.join.datacenter.as_str();
-        if found.datacenter != wanted {
-            return Err(Trouble::Datacenter {
-                address: address(),
-                found: found.datacenter,
-                wanted: wanted.to_owned(),
-            });
-        }
-        let Some(configuration) = configuration else {
-            return Ok(found.node_name);
-        };
-        if found.node_name != self.join.node {
-            return Err(Trouble::Node {
-                address: address(),
-                found: found.node_name,
-                wanted: self.join.node.clone(),
-            });
-        }
-        let has_it = |found: &AgentSelf| found.meta.get(CONFIGURATION) == Some(&configuration.hash);
-        if !has_it(&found) {
-            info!("has the Consul client read its configuration anew");
-            asked.reload_agent().await?;
-            if !has_it(&asked.agent_self().await?) {
-                return Err(Trouble::Configuration);
-            }
-        }
-        Ok(found.node_name)
     }
 }
 

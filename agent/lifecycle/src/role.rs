@@ -5,7 +5,7 @@
 //! | standby | pulled work is stopped and gone | hook `standby` | |
 //! | active | hook `active` | | and pulled work starts |
 //! | draining | | | and hook `drain` runs, until it ends well or the deadline is up |
-//! | retired | hook `retire`, a few times at most | the workload is stopped and gone | |
+//! | retired | hook `retire`, a few times at most | the workload is stopped and gone, the machine has left Consul, if that takes no longer than [`LEAVE_LIMIT`] | |
 //!
 //! A hook that fails is run again after a pause. A hook that runs is never cut short by a newer
 //! wanted state (draining's is: it may take long by design); what is newest is applied after it.
@@ -29,6 +29,8 @@ pub(crate) struct Transition {
     pub(crate) hook: HookStep,
     pub(crate) failures: u32,
     pub(crate) failure: Option<String>,
+    /// Since when nothing of the work runs any more, on the way to retired.
+    pub(crate) ended: Option<Duration>,
 }
 
 /// How far a transition's hook is.
@@ -47,6 +49,9 @@ const HOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Runs of a failing retire hook before the machine is given back without it: the coordinator
 /// has decided, and what the hook cleans up must not keep a machine for ever.
 const RETIRE_RUNS: u32 = 3;
+/// How long the machine is given to leave Consul before it is retired all the same. Consul's client takes
+/// three seconds so that others hear of it; a Consul that is away must not keep a machine.
+pub(crate) const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The pause after so many failures in a row.
 pub(crate) fn hook_pause(failures: u32) -> Duration {
@@ -62,6 +67,7 @@ impl Transition {
             hook: HookStep::Before,
             failures: 0,
             failure: None,
+            ended: None,
         }
     }
 
@@ -107,7 +113,25 @@ impl Lifecycle {
     /// be due again and again, and the commit brings its own deadline.
     pub(crate) fn transition_due_at(&self) -> Option<Duration> {
         let transition = self.transition.as_ref()?;
-        transition.due_at().filter(|_| self.role_may_move())
+        let leave = transition.ended.map(|ended| ended + LEAVE_LIMIT);
+        let due = [transition.due_at(), leave].into_iter().flatten().min();
+        due.filter(|_| self.role_may_move())
+    }
+
+    /// Nothing of an instance that is retired, or about to be, works any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let hook_is_over = self.retire_hook_is_over() || self.role() == Some(Role::Retired);
+        hook_is_over && self.workload_is_gone()
+    }
+
+    /// Time left for the machine to leave Consul, from which it is retired all the same; nothing
+    /// where it need not, or has.
+    pub(crate) fn leaves_consul_for(&self) -> Option<Duration> {
+        let transition = self.transition.as_ref()?;
+        let ended = transition.ended.filter(|_| self.consul.is_some())?;
+        let left = (ended + LEAVE_LIMIT).saturating_sub(self.now);
+        (!left.is_zero()).then_some(left)
     }
 
     pub(crate) fn drive_role(&mut self, outputs: &mut Vec<Output>) {
@@ -126,11 +150,18 @@ impl Lifecycle {
             .transition
             .as_ref()
             .is_none_or(|transition| transition.hook == HookStep::Over);
-        let waits_for_workload = match wanted.role {
-            Role::Retired => !self.workload_is_gone(),
+        let waits = match wanted.role {
+            Role::Retired => {
+                let gone = over && self.workload_is_gone();
+                let now = self.now;
+                if let Some(transition) = &mut self.transition {
+                    transition.ended = gone.then(|| transition.ended.unwrap_or(now));
+                }
+                !gone || self.leaves_consul_for().is_some()
+            }
             Role::Standby | Role::Active | Role::Draining => false,
         };
-        if over && !waits_for_workload {
+        if over && !waits {
             self.persist(outputs, |record| {
                 record.applied = Some(Applied {
                     generation: wanted.generation,

@@ -58,6 +58,11 @@ pub enum WaitingFor {
     },
     /// The workload must be gone before the role can be applied.
     WorkloadGone,
+    /// The machine must have left Consul before it is retired.
+    ConsulLeft {
+        /// Time left, after which it is retired all the same.
+        left: Duration,
+    },
     /// The runner must say how the workload is.
     Runner,
     /// The workload is to run and does not yet.
@@ -145,7 +150,10 @@ impl Lifecycle {
             HookStep::Over if transition.target == Role::Retired && !self.workload_is_gone() => {
                 WaitingFor::WorkloadGone
             }
-            HookStep::Over => return,
+            HookStep::Over => match self.leaves_consul_for() {
+                Some(left) => WaitingFor::ConsulLeft { left },
+                None => return,
+            },
         };
         wait(what, transition.since);
     }

@@ -23,6 +23,9 @@ pub(super) const DNS_PORT: u16 = 8600;
 pub(super) const CONFIGURATION: &str = "calvin-configuration";
 /// Pause before servers that could not be joined are tried again.
 const RETRY_INTERVAL: &str = "5s";
+/// After this a machine that died without a word is no member of gossip any more, instead of after
+/// Consul's three days: another machine takes its place within minutes. One that is back later joins again.
+const FORGOTTEN_AFTER: &str = "1h";
 
 /// What the client is to be told.
 #[derive(Debug)]
@@ -112,6 +115,7 @@ impl Wanted<'_> {
             // SIGTERM leaves the datacenter, at the machine's end; SIGINT does not, at a restart.
             "leave_on_terminate": true,
             "skip_leave_on_interrupt": true,
+            "advertise_reconnect_timeout": FORGOTTEN_AFTER,
             // Gossip's key is ours to keep: what is in this file counts at each start.
             "disable_keyring_file": true,
             // What does not fit into a datagram is said to be cut, so that the rest is asked for.

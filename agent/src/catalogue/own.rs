@@ -27,6 +27,8 @@ pub enum Presence {
     AsTold,
     /// It is retired, or about to be: not at all.
     Leaving,
+    /// The same, and nothing of it works any more: its machine leaves Consul too.
+    Gone,
 }
 
 /// A check that counts now.
@@ -78,10 +80,10 @@ impl Own {
         };
         Some(Self {
             role: wanted,
-            presence: if leaving {
-                Presence::Leaving
-            } else {
-                Presence::AsTold
+            presence: match (leaving, lifecycle.has_ended()) {
+                (true, true) => Presence::Gone,
+                (true, false) => Presence::Leaving,
+                (false, _) => Presence::AsTold,
             },
             checks: checks.filter_map(check).collect(),
             workload: OwnWord::of(lifecycle.workload_health(), || {
@@ -94,7 +96,7 @@ impl Own {
     pub(super) fn role(&self, told: CatalogueRole) -> CatalogueRole {
         match self.presence {
             Presence::AsTold => told,
-            Presence::Leaving => CatalogueRole::Absent,
+            Presence::Leaving | Presence::Gone => CatalogueRole::Absent,
         }
     }
 

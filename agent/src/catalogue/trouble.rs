@@ -65,6 +65,11 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    /// Whether the client answers, and has no servers that do.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self, Self::Consul(error) if matches!(error.reason, Reason::NoLeader { .. }))
+    }
+
     /// Whether the client is not there, as far as one can tell.
     pub(super) fn is_away(&self) -> bool {
         let Self::Consul(error) = self else {

@@ -131,14 +131,21 @@ impl Unit {
         }
     }
 
-    /// Has it not run any more: it leaves the datacenter.
-    pub(super) async fn leave(&mut self) -> Result<(), UnitError> {
+    /// Has it not run any more: it leaves the datacenter. Says whether it has ended.
+    pub(super) async fn leave(&mut self) -> Result<bool, UnitError> {
         self.ordered = None;
         let state = self.state.borrow().clone().ok_or(UnitError::NoRunner)?;
-        if state.units.contains_key(&self.name) {
-            self.stop(StopSignal::Term).await?;
+        let Some(unit) = state.units.get(&self.name) else {
+            return Ok(true);
+        };
+        match unit.state {
+            WorkloadState::Stopped | WorkloadState::NotWanted => return Ok(true),
+            WorkloadState::Stopping => {}
+            WorkloadState::Starting | WorkloadState::Running | WorkloadState::Backoff => {
+                self.stop(StopSignal::Term).await?;
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn stop(&self, signal: StopSignal) -> Result<(), UnitError> {
@@ -176,13 +183,6 @@ impl Unit {
             restart_max: RESTART.1,
             needs_lease: false,
         }
-    }
-
-    /// Whether it was ever started in this boot.
-    pub(super) fn is_known(&self) -> bool {
-        let state = self.state.borrow();
-        let units = state.as_ref().map(|state| &state.units);
-        units.is_some_and(|units| units.contains_key(&self.name))
     }
 
     /// How often it was started in this boot.

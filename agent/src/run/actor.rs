@@ -13,7 +13,7 @@ use super::{
     tasks::Pace,
 };
 use crate::{
-    catalogue::{LockSeen, Own},
+    catalogue::{LockSeen, Own, Presence},
     clock::Clock,
     dns::Forwarder,
     health::Checks,
@@ -109,7 +109,14 @@ impl Actor {
         self.outbox
             .pace
             .send_if_modified(|known| replace(known, pace));
-        let own = Own::of(&self.lifecycle, &self.machine.manifest);
+        let mut own = Own::of(&self.lifecycle, &self.machine.manifest);
+        // The lock is given back first: a session that ends with its node holds up the next holder.
+        if let Some(own) = &mut own
+            && own.presence == Presence::Gone
+            && self.lock.borrow().fence.is_some()
+        {
+            own.presence = Presence::Leaving;
+        }
         self.outbox
             .own
             .send_if_modified(|known| replace(known, own));

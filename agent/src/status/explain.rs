@@ -56,6 +56,10 @@ pub(super) fn sentence(what: &WaitingFor, sources: &Sources<'_>) -> String {
             "the workload to end: it was asked to stop, and is killed after its stop_timeout"
                 .to_owned()
         }
+        WaitingFor::ConsulLeft { left } => format!(
+            "the machine to leave Consul; it is retired all the same in {}",
+            rounded(*left)
+        ),
         WaitingFor::Runner => {
             "the runner, which starts workloads: nobody answers on run/init.sock".to_owned()
         }

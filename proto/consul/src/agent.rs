@@ -100,6 +100,17 @@ impl Client {
         self.call(request).await.map(drop)
     }
 
+    /// Has the agent join gossip at another member, `HOST` or `HOST:PORT`. One that it has joined already
+    /// changes nothing. Needs `agent:write` on its node.
+    ///
+    /// # Errors
+    /// Where the agent does not answer, or the member does not answer the agent.
+    pub async fn join_agent(&self, member: &str) -> Result<(), Error> {
+        let tried = format!("have the agent join {member}");
+        let request = Request::put(tried, "/v1/agent/join").segment(member);
+        self.call(request).await.map(drop)
+    }
+
     /// Waits until a service of this agent is another than `than`, the agent takes it out or ends, or
     /// `wait` is over; without `than` it does not wait. None where there is no such service. The
     /// agent answers it by itself: no server is asked.

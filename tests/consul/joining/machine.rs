@@ -407,10 +407,11 @@ impl Machine {
         init.wait().unwrap();
     }
 
-    /// Takes it out of service for good.
+    /// Takes it out of service for good, and waits until it says that it is.
     pub(super) async fn retire(&mut self) {
         self.want(wire::Role::Retired).await;
-        self.registered(wire::CatalogueRole::Absent).await;
+        self.hear(|report| report.role_applied() == wire::Role::Retired)
+            .await;
     }
 
     /// What `calvin-agent explain` says.

@@ -1,6 +1,6 @@
 //! Every way from one role to another.
 
-use calvin_model::Connections;
+use calvin_model::{Connections, ConsulReport};
 
 use super::*;
 use crate::WaitingFor;
@@ -148,6 +148,37 @@ fn a_failing_retire_hook_does_not_keep_a_machine_for_ever() {
         machine.wait(30);
     }
     assert_eq!((machine.applied(), machine.runs), (1, false));
+}
+
+#[test]
+fn a_machine_is_retired_when_it_has_left_consul_and_no_later_than_five_seconds_after_its_work() {
+    let joined = || {
+        let mut machine = Machine::joined(&spec(&[BOOT_WORK, HOOKS]));
+        machine.put(Input::Consul(Some(ConsulReport::default())));
+        machine.want(1, Role::Retired);
+        assert!(!machine.lifecycle.has_ended(), "its hook may need Consul");
+        machine.end_hook(HookOutcome::Done);
+        assert!(machine.lifecycle.has_ended());
+        assert_eq!(machine.applied(), 0);
+        machine
+    };
+    let mut leaves = joined();
+    leaves.wait(3);
+    let waits = leaves.lifecycle.waiting();
+    let left = Duration::from_secs(2);
+    let leave = |waiting: &crate::Waiting| waiting.what == WaitingFor::ConsulLeft { left };
+    assert!(waits.iter().any(leave), "{waits:?}");
+    leaves.put(Input::Consul(None));
+    assert_eq!(leaves.applied(), 1);
+
+    let mut cannot = joined();
+    let due = cannot.lifecycle.deadline().unwrap() - cannot.now;
+    assert!(due <= Duration::from_secs(5), "{due:?}");
+    cannot.wait(4);
+    assert_eq!(cannot.applied(), 0);
+    cannot.wait(1);
+    assert_eq!(cannot.applied(), 1);
+    assert_eq!(cannot.lifecycle.waiting(), []);
 }
 
 #[test]
