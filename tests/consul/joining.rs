@@ -25,6 +25,9 @@ use tonic_health::ServingStatus;
 use self::machine::{Machine, field};
 use crate::{support::until, testing::INSTANCE};
 
+/// What servers lost is there again within this.
+const SOON: Duration = Duration::from_secs(20);
+
 /// The instances of a service, as the servers have them.
 async fn instances(consul: &Client, name: &str) -> Vec<ServiceHealth> {
     let read = consul.service_health(name, Consistency::Consistent).await;
@@ -162,6 +165,31 @@ async fn an_instance_joins_enters_serves_loses_its_client_and_leaves() {
         lines.any(|line| line.contains(event) && line.contains(INSTANCE))
     };
     assert!(says("EventMemberLeave"));
+}
+
+/// Servers that were begun anew know nobody, take no certificate that was given before, and gossip finds
+/// only who was known, and seldom.
+#[tokio::test]
+async fn servers_that_lost_everything_have_it_again_within_seconds() {
+    let mut datacenter = field().await;
+    let mut machine = Machine::start(&datacenter, 6).await;
+    let consul = datacenter.client(&datacenter.servers[0], Some(machine::MANAGEMENT));
+    let domain = consul.trust_domain().await.unwrap();
+    machine.register(wire::CatalogueRole::Entered).await;
+    passing(&consul, "web").await;
+
+    let server = &mut datacenter.servers[0];
+    server.kill();
+    std::fs::remove_dir_all(server.directory.join("data")).unwrap();
+    server.start_again();
+    datacenter.until_it_leads().await;
+    let began = Instant::now();
+    assert_ne!(consul.trust_domain().await.unwrap(), domain);
+    machine.join_anew(&consul).await;
+    let one = passing(&consul, "web").await;
+    eprintln!("registered again after {:?}", began.elapsed());
+    assert_eq!(one.node.name, INSTANCE);
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
 /// Whoever asks the machine's client over HTTP without a token is nobody, whoever asks it for names is

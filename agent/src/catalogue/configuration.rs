@@ -79,7 +79,9 @@ pub(super) fn file(directory: &Path) -> PathBuf {
 impl Wanted<'_> {
     /// Writes the configuration.
     pub(super) fn configuration(&self) -> Configuration {
-        let start_hash = hash(&self.fixed().to_string());
+        // A client asks for its certificate at its start. One of servers that lost all their data, and so
+        // of another authority, is refused by those that there are now, and asks for no other.
+        let start_hash = hash(&format!("{}{}", self.fixed(), self.join.trust_domain));
         let mut whole = self.fixed();
         let changing = self.changing();
         let all = format!("{whole}{changing}{}", self.join.ca_pem);
@@ -254,6 +256,7 @@ mod tests {
             ca_pem: "pem".into(),
             node: "web-abcdefgh".into(),
             token: Some(Secret::new("token-1".into())),
+            trust_domain: "one.consul".into(),
         }
     }
 
@@ -325,12 +328,13 @@ mod tests {
         let after = configuration(directory, &rotated);
         assert_eq!(after.start_hash, before.start_hash);
         assert_ne!(after.hash, before.hash);
-        let mut moved = join();
+        let (mut moved, mut begun_anew) = (join(), join());
         moved.domain = "other.example".into();
-        assert_ne!(
-            configuration(directory, &moved).start_hash,
-            before.start_hash
-        );
+        begun_anew.trust_domain = "two.consul".into();
+        for other in [moved, begun_anew] {
+            let start_hash = configuration(directory, &other).start_hash;
+            assert_ne!(start_hash, before.start_hash);
+        }
     }
 
     #[test]

@@ -194,6 +194,7 @@ mod tests {
                 ca_pem: String::new(),
                 node: "web-a".into(),
                 token: Some(Secret::new("b6f7".into())),
+                trust_domain: "one.consul".into(),
             }),
         }
     }

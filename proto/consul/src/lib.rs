@@ -22,6 +22,7 @@ pub mod acl;
 pub mod agent;
 pub mod catalog;
 pub mod client;
+pub mod connect;
 pub mod error;
 pub mod exclusive;
 pub mod health;

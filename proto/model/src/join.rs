@@ -56,6 +56,10 @@ pub struct ConsulJoin {
     pub node: String,
     /// The secret of the node's own ACL token; absent where the datacenter has no ACL.
     pub token: Option<Secret>,
+    /// What the certificates are for that its servers give to clients; empty where they give none. It is
+    /// another one after the servers lost all their data, and no older certificate is good then.
+    #[serde(default)]
+    pub trust_domain: String,
 }
 
 /// How an instance is to be registered.

@@ -85,6 +85,11 @@ fn consul(join: wire::ConsulJoin) -> Result<ConsulJoin, ConvertError> {
         ca_pem,
         node: bounded_text(field, join.node, limits::NODE_BYTES)?,
         token: secret("join.consul.token", join.token, limits::CONSUL_TOKEN_BYTES)?,
+        trust_domain: bounded_text(
+            "join.consul.trust_domain",
+            join.trust_domain,
+            limits::DOMAIN_BYTES,
+        )?,
     })
 }
 
@@ -115,6 +120,7 @@ fn wire_consul(join: &ConsulJoin) -> wire::ConsulJoin {
         ca_pem: join.ca_pem.clone(),
         node: join.node.clone(),
         token: text(&join.token),
+        trust_domain: join.trust_domain.clone(),
     }
 }
 

@@ -198,6 +198,7 @@ fn joins() -> impl Strategy<Value = Join> {
         "[ -~]{0,2000}",
         "[a-z0-9]{1,63}",
         secret("[0-9a-f-]{36}"),
+        "[a-z0-9.-]{0,60}",
     );
     let consul = consul.prop_map(|it| ConsulJoin {
         datacenter: it.0,
@@ -207,6 +208,7 @@ fn joins() -> impl Strategy<Value = Join> {
         ca_pem: it.4,
         node: it.5,
         token: it.6,
+        trust_domain: it.7,
     });
     option::of(consul).prop_map(|consul| Join { consul })
 }

@@ -147,6 +147,11 @@ async fn token(consul: &Client, instance: &str, order: &str) -> MachineToken {
     }
 }
 
+async fn trust_domain(consul: &Client) -> String {
+    let found = until("the authority", async || consul.trust_domain().await).await;
+    found.expect("the datacenter gives out certificates")
+}
+
 /// Reads what the agent says, for as long as it says something.
 fn read(mut line: Line) -> watch::Receiver<Option<wire::Report>> {
     let (newest, reports) = watch::channel(None);
@@ -230,6 +235,7 @@ impl Machine {
             ca_pem: datacenter.authority.pem.clone(),
             node: instance.to_owned(),
             token: token.secret.clone(),
+            trust_domain: trust_domain(&management).await,
         };
         let mut machine = Self {
             instance,
@@ -387,6 +393,13 @@ impl Machine {
         } else {
             fs::remove_file(path).unwrap();
         }
+    }
+
+    /// Tells it how to join servers that have lost all that they knew, as the coordinator does that finds
+    /// no tokens any more.
+    pub(super) async fn join_anew(&mut self, management: &Client) {
+        self.join.trust_domain = trust_domain(management).await;
+        self.rotate_token(management).await;
     }
 
     /// Gives it another token. Returns the old one.

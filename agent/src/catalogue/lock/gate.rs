@@ -64,6 +64,7 @@ mod tests {
             ca_pem: String::new(),
             node: "db-a".into(),
             token: None,
+            trust_domain: String::new(),
         });
         Join { consul }
     }

@@ -5,6 +5,7 @@
 //! behind is found by its description. A token of a machine that has no record here and that gossip
 //! says to be alive stays: it may be a machine that a person has to look at.
 
+mod authority;
 mod rights;
 
 use std::{
@@ -19,7 +20,7 @@ use calvin_consul::{
 use calvin_model::{ConsulJoin, EnvironmentName, InstanceId, Join, Secret};
 use tokio::{sync::watch, time::Instant};
 
-use self::rights::Right;
+use self::{authority::Authority, rights::Right};
 use super::{
     access::Told,
     census::{Known, Machines, census},
@@ -88,6 +89,7 @@ pub(super) struct Progress {
     listed: Option<Instant>,
     /// When to list again.
     list_again: Duration,
+    authority: Authority,
 }
 
 /// The instances that join.
@@ -152,6 +154,7 @@ impl Joiner {
             Acl::Tokens => self.tokens(&known).await,
             Acl::Nothing => {}
         }
+        self.progress.authority.look(&self.client).await;
         self.tell(&known);
     }
 
@@ -202,6 +205,7 @@ impl Joiner {
         if self.shared.take_suspicion() {
             self.progress.policy = None;
             self.progress.listed = None;
+            self.progress.authority.doubt();
             self.doubt_rights();
         }
         match self.prepare(known).await {
@@ -452,6 +456,9 @@ impl Joiner {
 
     /// Tells every machine that may join how to.
     fn tell(&self, known: &Joining) {
+        let Some(trust_domain) = self.progress.authority.told() else {
+            return;
+        };
         let told = self.told.borrow().clone();
         let mut joins = BTreeMap::new();
         for (instance, one) in known {
@@ -465,13 +472,19 @@ impl Joiner {
                 }
                 Acl::Tokens => continue,
             };
-            let join = Arc::new(self.join(instance, token, &told));
+            let join = Arc::new(self.join(instance, token, &told, trust_domain));
             joins.insert(instance.clone(), join);
         }
         self.machines.set_joins(joins);
     }
 
-    fn join(&self, instance: &InstanceId, token: Option<Secret>, told: &Told) -> Join {
+    fn join(
+        &self,
+        instance: &InstanceId,
+        token: Option<Secret>,
+        told: &Told,
+        trust_domain: &str,
+    ) -> Join {
         Join {
             consul: Some(ConsulJoin {
                 datacenter: self.common.environment.clone(),
@@ -481,6 +494,7 @@ impl Joiner {
                 ca_pem: told.ca_pem.clone(),
                 node: instance.to_string(),
                 token,
+                trust_domain: trust_domain.to_owned(),
             }),
         }
     }

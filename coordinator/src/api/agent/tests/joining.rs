@@ -19,6 +19,7 @@ fn join(token: &str) -> Arc<Join> {
             ca_pem: String::new(),
             node: "web-a".to_owned(),
             token: Some(Secret::new(token.to_owned())),
+            trust_domain: "one.consul".to_owned(),
         }),
     })
 }
