@@ -1,5 +1,7 @@
 //! The page about the layout with Consul, against what registers and what these tests run.
 
+use std::{path::Path, process::Command};
+
 use calvin_consul::registered;
 use calvin_model::{CatalogueRole, ImageManifest};
 
@@ -49,5 +51,33 @@ fn the_page_shows_the_configurations_that_are_tested() {
             .trim_start_matches("[ ! -f haproxy.pid ] || ")
             .trim_end_matches(" || true");
         assert!(PAGE.lines().any(|on_page| on_page == line), "{line}");
+    }
+}
+
+#[test]
+fn the_files_of_the_layout_are_on_the_page_and_good() {
+    let layout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../coordinator/layouts/medium");
+    for file in ["calvin.toml", "consul-server.hcl"] {
+        let text = std::fs::read_to_string(layout.join(file)).unwrap();
+        assert!(PAGE.contains(&text), "{file} is another one on the page");
+    }
+    let resolvers = haproxy::resolvers("127.0.0.1:8600".parse().unwrap());
+    let proxy = std::fs::read_to_string(layout.join("haproxy.cfg")).unwrap();
+    assert!(proxy.contains(&resolvers));
+    let consul = std::env::var_os("CALVIN_TEST_CONSUL").expect("it names Consul");
+    let consul = Path::new(&consul);
+    for (program, arguments, file) in [
+        (consul, &["validate"][..], "consul-server.hcl"),
+        (consul, &["validate"][..], "consul-client.hcl"),
+        (
+            Path::new("/usr/sbin/haproxy"),
+            &["-c", "-f"][..],
+            "haproxy.cfg",
+        ),
+    ] {
+        let file = layout.join(file);
+        let said = Command::new(program).args(arguments).arg(&file).output();
+        let said = said.unwrap();
+        assert!(said.status.success(), "{}: {said:?}", file.display());
     }
 }

@@ -30,6 +30,16 @@ fn what_is_written_out_is_read_back() {
 }
 
 #[test]
+fn the_layouts_that_are_shown_are_good() {
+    let small = include_str!("../../layouts/small/calvin.toml");
+    let small = ServeConfig::parse("calvin.toml", small).unwrap();
+    assert_eq!(small.catalogue.kind, CatalogueKind::Embedded);
+    let medium = include_str!("../../layouts/medium/calvin.toml");
+    let medium = ServeConfig::parse("calvin.toml", medium).unwrap();
+    assert_eq!(medium.catalogue.kind, CatalogueKind::Consul);
+}
+
+#[test]
 fn what_is_wrong_is_shown_with_its_place() {
     let table = [
         (
