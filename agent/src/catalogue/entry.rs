@@ -121,10 +121,18 @@ fn kind(facts: &Facts<'_>, spec: &CheckSpec) -> Option<CheckKind> {
     let interval = spec.interval.0.max(INTERVAL_MIN);
     let timeout = spec.timeout.0;
     match spec.kind()? {
-        image::CheckKind::Http { path, port } => Some(CheckKind::Http {
+        image::CheckKind::Http {
+            path,
+            port,
+            method,
+            headers,
+        } => Some(CheckKind::Http {
             url: format!("http://{}{path}", SocketAddr::new(facts.address, port)),
-            method: String::new(),
-            headers: std::collections::BTreeMap::new(),
+            method: method.to_owned(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| (name.clone(), vec![value.clone()]))
+                .collect(),
             interval,
             timeout,
         }),

@@ -27,9 +27,14 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub(super) async fn run(spec: &CheckSpec, context: &CheckContext) -> CheckOutcome {
     let limit = spec.timeout.0;
     let result = match spec.kind() {
-        Some(CheckKind::Http { path, port }) => {
+        Some(CheckKind::Http {
+            path,
+            port,
+            method,
+            headers,
+        }) => {
             let address = SocketAddr::new(context.address, port);
-            bounded(limit, get(address, path)).await
+            bounded(limit, ask(address, method, path, headers)).await
         }
         Some(CheckKind::Tcp { port }) => {
             let address = SocketAddr::new(context.address, port);
@@ -65,15 +70,16 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     stream.map_err(|error| format!("could not connect to {address}: {error}"))
 }
 
-/// `GET`; 200 to 299 passes. One connection for each run: a check must see what a new client
+/// Asks for a path; 200 to 299 passes. One connection for each run: a check must see what a new client
 /// sees, and a connection that stays open would look like a client that never leaves.
-async fn get(address: SocketAddr, path: &str) -> Result<(), String> {
+async fn ask(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &BTreeMap<String, String>,
+) -> Result<(), String> {
     let stream = connect(address).await?;
-    let request = Request::get(path)
-        .header(header::HOST, address.to_string())
-        .header(header::USER_AGENT, "calvin-agent")
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
+    let request = request(address, method, path, headers)
         .map_err(|error| format!("{path} cannot be asked for: {error}"))?;
     let talk = |error: hyper::Error| format!("{address} does not speak HTTP: {}", chain(&error));
     let (mut sender, connection) = http1::Builder::new()
@@ -100,6 +106,28 @@ async fn get(address: SocketAddr, path: &str) -> Result<(), String> {
     } else {
         Err(format!("{path} answered {}", status.as_u16()))
     }
+}
+
+/// The image's own headers come in place of ours.
+fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &BTreeMap<String, String>,
+) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, address.to_string())
+        .header(header::USER_AGENT, "calvin-agent")
+        .header(header::CONNECTION, "close")
+        .body(Empty::new())?;
+    for (name, value) in headers {
+        let name = header::HeaderName::from_bytes(name.as_bytes())?;
+        let value = header::HeaderValue::from_str(value)?;
+        request.headers_mut().insert(name, value);
+    }
+    Ok(request)
 }
 
 async fn exec(command: &[String], limit: Duration, context: &CheckContext) -> Result<(), String> {

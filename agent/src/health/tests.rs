@@ -74,6 +74,31 @@ fn http(port: u16) -> String {
 }
 
 #[tokio::test]
+async fn an_http_check_asks_as_the_image_says() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 1024];
+        let length = stream.read(&mut request).await.unwrap();
+        let reply = b"HTTP/1.1 204 No Content\r\n\r\n";
+        stream.write_all(reply).await.unwrap();
+        String::from_utf8(request[..length].to_vec()).unwrap()
+    });
+    let check = format!(
+        "{}method = \"POST\"\nheaders = {{ Host = \"web.example\", X-Who = \"me\" }}\n",
+        http(port)
+    );
+    assert_eq!(once(&check).await, CheckOutcome::Pass);
+    let asked = asked.await.unwrap();
+    assert!(asked.starts_with("POST /up HTTP/1.1\r\n"), "{asked}");
+    for line in ["host: web.example", "x-who: me", "connection: close"] {
+        let found = asked.lines().filter(|found| *found == line).count();
+        assert_eq!(found, 1, "{line} in {asked}");
+    }
+}
+
+#[tokio::test]
 async fn an_http_check_passes_from_200_to_299_only() {
     for (reply, passes) in [
         (Some("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), true),

@@ -11,7 +11,7 @@ use std::{
 use calvin_model::{
     CatalogueEntry, CatalogueRole, CatalogueService, FleetName, ImageManifest, ImageRef,
     InstanceId,
-    image::{CheckKind, CheckSpec, CheckWhen},
+    image::{CheckKind, CheckSpec, CheckWhen, GET},
 };
 use calvin_planner::{
     FleetState, Instance, Life, MachineState, Observed, SessionObserved, judge::FRESH_INTERVALS,
@@ -254,7 +254,7 @@ fn is_probed(instance: &Instance) -> bool {
 }
 
 /// How to probe this port: as the image's own check of it does, an HTTP check before a TCP one. That a
-/// port of a gRPC check is open is enough: whether it serves is the check's own question. A check that counts in some roles only may fail by design in the others, so it says nothing about
+/// port of a gRPC check is open is enough, and of an HTTP check that is no plain `GET`: whether it serves is the check's own question. A check that counts in some roles only may fail by design in the others, so it says nothing about
 /// whether the workload can be reached.
 fn target(manifest: &ImageManifest, address: SocketAddr) -> ProbeTarget {
     let mut target = ProbeTarget {
@@ -265,14 +265,21 @@ fn target(manifest: &ImageManifest, address: SocketAddr) -> ProbeTarget {
     let always = |check: &&CheckSpec| check.when == CheckWhen::Always;
     for check in manifest.checks.iter().filter(always) {
         match check.kind() {
-            Some(CheckKind::Http { path, port }) if port == address.port() => {
+            Some(CheckKind::Http {
+                path,
+                port,
+                method: GET,
+                headers,
+            }) if port == address.port() && headers.is_empty() => {
                 target.http_path = Some(path.to_owned());
                 target.timeout = check.timeout.0;
                 return target;
             }
-            Some(CheckKind::Tcp { port } | CheckKind::Grpc { port, .. })
-                if port == address.port() =>
-            {
+            Some(
+                CheckKind::Http { port, .. }
+                | CheckKind::Tcp { port }
+                | CheckKind::Grpc { port, .. },
+            ) if port == address.port() => {
                 target.timeout = check.timeout.0;
             }
             Some(
@@ -319,6 +326,7 @@ mod tests {
                 { name = "other", tcp = true, port = 81, timeout = "3s" },
                 { name = "busy", http = "/busy", port = 82, timeout = "4s", when = "active" },
                 { name = "api", grpc = "web.v1", port = 83, timeout = "5s" },
+                { name = "ping", http = "/ping", port = 84, method = "POST", timeout = "6s" },
             ]
             [workload]
             command = ["server"]
@@ -333,5 +341,6 @@ mod tests {
         assert_eq!(target(81), (None, Duration::from_secs(3)));
         assert_eq!(target(82), (None, PROBE_TIMEOUT));
         assert_eq!(target(83), (None, Duration::from_secs(5)));
+        assert_eq!(target(84), (None, Duration::from_secs(6)));
     }
 }

@@ -289,6 +289,13 @@ pub struct CheckSpec {
     pub name: String,
     /// HTTP: `GET` of this path; 200 to 299 passes. Needs `port`.
     pub http: Option<String>,
+    /// Another method for it than `GET`; sent without a body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Headers to send with it. They are no secrets: whoever may read the image or Consul's checks sees
+    /// them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// TCP: a connection to `port` that is accepted passes.
     #[serde(default)]
     pub tcp: bool,
@@ -386,15 +393,22 @@ fn default_hook_timeout() -> HumanDuration {
     HumanDuration::from_secs(30)
 }
 
+/// The method of an HTTP check that names none.
+pub const GET: &str = "GET";
+
 /// The ways to check, with what each needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckKind<'a> {
-    /// `GET` this path on this port.
+    /// Ask for this path on this port.
     Http {
         /// The path.
         path: &'a str,
         /// The port.
         port: u16,
+        /// The method; `GET` where the image names none.
+        method: &'a str,
+        /// The image's headers.
+        headers: &'a BTreeMap<String, String>,
     },
     /// Connect to this port.
     Tcp {
@@ -421,7 +435,12 @@ impl CheckSpec {
     #[must_use]
     pub fn kind(&self) -> Option<CheckKind<'_>> {
         match (&self.http, self.tcp, &self.grpc, &self.exec, self.port) {
-            (Some(path), false, None, None, Some(port)) => Some(CheckKind::Http { path, port }),
+            (Some(path), false, None, None, Some(port)) => Some(CheckKind::Http {
+                path,
+                port,
+                method: self.method.as_deref().unwrap_or(GET),
+                headers: &self.headers,
+            }),
             (None, true, None, None, Some(port)) => Some(CheckKind::Tcp { port }),
             (None, false, Some(service), None, Some(port)) => {
                 Some(CheckKind::Grpc { service, port })

@@ -1,6 +1,7 @@
 //! What an `image.toml` must keep to beyond what its types say: the key that is wrong, and why.
 
 mod consul;
+mod http;
 
 use super::{CheckSpec, ImageManifest, QUORUM_LONGEST, variables};
 
@@ -169,6 +170,7 @@ fn check_check(check: &CheckSpec) -> Result<(), Fault> {
             format!("check {name:?}: the path must begin with /"),
         ));
     }
+    http::check(check)?;
     if let Some(service) = &check.grpc
         && !is_grpc_service(service)
     {

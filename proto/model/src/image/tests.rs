@@ -28,7 +28,9 @@ fn an_image_with_workload_service_and_check_is_read() {
         image.checks[0].kind(),
         Some(CheckKind::Http {
             path: "/health",
-            port: 8080
+            port: 8080,
+            method: "GET",
+            headers: &BTreeMap::new(),
         })
     );
     assert_eq!(image.workload.unwrap().work, Work::Boot);
