@@ -4,11 +4,12 @@
 
 #[path = "player/locks.rs"]
 mod locks;
+#[path = "player/workload.rs"]
+mod workload;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -27,14 +28,13 @@ use calvin_proto::{
     wire,
 };
 use tokio::{
-    net::TcpListener,
     sync::mpsc,
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{environment::Environment, files::PORT};
+use super::environment::Environment;
 
 /// A boot that every machine has.
 const BOOT: &str = "0a";
@@ -159,7 +159,7 @@ async fn play_all(stage: Stage) {
             if there && !name.starts_with('.') && known.insert(name.clone()) {
                 let stage = stage.clone();
                 agents.spawn(async move {
-                    let _workload = stage.work(&name);
+                    let _workload = workload::start(stage.machines.join(&name));
                     let [least, most] = PAUSES;
                     let mut pause = least;
                     // Its machine may be deleted at any moment, and its session ended.
@@ -193,21 +193,6 @@ impl Stage {
 
     fn is_dead(&self, instance: &str) -> bool {
         self.dead.lock().unwrap().contains(instance)
-    }
-
-    /// Its workload, which takes connections for as long as this test lasts.
-    fn work(&self, instance: &str) -> JoinSet<()> {
-        let text = fs::read_to_string(self.machines.join(instance).join("provision.toml")).unwrap();
-        let provision = Provision::parse("provision.toml", &text).unwrap();
-        let address = SocketAddr::new(provision.address.unwrap(), PORT);
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let listener = TcpListener::bind(address).await.unwrap();
-            loop {
-                let _ = listener.accept().await;
-            }
-        });
-        task
     }
 
     fn hear(&self, instance: &str, what: impl FnOnce(&mut Heard)) {
