@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use calvin_consul::{Client, agent::ServiceRegistration, catalog::Weights, registered};
+use calvin_consul::{Client, Settings, agent::ServiceRegistration, catalog::Weights, registered};
 use calvin_model::{
     BootId, CatalogueRole, Digest, DrainProgress, EnvironmentName, Generation, Health,
     ImageManifest, Join, Provision, Report, Role, Wanted, WorkloadState,
@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::environment::Environment;
+use super::{Datacenter, environment::Environment};
 
 /// A boot that every machine has.
 const BOOT: &str = "0a";
@@ -79,8 +79,8 @@ struct Stage {
     /// Time from one report to the next.
     reports: Duration,
     machines: PathBuf,
-    /// Makes a client with a token.
-    consul: Arc<dyn Fn(&str) -> Client + Send + Sync>,
+    /// What clients with a token are made from.
+    server: Settings,
     heard: Arc<Mutex<BTreeMap<String, Heard>>>,
     dead: Arc<Mutex<BTreeSet<String>>>,
     ended: Arc<Mutex<BTreeSet<String>>>,
@@ -88,23 +88,20 @@ struct Stage {
 }
 
 impl Player {
-    pub(crate) fn start(
-        environment: &Environment,
-        consul: impl Fn(&str) -> Client + Send + Sync + 'static,
-    ) -> Self {
-        Self::start_reporting(environment, REPORTS, consul)
+    pub(crate) fn start(environment: &Environment, datacenter: &Datacenter) -> Self {
+        Self::start_reporting(environment, datacenter, REPORTS)
     }
 
     /// The same, with this time from one report to the next.
     pub(crate) fn start_reporting(
         environment: &Environment,
+        datacenter: &Datacenter,
         reports: Duration,
-        consul: impl Fn(&str) -> Client + Send + Sync + 'static,
     ) -> Self {
         let stage = Stage {
             reports,
             machines: environment.home().join("data/machines"),
-            consul: Arc::new(consul),
+            server: datacenter.settings(&datacenter.servers[0], None),
             heard: Arc::default(),
             dead: Arc::default(),
             ended: Arc::default(),
@@ -316,7 +313,9 @@ impl Machine {
             ToAgent::Join(join) => {
                 let token = join.consul.as_ref().and_then(|join| join.token.as_ref());
                 let token = token.ok_or("a join without a token")?;
-                self.client = Some((self.stage.consul)(token.expose()));
+                let mut settings = self.stage.server.clone();
+                settings.token = Some(token.expose().parse()?);
+                self.client = Some(Client::new(settings)?);
                 self.stage.hear(&name, |heard| heard.join = Some(join));
             }
             ToAgent::Registration(order) => {
