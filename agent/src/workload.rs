@@ -5,6 +5,8 @@
 //! first process (`crate::init`), and this is the agent's side of their [`protocol`].
 
 mod client;
+#[cfg(test)]
+pub(crate) mod fake;
 mod orders;
 pub mod protocol;
 mod spec;

@@ -29,6 +29,14 @@ pub(crate) async fn datacenter() -> (Datacenter, Client, String) {
     (datacenter, management, token)
 }
 
+/// Its environment, with a coordinator and no agents.
+pub(crate) async fn environment(datacenter: &Datacenter, token: &str) -> Environment {
+    let mut environment = prepare(datacenter, token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    environment
+}
+
 async fn holder(consul: &Client) -> Option<serde_json::Value> {
     let key: Key = format!("calvin/{ENVIRONMENT}/coordinator").parse().unwrap();
     let read = consul.kv_get(&key, Consistency::Consistent).await.unwrap();
@@ -38,8 +46,13 @@ async fn holder(consul: &Client) -> Option<serde_json::Value> {
 
 /// Records the web image, whose service is `web`.
 pub(crate) async fn add_web(environment: &Environment, version: &str) {
+    add_web_that_works(environment, version, "boot").await;
+}
+
+/// The same, whose work begins as this says.
+pub(crate) async fn add_web_that_works(environment: &Environment, version: &str, work: &str) {
     let text = format!(
-        "name = \"web\"\nversion = \"{version}\"\n[workload]\ncommand = [\"true\"]\n\
+        "name = \"web\"\nversion = \"{version}\"\n[workload]\ncommand = [\"true\"]\nwork = \"{work}\"\n\
          [[service]]\nname = \"web\"\nport = {PORT}\n"
     );
     let folder = files::custom_image(environment.home(), "web", version, &text);
@@ -49,9 +62,7 @@ pub(crate) async fn add_web(environment: &Environment, version: &str) {
 #[tokio::test]
 async fn one_coordinator_has_the_lock_and_a_second_one_ends_with_its_name() {
     let (datacenter, consul, token) = datacenter().await;
-    let mut first = prepare(&datacenter, &token);
-    first.use_silent_agent();
-    first.start_coordinator().await;
+    let mut first = environment(&datacenter, &token).await;
     let held = holder(&consul).await.unwrap();
     assert_eq!(held["pid"], first.coordinator_id());
     until("its epoch beside its name", async || {
@@ -102,9 +113,7 @@ async fn one_coordinator_has_the_lock_and_a_second_one_ends_with_its_name() {
 #[tokio::test]
 async fn a_lock_that_was_lost_is_taken_again() {
     let (datacenter, consul, token) = datacenter().await;
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
+    let environment = environment(&datacenter, &token).await;
     let key: Key = format!("calvin/{ENVIRONMENT}/coordinator").parse().unwrap();
     let session = async || {
         let read = consul.kv_get(&key, Consistency::Consistent).await.unwrap();
@@ -153,9 +162,7 @@ pub(crate) async fn tokens(consul: &Client) -> Vec<String> {
 #[tokio::test]
 async fn each_machine_has_a_token_until_it_is_gone() {
     let (datacenter, consul, token) = datacenter().await;
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
+    let mut environment = environment(&datacenter, &token).await;
     add_web(&environment, "1.0").await;
     let fleet = Fleet {
         healthy_deadline: "10m",
@@ -279,9 +286,7 @@ async fn what_is_left_of_a_dead_machine_goes_and_what_is_foreign_or_lives_stays(
         .unwrap();
     other.register(&foreign_id).await.unwrap();
 
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
+    let environment = environment(&datacenter, &token).await;
     add_web(&environment, "1.0").await;
     let ids = async || {
         let read = consul.service_health("web", Consistency::Consistent).await;

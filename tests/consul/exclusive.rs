@@ -13,29 +13,19 @@ use calvin_consul::{
 use serde_json::json;
 
 use crate::{
-    coordinator::datacenter,
+    coordinator::{add_web_that_works, datacenter, environment},
     registration::service,
     support::{
-        Datacenter, agent, coordinator,
-        environment::Environment,
-        files::{self, Fleet, PORT},
-        home::{ENVIRONMENT, prepare},
-        operator::fleet_request,
-        player::Player,
-        shared, until,
+        Datacenter, agent, coordinator, environment::Environment, files::Fleet, home::ENVIRONMENT,
+        operator::fleet_request, player::Player, shared, until,
     },
     switch::{active, found, phase, until_phase},
     transactions::leader,
 };
 
-/// Records the web image of this version, whose work begins when it is active.
+/// Records the web image, whose work begins when it is active.
 async fn add_web(environment: &Environment, version: &str) {
-    let text = format!(
-        "name = \"web\"\nversion = \"{version}\"\n[workload]\ncommand = [\"true\"]\nwork = \"on_active\"\n\
-         [[service]]\nname = \"web\"\nport = {PORT}\n"
-    );
-    let folder = files::custom_image(environment.home(), "web", version, &text);
-    environment.operator.add_image(folder).await.unwrap();
+    add_web_that_works(environment, version, "on_active").await;
 }
 
 fn fleet() -> String {
@@ -64,13 +54,26 @@ async fn holder(consul: &Client) -> Option<String> {
     Some(String::from_utf8(entry.value).unwrap())
 }
 
-fn play(datacenter: &Datacenter, environment: &Environment) -> Player {
-    let server = datacenter.settings(&datacenter.servers[0], None);
-    Player::start(environment, move |token| {
-        let mut settings = server.clone();
-        settings.token = Some(token.parse().unwrap());
-        Client::new(settings).unwrap()
+/// A fleet of one that is at work with its lock, and another image for it.
+async fn at_work() -> (Datacenter, Client, Environment, Player) {
+    let (datacenter, consul, token) = datacenter().await;
+    let environment = environment(&datacenter, &token).await;
+    for version in ["1.0", "2.0"] {
+        add_web(&environment, version).await;
+    }
+    let player = Player::start(&environment, &datacenter);
+    player.lend_locks(Some(consul.clone()));
+    environment.operator.apply(&fleet()).await.unwrap();
+    until_phase(&environment, "done").await;
+    (datacenter, consul, environment, player)
+}
+
+async fn until_free(consul: &Client) {
+    until("the lock to run out", async || match holder(consul).await {
+        None => Ok(()),
+        other => Err(other),
     })
+    .await;
 }
 
 async fn session(consul: &Client, name: &str) -> SessionId {
@@ -94,17 +97,7 @@ async fn until_waits(environment: &Environment, text: &str) {
 
 #[tokio::test]
 async fn a_switch_waits_until_green_holds_the_lock() {
-    let (datacenter, consul, token) = datacenter().await;
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
-    for version in ["1.0", "2.0"] {
-        add_web(&environment, version).await;
-    }
-    let player = play(&datacenter, &environment);
-    player.lend_locks(Some(consul.clone()));
-    environment.operator.apply(&fleet()).await.unwrap();
-    until_phase(&environment, "done").await;
+    let (_datacenter, consul, environment, player) = at_work().await;
     let blue = holder(&consul).await.unwrap();
     assert_eq!(active(&found(&consul, "web").await), [&*blue]);
 
@@ -145,43 +138,21 @@ async fn a_switch_waits_until_green_holds_the_lock() {
 
     // Its agent dies and its lock with it: that alone changes no tag.
     player.kill(&green);
-    until("the lock to run out", async || {
-        match holder(&consul).await {
-            None => Ok(()),
-            other => Err(other),
-        }
-    })
-    .await;
+    until_free(&consul).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(active(&found(&consul, "web").await), [&*green]);
 }
 
 #[tokio::test]
 async fn a_blue_that_nobody_hears_has_stopped_when_its_lock_has_run_out() {
-    let (datacenter, consul, token) = datacenter().await;
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
-    for version in ["1.0", "2.0"] {
-        add_web(&environment, version).await;
-    }
-    let player = play(&datacenter, &environment);
-    player.lend_locks(Some(consul.clone()));
-    environment.operator.apply(&fleet()).await.unwrap();
-    until_phase(&environment, "done").await;
+    let (_datacenter, consul, environment, player) = at_work().await;
     let blue = holder(&consul).await.unwrap();
     // Its provider says that its machine is there, and its agent says nothing more.
     player.end(&blue);
     let ended = Instant::now();
     environment.operator.start("web", "web@2.0").await.unwrap();
     until_phase(&environment, "stopping").await;
-    until("the lock to run out", async || {
-        match holder(&consul).await {
-            None => Ok(()),
-            other => Err(other),
-        }
-    })
-    .await;
+    until_free(&consul).await;
     assert!(ended.elapsed() >= TTL - Duration::from_secs(1));
     let free = Instant::now();
     until("green's lock", async || match holder(&consul).await {
@@ -252,11 +223,9 @@ async fn a_lock_that_is_stolen_between_look_and_transaction_changes_nothing() {
 #[tokio::test]
 async fn a_machine_may_hold_its_own_fleet_s_lock_on_its_own_node_and_nothing_else() {
     let (mut datacenter, consul, token) = datacenter().await;
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
+    let mut environment = environment(&datacenter, &token).await;
     add_web(&environment, "1.0").await;
-    let player = play(&datacenter, &environment);
+    let player = Player::start(&environment, &datacenter);
     environment.operator.apply(&fleet()).await.unwrap();
     let (instance, secret) = until("a machine that joins", async || {
         let status = environment.operator.status().await.unwrap();

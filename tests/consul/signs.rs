@@ -5,14 +5,10 @@ use std::{fs, time::Duration};
 use calvin_consul::{Client, Consistency, Key};
 
 use crate::{
-    coordinator::{add_web, datacenter, tokens},
+    coordinator::{add_web, datacenter, environment, tokens},
     support::{
-        environment::Environment,
-        files::Fleet,
-        home::{ENVIRONMENT, prepare},
-        operator::fleet_request,
-        player::Player,
-        until,
+        environment::Environment, files::Fleet, home::ENVIRONMENT, operator::fleet_request,
+        player::Player, until,
     },
 };
 
@@ -91,16 +87,9 @@ async fn what_the_token_may_not_do_is_named_and_done_once_it_may() {
     let writes = "service_prefix \"web\" { policy = \"write\" }";
     let reads = writes.replace("write", "read");
     rewrite(&consul, writes, &reads).await;
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
+    let mut environment = environment(&datacenter, &token).await;
     add_web(&environment, "1.0").await;
-    let server = datacenter.settings(&datacenter.servers[0], None);
-    let _player = Player::start(&environment, move |token| {
-        let mut settings = server.clone();
-        settings.token = Some(token.parse().unwrap());
-        Client::new(settings).unwrap()
-    });
+    let _player = Player::start(&environment, &datacenter);
     let fleet = Fleet {
         healthy_deadline: "10m",
         ..Fleet::new("web", "web@1.0", 2)
@@ -166,9 +155,7 @@ async fn what_the_token_may_not_do_is_named_and_done_once_it_may() {
 #[tokio::test]
 async fn tokens_that_are_lost_are_made_again_at_once_and_a_full_disk_keeps_only_the_lock_away() {
     let (datacenter, consul, token) = datacenter().await;
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
+    let environment = environment(&datacenter, &token).await;
     add_web(&environment, "1.0").await;
     let fleet = Fleet {
         healthy_deadline: "10m",

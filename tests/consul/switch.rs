@@ -11,14 +11,8 @@ use calvin_model::CatalogueRole::{Active, Entered};
 use tokio::task::JoinSet;
 
 use crate::{
-    coordinator::{add_web, datacenter},
-    support::{
-        environment::Environment,
-        files::Fleet,
-        home::{ENVIRONMENT, prepare},
-        player::Player,
-        until,
-    },
+    coordinator::{add_web, datacenter, environment},
+    support::{environment::Environment, files::Fleet, home::ENVIRONMENT, player::Player, until},
 };
 
 /// Who is found under the service's own name, with its tags.
@@ -93,18 +87,11 @@ pub(crate) async fn until_phase(environment: &Environment, wanted: &str) {
 #[tokio::test]
 async fn a_switch_is_one_change_and_so_is_the_way_back() {
     let (datacenter, consul, token) = datacenter().await;
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
+    let environment = environment(&datacenter, &token).await;
     for version in ["1.0", "2.0"] {
         add_web(&environment, version).await;
     }
-    let server = datacenter.settings(&datacenter.servers[0], None);
-    let player = Player::start(&environment, move |token| {
-        let mut settings = server.clone();
-        settings.token = Some(token.parse().unwrap());
-        Client::new(settings).unwrap()
-    });
+    let player = Player::start(&environment, &datacenter);
     let fleet = Fleet {
         healthy_deadline: "60s",
         bake: "10m",

@@ -209,3 +209,6 @@ pub(super) async fn answer_names(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@
 
 use std::{fs, time::Duration};
 
-use calvin_consul::Client;
 use calvin_proto::wire::HistoryLine;
 
 use crate::{
@@ -63,12 +62,7 @@ impl Played {
             let folder = custom_image(environment.home(), "web", version, &text);
             environment.operator.add_image(folder).await.unwrap();
         }
-        let server = datacenter.settings(&datacenter.servers[0], None);
-        let player = Player::start_reporting(&environment, REPORTS, move |token| {
-            let mut settings = server.clone();
-            settings.token = Some(token.parse().unwrap());
-            Client::new(settings).unwrap()
-        });
+        let player = Player::start_reporting(&environment, &datacenter, REPORTS);
         Self {
             environment,
             datacenter,

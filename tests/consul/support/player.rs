@@ -4,17 +4,18 @@
 
 #[path = "player/locks.rs"]
 mod locks;
+#[path = "player/workload.rs"]
+mod workload;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use calvin_consul::{Client, agent::ServiceRegistration, catalog::Weights, registered};
+use calvin_consul::{Client, Settings, agent::ServiceRegistration, catalog::Weights, registered};
 use calvin_model::{
     BootId, CatalogueRole, Digest, DrainProgress, EnvironmentName, Generation, Health,
     ImageManifest, Join, Provision, Report, Role, Wanted, WorkloadState,
@@ -27,14 +28,13 @@ use calvin_proto::{
     wire,
 };
 use tokio::{
-    net::TcpListener,
     sync::mpsc,
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{environment::Environment, files::PORT};
+use super::{Datacenter, environment::Environment};
 
 /// A boot that every machine has.
 const BOOT: &str = "0a";
@@ -79,8 +79,8 @@ struct Stage {
     /// Time from one report to the next.
     reports: Duration,
     machines: PathBuf,
-    /// Makes a client with a token.
-    consul: Arc<dyn Fn(&str) -> Client + Send + Sync>,
+    /// What clients with a token are made from.
+    server: Settings,
     heard: Arc<Mutex<BTreeMap<String, Heard>>>,
     dead: Arc<Mutex<BTreeSet<String>>>,
     ended: Arc<Mutex<BTreeSet<String>>>,
@@ -88,23 +88,20 @@ struct Stage {
 }
 
 impl Player {
-    pub(crate) fn start(
-        environment: &Environment,
-        consul: impl Fn(&str) -> Client + Send + Sync + 'static,
-    ) -> Self {
-        Self::start_reporting(environment, REPORTS, consul)
+    pub(crate) fn start(environment: &Environment, datacenter: &Datacenter) -> Self {
+        Self::start_reporting(environment, datacenter, REPORTS)
     }
 
     /// The same, with this time from one report to the next.
     pub(crate) fn start_reporting(
         environment: &Environment,
+        datacenter: &Datacenter,
         reports: Duration,
-        consul: impl Fn(&str) -> Client + Send + Sync + 'static,
     ) -> Self {
         let stage = Stage {
             reports,
             machines: environment.home().join("data/machines"),
-            consul: Arc::new(consul),
+            server: datacenter.settings(&datacenter.servers[0], None),
             heard: Arc::default(),
             dead: Arc::default(),
             ended: Arc::default(),
@@ -159,7 +156,7 @@ async fn play_all(stage: Stage) {
             if there && !name.starts_with('.') && known.insert(name.clone()) {
                 let stage = stage.clone();
                 agents.spawn(async move {
-                    let _workload = stage.work(&name);
+                    let _workload = workload::start(stage.machines.join(&name));
                     let [least, most] = PAUSES;
                     let mut pause = least;
                     // Its machine may be deleted at any moment, and its session ended.
@@ -193,21 +190,6 @@ impl Stage {
 
     fn is_dead(&self, instance: &str) -> bool {
         self.dead.lock().unwrap().contains(instance)
-    }
-
-    /// Its workload, which takes connections for as long as this test lasts.
-    fn work(&self, instance: &str) -> JoinSet<()> {
-        let text = fs::read_to_string(self.machines.join(instance).join("provision.toml")).unwrap();
-        let provision = Provision::parse("provision.toml", &text).unwrap();
-        let address = SocketAddr::new(provision.address.unwrap(), PORT);
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            let listener = TcpListener::bind(address).await.unwrap();
-            loop {
-                let _ = listener.accept().await;
-            }
-        });
-        task
     }
 
     fn hear(&self, instance: &str, what: impl FnOnce(&mut Heard)) {
@@ -331,7 +313,9 @@ impl Machine {
             ToAgent::Join(join) => {
                 let token = join.consul.as_ref().and_then(|join| join.token.as_ref());
                 let token = token.ok_or("a join without a token")?;
-                self.client = Some((self.stage.consul)(token.expose()));
+                let mut settings = self.stage.server.clone();
+                settings.token = Some(token.expose().parse()?);
+                self.client = Some(Client::new(settings)?);
                 self.stage.hear(&name, |heard| heard.join = Some(join));
             }
             ToAgent::Registration(order) => {

@@ -1,74 +1,14 @@
 //! The connection against runners that answer badly, late or not at all.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
-use calvin_model::{HumanDuration, WorkloadState};
-use tokio::net::UnixListener;
+use calvin_model::WorkloadState;
 
 use super::*;
-use crate::workload::ConsoleCounts;
-
-const DEADLINE: Duration = Duration::from_secs(20);
-
-fn spec() -> WorkloadSpec {
-    WorkloadSpec {
-        program: "server".into(),
-        arguments: Vec::new(),
-        env: BTreeMap::new(),
-        directory: "/".into(),
-        stop_signal: StopSignal::Term,
-        stop_timeout: HumanDuration::from_secs(1),
-        restart_min: HumanDuration::from_secs(1),
-        restart_max: HumanDuration::from_secs(1),
-        needs_lease: false,
-    }
-}
-
-fn connect(path: &Path) -> Runner {
-    let (runner, connection) = Runner::connect(path);
-    tokio::spawn(connection.run());
-    runner
-}
-
-/// A runner that does what the test says.
-struct Fake {
-    listener: UnixListener,
-    _root: tempfile::TempDir,
-}
-
-type Lines = Framed<UnixStream, LinesCodec>;
-
-impl Fake {
-    fn new() -> (Self, Runner) {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("init.sock");
-        let listener = UnixListener::bind(&path).unwrap();
-        let fake = Self {
-            listener,
-            _root: root,
-        };
-        (fake, connect(&path))
-    }
-
-    async fn accept(&self) -> Lines {
-        let accepted = tokio::time::timeout(DEADLINE, self.listener.accept());
-        let (stream, _) = accepted.await.expect("nobody connects").unwrap();
-        Framed::new(stream, LinesCodec::new())
-    }
-}
-
-async fn request(lines: &mut Lines) -> Request {
-    let line = tokio::time::timeout(DEADLINE, lines.next());
-    let line = line.await.expect("nothing is asked").unwrap().unwrap();
-    serde_json::from_str(&line).unwrap()
-}
-
-async fn tell(lines: &mut Lines, message: &Message) {
-    lines
-        .send(serde_json::to_string(message).unwrap())
-        .await
-        .unwrap();
-}
+use crate::workload::{
+    ConsoleCounts,
+    fake::{DEADLINE, Fake, request, spec, tell},
+};
 
 #[tokio::test]
 async fn an_order_whose_answer_is_lost_is_asked_again() {

@@ -107,3 +107,6 @@ pub(super) fn members(census: &Census) -> BTreeMap<FleetName, BTreeSet<InstanceI
     }
     members
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -110,6 +110,20 @@ impl Progress {
             Acl::Tokens => self.have.contains(instance) && !self.lost.contains(instance),
         }
     }
+
+    /// Notes whose token must go: also while nothing can be written.
+    fn owe(&mut self, known: &Joining, shared: &Shared) {
+        let is_gone = |instance: &InstanceId| {
+            let one = known.get(instance);
+            one.is_none_or(|one| one.revoked)
+        };
+        for instance in self.have.extract_if(.., |id| is_gone(id)) {
+            shared.owes(instance);
+        }
+        // Who is there again needs it.
+        let mut state = shared.state();
+        state.debts.retain(|instance, _| is_gone(instance));
+    }
 }
 
 impl Joiner {
@@ -141,7 +155,7 @@ impl Joiner {
             .filter(|(_, known)| known.joins())
             .collect();
         self.remember(&known);
-        self.owe(&known);
+        self.progress.owe(&known, &self.shared);
         if self.shared.guard().is_none() {
             // What is not tried does not fail.
             self.shared.keep_faults(|about| match about {
@@ -169,23 +183,6 @@ impl Joiner {
             let is_left = |id: &InstanceId| have.contains(id) || debts.contains_key(id);
             self.progress.ever.sweep(is_left, now);
         }
-    }
-
-    /// Notes whose token must go: also while nothing can be written.
-    fn owe(&mut self, known: &Joining) {
-        let is_gone = |instance: &InstanceId| {
-            let one = known.get(instance);
-            one.is_none_or(|one| one.revoked)
-        };
-        let have = self.progress.have.iter();
-        let gone: Vec<InstanceId> = have.filter(|id| is_gone(id)).cloned().collect();
-        for instance in gone {
-            self.progress.have.remove(&instance);
-            self.shared.owes(instance);
-        }
-        // Who is there again needs it.
-        let mut state = self.shared.state();
-        state.debts.retain(|instance, _| is_gone(instance));
     }
 
     /// Those that are to have a token and have none, or not with the rights that it is to have.

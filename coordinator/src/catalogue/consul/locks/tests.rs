@@ -36,6 +36,12 @@ fn entry(value: &str, lock_index: u64, session: Option<&str>) -> Entry {
     }
 }
 
+/// Both work with the lock.
+fn both() -> BTreeMap<FleetName, BTreeSet<InstanceId>> {
+    let members = ["db-a", "db-b"].map(id).into();
+    BTreeMap::from([("db".parse().unwrap(), members)])
+}
+
 /// Answers that are all new when they are looked at.
 struct Read {
     locks: Locks,
@@ -45,8 +51,7 @@ struct Read {
 impl Read {
     fn new() -> Self {
         let mut locks = Locks::default();
-        let members = ["db-a", "db-b"].map(id).into();
-        locks.concern(BTreeMap::from([("db".parse().unwrap(), members)]));
+        locks.concern(both());
         Self {
             locks,
             now: Instant::now(),
@@ -180,6 +185,20 @@ fn other_keys_and_instances_without_a_record_are_left_out() {
     assert!(read.ended("db-gone").is_some());
     // Of which no answer tells how old it is.
     assert_eq!(read.locks.seen(read.now), BTreeMap::new());
+}
+
+#[test]
+fn what_was_seen_before_one_worked_without_the_lock_proves_nothing_any_more() {
+    let mut read = Read::new();
+    read.take(&[entry("db-a", 1, None)]);
+    read.take(&[entry("db-b", 2, Some(SESSIONS[1]))]);
+    read.pass(60);
+    read.locks.concern(both());
+    assert!(read.ended("db-a").is_some());
+    for members in [BTreeMap::new(), both()] {
+        read.locks.concern(members);
+        assert_eq!(read.ended("db-a"), None);
+    }
 }
 
 proptest! {
