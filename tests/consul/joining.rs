@@ -106,6 +106,7 @@ async fn an_instance_joins_enters_serves_loses_its_client_and_leaves() {
     machine.register(Entered).await;
     let one = passing(&consul, "web").await;
     eprintln!("entered after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited");
     assert_eq!(tags(&one), ["http", "standby"]);
     gone(&consul, "web-standby").await;
     machine.registered(Entered).await;
