@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Records the web image of this version, whose work begins when it is active.
-async fn add_web(environment: &Environment, version: &str) {
+pub(crate) async fn add_web(environment: &Environment, version: &str) {
     let text = format!(
         "name = \"web\"\nversion = \"{version}\"\n[workload]\ncommand = [\"true\"]\nwork = \"on_active\"\n\
          [[service]]\nname = \"web\"\nport = {PORT}\n"
@@ -38,7 +38,7 @@ async fn add_web(environment: &Environment, version: &str) {
     environment.operator.add_image(folder).await.unwrap();
 }
 
-fn fleet() -> String {
+pub(crate) fn fleet() -> String {
     let fleet = Fleet {
         healthy_deadline: "60s",
         ..Fleet::new("web", "web@1.0", 1)
@@ -49,7 +49,7 @@ fn fleet() -> String {
     text.replace(count, "count = 1\nkind = \"exclusive\"\n")
 }
 
-fn key() -> Key {
+pub(crate) fn key() -> Key {
     lock_key(&ENVIRONMENT.parse().unwrap(), &"web".parse().unwrap()).unwrap()
 }
 
