@@ -2,6 +2,7 @@
 //! agent configures and the runner starts. The coordinator's words are scripted, and its part in the
 //! catalogue is done by the tests.
 
+mod boots;
 mod exclusive;
 mod machine;
 mod names;
