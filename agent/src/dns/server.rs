@@ -13,7 +13,7 @@ use tokio::{
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::{
-    forward::{Answered, Forwarder},
+    forward::{Answered, Forwarder, Target},
     reply::{Heard, Question, Transport, hear},
     store::Names,
 };
@@ -91,7 +91,7 @@ async fn answer_datagrams(sources: Sources, socket: UdpSocket) {
             }
             Heard::Question(question) => question,
         };
-        if sources.forwarder.server().is_none() {
+        if sources.forwarder.target() == Target::Snapshots {
             send(&socket, sources.at_once(*question), client).await;
         } else if let Ok(permit) = permits.clone().try_acquire_owned() {
             let (sources, socket) = (sources.clone(), socket.clone());
@@ -179,10 +179,10 @@ async fn converse(sources: &Sources, mut stream: TcpStream) -> io::Result<()> {
 impl Sources {
     /// The reply to a question, out of whatever answers now.
     async fn answer(&self, question: Question) -> Option<Vec<u8>> {
-        match self.forwarder.server() {
-            None => self.at_once(question),
-            Some(server) => {
-                let answered = self.forwarder.ask(server, &question.query).await;
+        match self.forwarder.target() {
+            Target::Snapshots => self.at_once(question),
+            Target::Memory | Target::Client(_) => {
+                let answered = self.forwarder.answer(&question.query).await;
                 reply_of(question, &answered)
             }
         }

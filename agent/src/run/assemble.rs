@@ -1,6 +1,6 @@
 //! Makes every part of the agent, connects them and starts their tasks: the only place that does.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use calvin_lifecycle::{AgentRecord, Lifecycle, QuorumOutcome, Spec};
 use calvin_model::{BootId, Connections, NamesSnapshot, NamesVersion, Provision};
@@ -21,10 +21,11 @@ use super::{
     tasks::{self, Pace},
 };
 use crate::{
+    catalogue::first_target,
     clock::Clock,
     connections::Counted,
     disk::{self, DiskError},
-    dns::{Forwarder, Names, Sources},
+    dns::{Forwarder, Names, Sources, Target},
     fault::chain,
     health::{CheckContext, Checks},
     hooks::Hooks,
@@ -103,7 +104,8 @@ pub(super) fn assemble(
     let keeper = Keeper::open(provision.clone(), &state, trust.subscribe())?;
 
     let mut tasks = Tasks::new();
-    let forward = watch::Sender::new(None);
+    let first = first_target(&state, &machine.manifest);
+    let forward = watch::Sender::new(first);
     let forwarder = start_forwarder(&machine, forward.subscribe(), &mut tasks);
     let names = start_names(&machine, sockets, forwarder.clone(), &mut tasks)?;
     let runner = start_runner(&machine, &mut tasks);
@@ -280,11 +282,11 @@ fn start_runner(machine: &Provisioned, tasks: &mut Tasks) -> Runner {
 /// What forwards names to Consul, with what it said before on disk.
 fn start_forwarder(
     machine: &Provisioned,
-    server: watch::Receiver<Option<SocketAddr>>,
+    target: watch::Receiver<Target>,
     tasks: &mut Tasks,
 ) -> Arc<Forwarder> {
     let path = machine.files.state().join("answers.json");
-    let forwarder = Arc::new(Forwarder::new(server));
+    let forwarder = Arc::new(Forwarder::new(target));
     forwarder.load(&path);
     let keep = forwarder.clone().keep(path);
     tasks::spawn(tasks, "answers on disk", keep);
