@@ -40,15 +40,6 @@ async fn begin() -> (Datacenter, Client, Between, Environment) {
     (datacenter, consul, between, environment)
 }
 
-fn play(datacenter: &Datacenter, environment: &Environment) -> Player {
-    let server = datacenter.settings(&datacenter.servers[0], None);
-    Player::start(environment, move |token| {
-        let mut settings = server.clone();
-        settings.token = Some(token.parse().unwrap());
-        Client::new(settings).unwrap()
-    })
-}
-
 fn meta(instance: &str) -> Value {
     json!({
         registered::ENVIRONMENT: ENVIRONMENT,
@@ -117,7 +108,7 @@ fn statuses(between: &Between, which: impl Fn(&[Value]) -> bool) -> Vec<u16> {
 async fn a_lock_that_is_lost_between_decision_and_write_undoes_the_write() {
     let (datacenter, consul, between, environment) = begin().await;
     exclusive::add_web(&environment, "1.0").await;
-    let player = play(&datacenter, &environment);
+    let player = Player::start(&environment, &datacenter);
     player.lend_locks(Some(consul.clone()));
     // The coordinator's own lock first, and when that is back the one of who becomes active.
     between.ends_before(makes_active, &coordinators());
@@ -168,7 +159,7 @@ async fn a_lock_that_is_lost_between_decision_and_write_undoes_the_write() {
 async fn what_cannot_be_taken_out_keeps_nobody_waiting() {
     let (datacenter, consul, between, environment) = begin().await;
     add_web(&environment, "1.0").await;
-    let player = play(&datacenter, &environment);
+    let player = Player::start(&environment, &datacenter);
     let fleet = Fleet {
         healthy_deadline: "10m",
         ..Fleet::new("web", "web@1.0", 1)

@@ -75,6 +75,7 @@ fn join(token: u32) -> Join {
             token: Some(Secret::new(format!(
                 "00000000-0000-0000-0000-0000000000{token:02}"
             ))),
+            trust_domain: String::new(),
         }),
     }
 }

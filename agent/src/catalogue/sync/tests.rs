@@ -147,7 +147,11 @@ async fn whoever_waits_for_a_registration_that_is_not_there_does_not_ask_all_the
 async fn a_client_whose_disk_is_full_is_told_every_word_all_the_same() {
     for (servers, first, count) in [
         ("200 OK", "could not register service web", 4),
-        ("500 Internal Server Error", "could not list the services", 2),
+        (
+            "500 Internal Server Error",
+            "could not list the services",
+            2,
+        ),
     ] {
         let (client, told) = full_client(servers).await;
         let mut sync = sync(client);
