@@ -1,8 +1,9 @@
 //! Work that needs a lease: it runs under one, and ends with it, whoever is away or stands still.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -14,10 +15,11 @@ use calvin_consul::exclusive::LEASE;
 use calvin_model::{WorkloadState, image::StopSignal};
 use calvin_proto::machine::ProcessId;
 use rustix::process::Signal;
+use tokio::time::timeout;
 
 use crate::{
     IDLE,
-    support::{DEADLINE, Machine, eventually, pid_in, running, state, workload},
+    support::{DEADLINE, Machine, eventually, pid_in, running, state, within, workload},
 };
 
 /// How soon after the end of its lease all work must be gone.
@@ -35,6 +37,12 @@ fn stubborn(machine: &Machine) -> (WorkloadSpec, PathBuf) {
     let mut spec = workload(machine, &script);
     spec.needs_lease = true;
     (spec, child)
+}
+
+/// This moment and so much, in whole milliseconds, as a lease is ordered.
+fn in_time(ahead: Duration) -> Duration {
+    let at = boottime() + ahead;
+    Duration::from_millis(u64::try_from(at.as_millis()).unwrap())
 }
 
 fn process(pid: i32) -> ProcessId {
@@ -71,7 +79,7 @@ async fn work_starts_with_a_lease_ends_with_it_and_starts_again_with_the_next() 
         (WorkloadState::Starting, 0, Some(0))
     );
 
-    let until = boottime() + SHORT;
+    let until = in_time(SHORT);
     runner.lease(until).await.unwrap();
     let runs = running(&runner).await;
     let all = [process(runs.pid.unwrap()), process(pid_in(&child).await)];
@@ -119,7 +127,7 @@ async fn the_lease_ends_the_work_of_a_dead_agent_and_of_one_that_stands_still() 
         let (spec, child) = stubborn(&machine);
         let runner = machine.runner();
         runner.start(spec).await.unwrap();
-        let until = boottime() + SHORT;
+        let until = in_time(SHORT);
         runner.lease(until).await.unwrap();
         let runs = running(&runner).await;
         let all = [process(runs.pid.unwrap()), process(pid_in(&child).await)];
@@ -127,9 +135,47 @@ async fn the_lease_ends_the_work_of_a_dead_agent_and_of_one_that_stands_still() 
         agent.signal(signal).unwrap();
         let late = gone(&all).await.checked_sub(until);
         assert!(late.unwrap() < SOON, "{signal:?}: {late:?} after the end");
-        assert!(machine.agent_log().contains(LEASE_OVER));
+        eventually("it is written down", || {
+            machine.agent_log().contains(LEASE_OVER).then_some(())
+        })
+        .await;
         agent.signal(Signal::CONT).ok();
     }
+}
+
+#[tokio::test]
+async fn the_lease_ends_the_work_while_the_runner_waits_for_its_disk() {
+    let flood = "until [ -e flood ]; do sleep 0.05; done; yes; exec sleep 600";
+    let mut machine = Machine::new(48, &format!("cd \"$CALVIN_MACHINE\"; {flood}"));
+    // A log that takes what a pipe holds, and then nothing until somebody reads.
+    let log = machine.files.agent_log();
+    let made = Command::new("mkfifo").arg(&log).status().unwrap();
+    assert!(made.success());
+    let mut reader = File::options().read(true).write(true).open(&log).unwrap();
+    machine.start();
+    let runner = machine.runner();
+    let (spec, child) = stubborn(&machine);
+    runner.start(spec).await.unwrap();
+    let until = in_time(SHORT * 4);
+    runner.lease(until).await.unwrap();
+    let runs = running(&runner).await;
+    let all = [process(runs.pid.unwrap()), process(pid_in(&child).await)];
+    fs::write(machine.files.root().join("flood"), "").unwrap();
+    let waits = async { while timeout(SHORT, runner.query()).await.is_ok() {} };
+    within("the runner waits for its disk", waits).await;
+    assert!(boottime() < until, "it waited in time");
+
+    let late = gone(&all).await.checked_sub(until);
+    assert!(late.unwrap() < SOON, "{late:?} after the end");
+    let answered = timeout(SHORT, runner.query()).await;
+    assert!(answered.is_err(), "it waits still");
+
+    // The disk answers again: the runner sees what was done, and work is started with the next lease.
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let seen = waits_for_lease(&runner).await;
+    assert_eq!(seen.fault.as_deref(), Some(LEASE_OVER));
+    runner.lease(boottime() + LEASE).await.unwrap();
+    assert_eq!(running(&runner).await.starts, 2);
 }
 
 #[tokio::test]
@@ -139,7 +185,7 @@ async fn work_that_is_told_to_stop_gets_no_time_beyond_its_lease() {
     let runner = machine.runner();
     let (spec, child) = stubborn(&machine);
     runner.start(spec).await.unwrap();
-    let until = boottime() + SHORT;
+    let until = in_time(SHORT);
     runner.lease(until).await.unwrap();
     let runs = running(&runner).await;
     let all = [process(runs.pid.unwrap()), process(pid_in(&child).await)];
@@ -162,7 +208,7 @@ async fn a_runner_that_stood_still_beyond_the_lease_ends_the_work_first() {
     let runner = machine.runner();
     let (spec, child) = stubborn(&machine);
     runner.start(spec).await.unwrap();
-    let until = boottime() + SHORT;
+    let until = in_time(SHORT);
     runner.lease(until).await.unwrap();
     let runs = running(&runner).await;
     let all = [process(runs.pid.unwrap()), process(pid_in(&child).await)];
