@@ -68,16 +68,9 @@ async fn one_coordinator_has_the_lock_and_a_second_one_ends_with_its_name() {
     second.use_silent_agent();
     second.start_program("calvin", &[]);
     let started = Instant::now();
-    let code = second.coordinator_ended().await;
-    assert_ne!(code, Some(0));
+    ends_with_the_name_of(&first, &mut second).await;
     // Longer than Consul keeps the session of one that died.
     assert!(started.elapsed() >= Duration::from_secs(30));
-    let log = second.log();
-    let name = format!("process {} on host", first.coordinator_id());
-    assert!(
-        log.contains(&name) && log.contains("stop that one"),
-        "{log}"
-    );
 
     // One that was killed comes back at once: the session is its own.
     first.kill_coordinator();
@@ -97,6 +90,59 @@ async fn one_coordinator_has_the_lock_and_a_second_one_ends_with_its_name() {
     let started = Instant::now();
     second.start_coordinator().await;
     assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+/// Ends, and says who holds the lock.
+async fn ends_with_the_name_of(first: &Environment, second: &mut Environment) {
+    assert_ne!(second.coordinator_ended().await, Some(0));
+    let log = second.log();
+    let name = format!("process {} on host", first.coordinator_id());
+    assert!(
+        log.contains(&name) && log.contains("stop that one"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_second_coordinator_ends_also_when_consul_is_silent_while_it_waits() {
+    let (datacenter, consul, token) = datacenter().await;
+    let mut first = prepare(&datacenter, &token);
+    first.use_silent_agent();
+    first.start_coordinator().await;
+    let mut second = prepare(&datacenter, &token);
+    second.use_silent_agent();
+    second.start_program("calvin", &[]);
+    until("the second one to wait", async || {
+        let log = second.log();
+        let waits = log.contains("waiting, should it be dead");
+        waits.then_some(()).ok_or(log)
+    })
+    .await;
+    let server = &datacenter.servers[0];
+    server.signal(Signal::SIGSTOP);
+    // Longer than a request is waited for, and shorter than the first one's session lives.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    server.signal(Signal::SIGCONT);
+    ends_with_the_name_of(&first, &mut second).await;
+    let held = holder(&consul).await.unwrap();
+    assert_eq!(held["pid"], first.coordinator_id());
+}
+
+#[tokio::test]
+async fn a_second_coordinator_ends_also_when_consul_was_away_at_its_start() {
+    let (mut datacenter, consul, token) = datacenter().await;
+    let mut first = prepare(&datacenter, &token);
+    first.use_silent_agent();
+    first.start_coordinator().await;
+    datacenter.servers[0].kill();
+    let mut second = prepare(&datacenter, &token);
+    second.use_silent_agent();
+    second.start_coordinator().await;
+    datacenter.servers[0].start_again();
+    datacenter.until_it_leads().await;
+    ends_with_the_name_of(&first, &mut second).await;
+    let held = holder(&consul).await.unwrap();
+    assert_eq!(held["pid"], first.coordinator_id());
 }
 
 #[tokio::test]
