@@ -160,7 +160,8 @@ impl Consul {
     /// Works until it is told to stop, and gives the lock back then.
     ///
     /// # Errors
-    /// The datacenter turned out to be another one's.
+    /// The datacenter turned out to be another one's, or another coordinator to have the lock that this run
+    /// never had.
     pub async fn run(
         mut self,
         parts: ConsulParts,
