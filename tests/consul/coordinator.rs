@@ -219,12 +219,7 @@ async fn a_lock_that_stays_lost_stops_decisions_and_neither_sessions_nor_status(
     for version in ["1.0", "2.0"] {
         add_web(&environment, version).await;
     }
-    let server = datacenter.settings(&datacenter.servers[0], None);
-    let _player = Player::start(&environment, move |token| {
-        let mut settings = server.clone();
-        settings.token = Some(token.parse().unwrap());
-        Client::new(settings).unwrap()
-    });
+    let _player = Player::start(&environment, &datacenter);
     let fleet = Fleet {
         healthy_deadline: "60s",
         ..Fleet::new("web", "web@1.0", 2)

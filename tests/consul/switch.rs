@@ -8,11 +8,20 @@ use std::{
 
 use calvin_consul::{Client, Consistency, registered};
 use calvin_model::CatalogueRole::{Active, Entered};
-use tokio::task::JoinSet;
+use serde_json::json;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     coordinator::{add_web, datacenter, environment},
-    support::{environment::Environment, files::Fleet, home::ENVIRONMENT, player::Player, until},
+    support::{
+        Datacenter,
+        datacenter::MANAGEMENT,
+        environment::Environment,
+        files::{Fleet, PORT, custom_image},
+        home::{ENVIRONMENT, coordinator_token, of_environment, prepare},
+        player::Player,
+        until,
+    },
 };
 
 /// Who is found under the service's own name, with its tags.
@@ -161,4 +170,43 @@ async fn a_switch_is_one_change_and_so_is_the_way_back() {
         if left.is_empty() { Ok(()) } else { Err(left) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn services_of_images_that_nobody_uses_need_no_connections() {
+    // Below one for each of their names.
+    let mut more = of_environment();
+    more["limits"] = json!({ "http_max_conns_per_client": 40 });
+    let datacenter = Datacenter::start(1, more).await;
+    let consul = datacenter.client(&datacenter.servers[0], Some(MANAGEMENT));
+    let token = coordinator_token(&datacenter).await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    add_web(&environment, "1.0").await;
+    for number in 0..30 {
+        let text = format!(
+            "name = \"web\"\nversion = \"0.{number}\"\n[workload]\ncommand = [\"true\"]\n\
+             [[service]]\nname = \"web-{number}\"\nport = {PORT}\n"
+        );
+        let folder = custom_image(environment.home(), "web", &format!("0.{number}"), &text);
+        environment.operator.add_image(folder).await.unwrap();
+    }
+    // Longer than trouble is waited for that may pass by itself.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(25) {
+        let status = environment.operator.status().await.unwrap();
+        let quiet = status.held.is_empty() && status.notices.is_empty();
+        let begins = began.elapsed() < Duration::from_secs(5);
+        assert!(quiet || begins, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let _player = Player::start(&environment, &datacenter);
+    let fleet = Fleet {
+        healthy_deadline: "60s",
+        ..Fleet::new("web", "web@1.0", 2)
+    };
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    until_phase(&environment, "done").await;
+    assert_eq!(active(&found(&consul, "web").await).len(), 2);
 }

@@ -173,7 +173,7 @@ async fn the_lease_ends_the_work_of_a_dead_agent_and_of_one_that_stands_still() 
 #[tokio::test]
 async fn the_lease_ends_the_work_while_the_runner_waits_for_its_disk() {
     let flood = "until [ -e flood ]; do sleep 0.05; done; yes; exec sleep 600";
-    let mut machine = Machine::new(48, &format!("cd \"$CALVIN_MACHINE\"; {flood}"));
+    let machine = Machine::new(48, &format!("cd \"$CALVIN_MACHINE\"; {flood}"));
     // A log that takes what a pipe holds, and then nothing until somebody reads.
     let log = machine.files.agent_log();
     let made = Command::new("mkfifo").arg(&log).status().unwrap();
@@ -193,7 +193,10 @@ async fn the_lease_ends_the_work_while_the_runner_waits_for_its_disk() {
 
     // The disk answers again: the runner sees what was done, and work is started with the next lease.
     std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
-    let seen = waits_for_lease(runner).await;
+    let seen = state(runner, "it waits for a lease", |state| {
+        state.workload == WorkloadState::Backoff
+    })
+    .await;
     assert_eq!(seen.fault.as_deref(), Some(LEASE_OVER));
     runner.lease(boottime() + LEASE).await.unwrap();
     assert_eq!(running(runner).await.starts, 2);

@@ -4,6 +4,7 @@
 //! - [`decide`](decide): what is to change for one fleet, and how clients find it now. Pure.
 //! - [`port`](port): the engine's side, which never waits.
 //! - [`switch`](switch): carries it out, with what [`watches`](watches) read and [`books`](books) keep.
+//! - [`names`](names): what is asked for, and how. Pure.
 //! - [`reading`](reading): how new what was read is. Pure.
 //! - [`lock`](lock): one coordinator for each datacenter. Without it nothing is written.
 //! - [`join`](join): a token for each machine, and what it needs to join.
@@ -26,6 +27,7 @@ mod holds;
 mod join;
 mod lock;
 mod locks;
+mod names;
 mod port;
 mod reading;
 mod rounds;

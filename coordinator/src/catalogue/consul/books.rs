@@ -34,6 +34,8 @@ pub(super) struct Books {
 struct Page {
     /// Nothing before the first answer.
     entries: Option<Vec<ServiceHealth>>,
+    /// It was read by a query that waits, and each change of it is heard of.
+    is_heard: bool,
     /// By node and id: what was written, and not seen in an answer yet.
     written: BTreeMap<(String, String), Written>,
 }
@@ -75,6 +77,20 @@ impl Books {
             }
         });
         page.entries = Some(read);
+        page.is_heard = true;
+    }
+
+    /// Takes the answer to a query that did not wait: nobody hears of what changes after it.
+    pub(super) fn take_seldom(&mut self, name: &str, advance: Advance, read: Vec<ServiceHealth>) {
+        self.take(name, advance, read);
+        self.hear_only(|heard| heard != name);
+    }
+
+    /// Of other names no change is heard of any more.
+    pub(super) fn hear_only(&mut self, is_heard: impl Fn(&str) -> bool) {
+        for (name, page) in &mut self.pages {
+            page.is_heard &= is_heard(name);
+        }
     }
 
     /// Takes what was read apart from the watch, as the leader and the others have it: it is newer than
@@ -117,15 +133,15 @@ impl Books {
         page.written.insert(key, Written::Out(gone.index));
     }
 
-    /// Whether a name was read.
+    /// Whether a name was read so that something can be decided on it.
     pub(super) fn has_read(&self, name: &str) -> bool {
         let page = self.pages.get(name);
-        page.is_some_and(|page| page.entries.is_some())
+        page.is_some_and(|page| page.is_heard)
     }
 
-    /// Forgets what is no longer watched.
-    pub(super) fn keep_only(&mut self, is_watched: impl Fn(&str) -> bool) {
-        self.pages.retain(|name, _| is_watched(name));
+    /// Forgets what nobody asks for any more.
+    pub(super) fn keep_only(&mut self, is_asked_for: impl Fn(&str) -> bool) {
+        self.pages.retain(|name, _| is_asked_for(name));
     }
 
     /// Every entry of this environment's instances, by its meta. No other is ever touched.
@@ -217,6 +233,20 @@ mod tests {
         // Numbers of servers that were begun anew are lower, and count.
         books.wrote("web-a", &entry("web-a", 19, "active").service);
         books.take("web", Advance::Reset, vec![entry("web-a", 3, "standby")]);
+        assert_eq!(tags(&books), ["standby"]);
+    }
+
+    #[test]
+    fn what_is_asked_for_seldom_is_known_and_not_decided_on() {
+        let mut books = Books::default();
+        let old = || vec![entry("web-a", 7, "standby")];
+        books.take_seldom("web", Advance::First, old());
+        assert_eq!(tags(&books), ["standby"]);
+        assert!(!books.has_read("web"));
+        books.take("web", Advance::First, old());
+        assert!(books.has_read("web"));
+        books.hear_only(|name| name != "web");
+        assert!(!books.has_read("web"));
         assert_eq!(tags(&books), ["standby"]);
     }
 

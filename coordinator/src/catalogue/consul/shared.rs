@@ -325,6 +325,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_nobody_on_record_uses_holds_nobody() {
+        let shared = Shared::new(Arc::new(|| {}));
+        let mut state = shared.state();
+        for name in ["old", "web"] {
+            state.watches(name.to_owned());
+        }
+        state.names.get_mut("old").unwrap().used = false;
+        let names: Vec<_> = state.signs().names.into_keys().collect();
+        assert_eq!(names, ["web"]);
+    }
+
+    #[test]
     fn what_is_owed_is_shown_once_that_lasts_and_counts_from_its_beginning() {
         let shared = Shared::new(Arc::new(|| {}));
         let instance: InstanceId = "web-a".parse().unwrap();

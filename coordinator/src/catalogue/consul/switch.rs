@@ -14,7 +14,7 @@ use std::{
 };
 
 use calvin_consul::{
-    Client, Prefix, catalog::Node, health::ServiceHealth, policies::STANDBY_SUFFIX,
+    Advance, Client, Error, Prefix, catalog::Node, health::ServiceHealth, policies::STANDBY_SUFFIX,
 };
 use calvin_model::{CatalogueRole, EnvironmentName, FleetName, InstanceId, Registration};
 use tokio::{sync::mpsc, time::Instant};
@@ -22,11 +22,12 @@ use tokio::{sync::mpsc, time::Instant};
 use self::{clean::Cleaning, turns::Pace, write::Wrote};
 use super::{
     books::Books,
-    census::{Census, Machines, census, joins_consul, members},
+    census::{Census, Known, Machines, census, joins_consul, members},
     decide::{Agent, Decision, Member, decide},
     ever::Ever,
     faults::About,
     ghosts::People,
+    names::{Uses, names},
     rounds::Rounds,
     shared::{Roles, Shared},
     watches::{News, Watches},
@@ -54,6 +55,7 @@ pub(super) struct Switcher {
     watches: Watches,
     news: mpsc::Receiver<News>,
     books: Books,
+    uses: Uses,
     /// Which value of each name the books have, and when it was given.
     taken: BTreeMap<String, (u64, Instant)>,
     nodes: Vec<Node>,
@@ -98,6 +100,7 @@ impl Switcher {
             watches,
             news,
             books: Books::default(),
+            uses: Uses::default(),
             taken: BTreeMap::new(),
             nodes: Vec::new(),
             told: BTreeMap::new(),
@@ -145,12 +148,27 @@ impl Switcher {
                     self.books.take(&value.name, value.advance, value.entries);
                 }
             }
+            News::Seldom(name, read) => self.take_seldom(name, read),
             News::Nodes(Ok(seen)) => {
                 self.shared.state().suspect_after(seen.advance);
                 self.shared.works(&About::Nodes);
                 self.nodes = seen.read.value;
             }
             News::Nodes(Err(error)) => self.shared.failed(&About::Nodes, &error),
+        }
+    }
+
+    fn take_seldom(&mut self, name: String, read: Result<(Advance, Vec<ServiceHealth>), Error>) {
+        // One that is watched by now is known better.
+        if self.shared.state().names.contains_key(&name) {
+            return;
+        }
+        match read {
+            Ok((advance, entries)) => {
+                self.cleaning.unread.remove(&name);
+                self.books.take_seldom(&name, advance, entries);
+            }
+            Err(error) => drop(self.cleaning.unread.insert(name, error)),
         }
     }
 
@@ -164,7 +182,7 @@ impl Switcher {
         let census = census(&view, &self.images);
         let known = self.remember(&census);
         self.shared.state().locks.concern(members(&census));
-        self.watch_names();
+        self.ask_for_names(&census);
         // Who has not the lock tells nobody anything either: what is wanted may be another's to say.
         if self.shared.guard().is_none() {
             // What is not tried does not fail.
@@ -220,28 +238,29 @@ impl Switcher {
         known
     }
 
-    /// Watches every name that an image of this environment can be found under, also of images that
+    /// Asks for every name that an image of this environment can be found under, also of images that
     /// nothing is made from any more: something may be left of them.
-    fn watch_names(&mut self) {
+    fn ask_for_names(&mut self, census: &Census) {
         let images = self.images.list();
         let images = images.iter().filter(|image| joins_consul(image));
-        let names: BTreeSet<String> = images
-            .flat_map(|image| &image.manifest.services)
-            .flat_map(|service| {
-                let name = service.name.as_str();
-                [name.to_owned(), format!("{name}{STANDBY_SUFFIX}")]
-            })
-            .collect();
+        let of_images = names(images.flat_map(|image| &image.manifest.services));
+        let members = census.values().flat_map(BTreeMap::values);
+        let used = names(members.flat_map(Known::services));
+        let names = self.uses.sort(used, of_images, Instant::now());
         self.watches.keep(&names);
         self.books.keep_only(|name| names.contains(name));
-        self.taken.retain(|name, _| names.contains(name));
-        let whole = names.iter().all(|name| self.books.has_read(name));
+        self.books.hear_only(|name| names.watched.contains(name));
+        self.taken.retain(|name, _| names.watched.contains(name));
+        self.cleaning
+            .unread
+            .retain(|name, _| names.seldom.contains(name));
+        let whole = names.used.iter().all(|name| self.books.has_read(name));
         if whole && !self.shared.state().complete {
             self.shared.state().complete = true;
-            // Where no image has a service, nothing was asked.
-            if !names.is_empty() {
+            // Where nobody has a service, nothing was asked.
+            if !names.used.is_empty() {
                 tracing::info!(
-                    names = names.len(),
+                    names = names.used.len(),
                     "what is registered with Consul was read"
                 );
             }
