@@ -29,13 +29,14 @@ impl Client {
     pub async fn trust_domain(&self) -> Result<Option<String>, Error> {
         let request = Request::get("read the datacenter's authority", "/v1/connect/ca/roots");
         let answer = match self.call(request).await {
-            Err(error) => match &error.reason {
-                Reason::Failed { text, .. } if text.contains(DISABLED) => return Ok(None),
-                _ => return Err(error),
-            },
-            Ok(answer) => answer,
+            Err(error) if is_disabled(&error) => return Ok(None),
+            answer => answer?,
         };
         let Roots { trust_domain } = answer.exactly()?;
         Ok(Some(trust_domain).filter(|domain| !domain.is_empty()))
     }
+}
+
+fn is_disabled(error: &Error) -> bool {
+    matches!(&error.reason, Reason::Failed { text, .. } if text.contains(DISABLED))
 }
