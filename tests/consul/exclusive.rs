@@ -13,7 +13,7 @@ use calvin_consul::{
 use serde_json::json;
 
 use crate::{
-    coordinator::datacenter,
+    coordinator::{datacenter, played},
     registration::service,
     support::{
         Datacenter, agent, coordinator,
@@ -30,10 +30,10 @@ use crate::{
 
 /// Records the web image of this version, whose work begins when it is active.
 pub(crate) async fn add_web(environment: &Environment, version: &str) {
-    let text = format!(
+    let text = played(&format!(
         "name = \"web\"\nversion = \"{version}\"\n[workload]\ncommand = [\"true\"]\nwork = \"on_active\"\n\
          [[service]]\nname = \"web\"\nport = {PORT}\n"
-    );
+    ));
     let folder = files::custom_image(environment.home(), "web", version, &text);
     environment.operator.add_image(folder).await.unwrap();
 }
