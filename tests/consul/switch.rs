@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    coordinator::{add_web, datacenter, environment},
+    coordinator::{add_web, datacenter, environment, registration},
     support::{
         Datacenter,
         datacenter::MANAGEMENT,
@@ -209,4 +209,63 @@ async fn services_of_images_that_nobody_uses_need_no_connections() {
     environment.operator.apply(&fleet.toml()).await.unwrap();
     until_phase(&environment, "done").await;
     assert_eq!(active(&found(&consul, "web").await).len(), 2);
+}
+
+#[tokio::test]
+async fn entries_on_another_node_than_the_machine_s_own_are_nobody_s_and_shown() {
+    let (mut datacenter, consul, token) = datacenter().await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    // Its machines have clients of their own.
+    let text = format!(
+        "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = [\"true\"]\n\
+         [[service]]\nname = \"web\"\nport = {PORT}\n"
+    );
+    let folder = custom_image(environment.home(), "web", "1.0", &text);
+    environment.operator.add_image(folder).await.unwrap();
+    // And somebody who may registers it on a node that is not its own.
+    let server = datacenter.settings(&datacenter.servers[0], None);
+    let _player = Player::start(&environment, move |token| {
+        let mut settings = server.clone();
+        settings.token = Some(token.parse().unwrap());
+        Client::new(settings).unwrap()
+    });
+    let fleet = Fleet {
+        healthy_deadline: "10m",
+        ..Fleet::new("web", "web@1.0", 1)
+    };
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    let on_nodes = async || -> BTreeMap<String, Vec<String>> {
+        let read = consul.service_health("web", Consistency::Consistent).await;
+        let entries = read.unwrap().value.into_iter();
+        entries
+            .map(|one| (one.node.name, one.service.tags))
+            .collect()
+    };
+    let status = until("an entry that is shown to be foreign", async || {
+        let status = environment.operator.status().await.unwrap();
+        let mut notices = status.notices.iter();
+        let shown = notices.any(|one| one.contains("on node server-0 say that they are of web-"));
+        if shown && on_nodes().await.contains_key("server-0") {
+            Ok(status)
+        } else {
+            Err(status)
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(on_nodes().await["server-0"], ["standby"]);
+
+    let instance = status.fleets[0].instances[0].id.clone();
+    let more = json!({ "tls": { "internal_rpc": { "verify_server_hostname": false } } });
+    datacenter.add_agent_with(&instance, more).await;
+    let own = datacenter.client(&datacenter.agents[0], Some(MANAGEMENT));
+    let mut entry = registration(ENVIRONMENT, &instance);
+    entry.tags = vec!["standby".to_owned()];
+    own.register(&entry).await.unwrap();
+    until_phase(&environment, "done").await;
+    let found = on_nodes().await;
+    assert_eq!(found["server-0"], ["standby"], "{found:?}");
+    assert_eq!(found[&instance], ["active"], "{found:?}");
 }

@@ -5,6 +5,7 @@
 //! - [`port`](port): the engine's side, which never waits.
 //! - [`switch`](switch): carries it out, with what [`watches`](watches) read and [`books`](books) keep.
 //! - [`names`](names): what is asked for, and how. Pure.
+//! - [`owners`](owners): whose an entry is. Pure.
 //! - [`reading`](reading): how new what was read is. Pure.
 //! - [`lock`](lock): one coordinator for each datacenter. Without it nothing is written.
 //! - [`join`](join): a token for each machine, and what it needs to join.
@@ -28,6 +29,7 @@ mod join;
 mod lock;
 mod locks;
 mod names;
+mod owners;
 mod port;
 mod reading;
 mod rounds;

@@ -22,12 +22,13 @@ use tokio::{sync::mpsc, time::Instant};
 use self::{clean::Cleaning, turns::Pace, write::Wrote};
 use super::{
     books::Books,
-    census::{Census, Known, Machines, census, joins_consul, members},
+    census::{Census, Client as RunBy, Known, Machines, census, client_of, joins_consul, members},
     decide::{Agent, Decision, Member, decide},
     ever::Ever,
     faults::About,
     ghosts::People,
     names::{Uses, names},
+    owners::Owners,
     rounds::Rounds,
     shared::{Roles, Shared},
     watches::{News, Watches},
@@ -65,6 +66,7 @@ pub(super) struct Switcher {
     waits: BTreeMap<FleetName, Instant>,
     /// All that were on record in this run.
     ever: Ever,
+    owners: Owners,
     /// Nodes of machines without a record that lived when they were looked at.
     strays: BTreeMap<String, Instant>,
     /// The fleet whose tags were changed last.
@@ -95,6 +97,7 @@ impl Switcher {
             machines: parts.machines,
             images: parts.images,
             rounds: parts.rounds,
+            owners: Owners::new(parts.environment.clone()),
             environment: parts.environment,
             locks: parts.locks,
             watches,
@@ -200,6 +203,7 @@ impl Switcher {
             if round > 0 {
                 self.take_waiting();
             }
+            self.owners.place(&self.books);
             let wanted = self.shared.state().wanted.clone();
             let decisions = self.decide(&census, &wanted);
             self.tell(&census, &decisions);
@@ -229,12 +233,20 @@ impl Switcher {
             }
         }
         if self.ever.is_due(now) {
-            let ours = self.books.ours(&self.environment);
+            let ours = self.owners.ours(&self.books);
             let mut left: BTreeSet<String> = ours.map(|one| one.instance.to_string()).collect();
             left.extend(self.nodes.iter().map(|node| node.name.clone()));
             self.ever
                 .sweep(|instance| left.contains(instance.as_str()), now);
         }
+        let images = self.images.list();
+        let elsewhere = images
+            .iter()
+            .filter(|image| client_of(image) == RunBy::Elsewhere);
+        let elsewhere = elsewhere.map(|image| image.manifest.tag().to_string());
+        let ever = &self.ever;
+        self.owners
+            .see(census, elsewhere.collect(), |one| ever.contains(one));
         known
     }
 
@@ -275,7 +287,7 @@ impl Switcher {
         wanted: &BTreeMap<FleetName, Roles>,
     ) -> BTreeMap<FleetName, Decision> {
         let mut entries: BTreeMap<InstanceId, Vec<&ServiceHealth>> = BTreeMap::new();
-        for one in self.books.ours(&self.environment) {
+        for one in self.owners.ours(&self.books) {
             entries.entry(one.instance).or_default().push(one.entry);
         }
         let listening = self.machines.reachable();
@@ -371,7 +383,7 @@ impl Switcher {
             }
         }
         let people = People {
-            environment: &self.environment,
+            owners: &self.owners,
             known,
             ever: &self.ever,
         };
@@ -379,6 +391,7 @@ impl Switcher {
         // What the engine does not want any more while this was decided was cleared by it.
         seen.retain(|name, _| state.wanted.contains_key(name));
         let listed = people.listed(&self.books, &state.ghosts);
+        state.show_foreign(self.owners.foreign(&self.books));
         let changed = state.seen != seen || state.listed != listed;
         state.seen = seen;
         state.listed = listed;

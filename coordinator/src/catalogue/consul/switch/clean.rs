@@ -123,7 +123,7 @@ impl Switcher {
         asked: &BTreeSet<InstanceId>,
     ) -> BTreeSet<Gone> {
         let people = People {
-            environment: &self.environment,
+            owners: &self.owners,
             known,
             ever: &self.ever,
         };
@@ -158,7 +158,7 @@ impl Switcher {
         if asked.is_empty() {
             return;
         }
-        let ours = self.books.ours(&self.environment);
+        let ours = self.owners.ours(&self.books);
         let left: BTreeSet<InstanceId> = ours.map(|one| one.instance).collect();
         let mut state = self.shared.state();
         state
@@ -239,7 +239,9 @@ impl Switcher {
                 );
                 self.nodes.retain(|one| one.name != node);
                 let fleet = self.ever.fleet(id);
-                let text = format!("the node of {id}, which is gone, was taken out of Consul");
+                let text = format!(
+                    "the node of {id}, which is gone, was taken out of Consul with all that was left on it"
+                );
                 self.shared.did(fleet, id.clone(), text);
                 Ok(Taken::Out)
             }
