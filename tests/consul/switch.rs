@@ -225,12 +225,7 @@ async fn entries_on_another_node_than_the_machine_s_own_are_nobody_s_and_shown()
     let folder = custom_image(environment.home(), "web", "1.0", &text);
     environment.operator.add_image(folder).await.unwrap();
     // And somebody who may registers it on a node that is not its own.
-    let server = datacenter.settings(&datacenter.servers[0], None);
-    let _player = Player::start(&environment, move |token| {
-        let mut settings = server.clone();
-        settings.token = Some(token.parse().unwrap());
-        Client::new(settings).unwrap()
-    });
+    let _player = Player::start(&environment, &datacenter);
     let fleet = Fleet {
         healthy_deadline: "10m",
         ..Fleet::new("web", "web@1.0", 1)
