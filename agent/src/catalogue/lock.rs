@@ -167,6 +167,9 @@ enum Hold {
         free: bool,
         again_at: Duration,
     },
+    /// It is being taken back, or was: nobody knows. It is nothing to go on with, whatever is wanted
+    /// meanwhile, also because what was asked may arrive late.
+    Leaving,
     /// It was taken back.
     Released,
 }
@@ -193,7 +196,7 @@ impl Lock {
     pub(super) fn fence(&self) -> Option<u64> {
         match self.session.as_ref()?.hold {
             Hold::Held { fence, .. } => Some(fence),
-            Hold::Unknown | Hold::Not { .. } | Hold::Released => None,
+            Hold::Unknown | Hold::Not { .. } | Hold::Leaving | Hold::Released => None,
         }
     }
 
@@ -220,6 +223,9 @@ impl Lock {
         if ask.is_some() {
             self.asking.clone_from(&ask);
         }
+        if let (Some(Ask::Release(_)), Some(session)) = (&ask, &mut self.session) {
+            session.hold = Hold::Leaving;
+        }
         Next {
             command: self.command(facts),
             lease: self.lease(),
@@ -232,7 +238,7 @@ impl Lock {
         match &self.session {
             None => self.taken == Taken::Known,
             Some(session) => match session.hold {
-                Hold::Not { .. } | Hold::Released => true,
+                Hold::Not { .. } | Hold::Leaving | Hold::Released => true,
                 Hold::Unknown | Hold::Held { .. } => false,
             },
         }
@@ -273,9 +279,10 @@ impl Lock {
             return ask.filter(|_| may_ask);
         };
         let id = || session.id.clone();
-        if session.hold == Hold::Released || facts.is_to_leave() {
+        let leaves = matches!(session.hold, Hold::Leaving | Hold::Released);
+        if leaves || facts.is_to_leave() {
             let ask = match session.hold {
-                Hold::Unknown | Hold::Held { .. } => Ask::Release(id()),
+                Hold::Unknown | Hold::Held { .. } | Hold::Leaving => Ask::Release(id()),
                 Hold::Not { .. } | Hold::Released => Ask::Destroy(id()),
             };
             return may_ask.then_some(ask);
@@ -291,7 +298,11 @@ impl Lock {
             Hold::Not { free, again_at, .. } if takes && may_ask && (free || now >= again_at) => {
                 Some(Ask::Acquire(id()))
             }
-            Hold::Unknown | Hold::Not { .. } | Hold::Held { .. } | Hold::Released => None,
+            Hold::Unknown
+            | Hold::Not { .. }
+            | Hold::Held { .. }
+            | Hold::Leaving
+            | Hold::Released => None,
         }
     }
 
@@ -302,7 +313,7 @@ impl Lock {
         let session = self.session.as_ref();
         let again_at = match session.map(|session| &session.hold) {
             Some(Hold::Not { again_at, .. }) => Some(*again_at),
-            Some(Hold::Unknown | Hold::Held { .. } | Hold::Released) | None => None,
+            Some(Hold::Unknown | Hold::Held { .. } | Hold::Leaving | Hold::Released) | None => None,
         };
         let renew_at = session.map(|session| session.renew_at);
         let due = [Some(self.retry_at), renew_at, again_at];
@@ -390,7 +401,7 @@ impl Lock {
                     session.hold = session.hold_of(holder, now);
                 }
             }
-            Hold::Unknown | Hold::Released => {}
+            Hold::Unknown | Hold::Leaving | Hold::Released => {}
         }
     }
 }

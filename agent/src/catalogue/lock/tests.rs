@@ -315,6 +315,25 @@ fn the_lock_is_given_back_when_nothing_runs_and_then_the_session_ends() {
 }
 
 #[test]
+fn a_lock_that_is_being_given_back_starts_nothing_any_more() {
+    let mut lock = held();
+    let (unwanted, wanted) = (stop(Work::Gone), facts(Work::Gone));
+    assert_eq!(lock.next(&unwanted, NOW).ask, Some(Ask::Release(id(1))));
+    // It may be another's before the answer is here, or while there is none.
+    let next = lock.next(&wanted, NOW);
+    assert_eq!((next.command, next.lease), (None, None));
+    lock.answered(NOW, Answer::Failed("silent".into()), NOW, 1.0);
+    let next = lock.next(&wanted, NOW);
+    assert_eq!((next.command, next.lease, next.ask), (None, None, None));
+    let now = next.due.unwrap();
+    let release = Ask::Release(id(1));
+    answer(&mut lock, &wanted, now, &release, Answer::Released);
+    let destroy = Ask::Destroy(id(1));
+    answer(&mut lock, &wanted, now, &destroy, Answer::Destroyed);
+    assert_eq!(lock.next(&wanted, now).ask, Some(Ask::Create));
+}
+
+#[test]
 fn work_that_ran_without_a_lock_is_stopped_in_order_and_started_with_it() {
     let mut lock = Lock::new(None, NOW);
     let next = lock.next(&facts(Work::Free), NOW);

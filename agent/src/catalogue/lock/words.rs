@@ -62,7 +62,7 @@ impl Lock {
                     format!("the lock of fleet {fleet} could not be renewed: {trouble}")
                 })
             }
-            Some(Hold::Unknown | Hold::Released) | None => {
+            Some(Hold::Unknown | Hold::Leaving | Hold::Released) | None => {
                 let renewal = self.session.as_ref();
                 let renewal = renewal.and_then(|session| session.trouble.as_deref());
                 let trouble = self.trouble.as_deref().or(renewal)?;
