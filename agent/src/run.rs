@@ -6,6 +6,7 @@ mod assemble;
 mod catalogue;
 mod events;
 mod names;
+mod stop;
 mod tasks;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@
 mod descriptors;
 #[path = "machine/lease.rs"]
 mod lease;
+#[path = "machine/stop.rs"]
+mod stop;
 #[path = "machine/support.rs"]
 mod support;
 #[path = "machine/units.rs"]

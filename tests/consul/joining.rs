@@ -198,6 +198,34 @@ async fn servers_that_lost_everything_have_it_again_within_seconds() {
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }
 
+#[tokio::test]
+async fn a_machine_that_is_stopped_is_found_by_nobody_before_its_workload_ends() {
+    let datacenter = field().await;
+    let mut machine = Machine::start(&datacenter, 7).await;
+    let consul = datacenter.client(&datacenter.servers[0], Some(machine::MANAGEMENT));
+    machine.register(wire::CatalogueRole::Entered).await;
+    passing(&consul, "web").await;
+    machine.registered(wire::CatalogueRole::Entered).await;
+    let record = machine.record();
+    let (workload, began) = (record.workload.unwrap(), Instant::now());
+    let seen = async {
+        gone(&consul, "web").await;
+        let hidden = began.elapsed();
+        eprintln!("found by nobody after {hidden:?}");
+        assert!(workload.is_alive(), "its name outlived its workload");
+        let ended = until("the workload has ended", async || {
+            let alive = workload.is_alive();
+            if alive { Err(()) } else { Ok(began.elapsed()) }
+        })
+        .await;
+        let heard = Duration::from_millis(500);
+        assert!(ended - hidden > heard, "nobody had time to hear of it");
+        ended
+    };
+    let (took, ()) = tokio::join!(seen, machine.stop());
+    assert!(took < Duration::from_secs(5), "nobody said so: {took:?}");
+}
+
 /// Whoever asks the machine's client over HTTP without a token is nobody, whoever asks it for names is
 /// answered.
 async fn is_nobody_s_without_a_token(machine: &Machine) {

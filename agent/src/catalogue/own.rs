@@ -25,7 +25,7 @@ pub struct Own {
 pub enum Presence {
     /// As it was told.
     AsTold,
-    /// It is retired, or about to be: not at all.
+    /// It is retired, or about to be, or its machine is being stopped: not at all.
     Leaving,
     /// The same, and nothing of it works any more: its machine leaves Consul too.
     Gone,

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     clock::boottime,
     workload::{
-        RunnerState,
+        RunnerState, UnitName,
         protocol::{LEASE_OVER, Message, Order, Request},
     },
 };
@@ -40,6 +40,9 @@ use crate::{
 const CONSOLE_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Each of the agent's two files.
 const AGENT_FILE_BYTES: u64 = 1024 * 1024;
+/// How long a stop waits until nobody finds the machine's services any more. That takes a second and
+/// some milliseconds, unless Consul, its client or the agent is silent.
+const HIDE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is left at the very end is killed; that takes milliseconds.
 const LAST_KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -64,10 +67,32 @@ pub(super) struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stopping {
     No,
+    /// Its services are taken out of Consul.
+    Hiding {
+        until: Instant,
+    },
     Workload,
     Agent,
     Units,
     Done,
+}
+
+impl Stopping {
+    /// When a stop that waits goes on.
+    fn due(self) -> Option<Instant> {
+        match self {
+            Self::Hiding { until } => Some(until),
+            Self::No | Self::Workload | Self::Agent | Self::Units | Self::Done => None,
+        }
+    }
+
+    /// A stop that goes on without waiting.
+    fn not_hiding(self) -> Self {
+        match self {
+            Self::Hiding { .. } => Self::Workload,
+            Self::No | Self::Workload | Self::Agent | Self::Units | Self::Done => self,
+        }
+    }
 }
 
 impl Machine {
@@ -164,6 +189,7 @@ impl Machine {
             self.units.due(),
             self.agent.due(),
             server.due(),
+            self.stopping.due(),
         ];
         let timeout = due.into_iter().flatten().min().map(|due| {
             let left = due.saturating_duration_since(Instant::now());
@@ -228,11 +254,18 @@ impl Machine {
             self.changed = true;
             if self.stopping == Stopping::No {
                 self.note(&format!("stopping, by {signal}"));
-                self.stopping = Stopping::Workload;
-                self.workload.stop_as_specified(now);
+                // Without an agent and a client nobody can take them out.
+                let may_hide = self.server().has_peers() && self.units.runs(&UnitName::consul());
+                let wait = if may_hide {
+                    HIDE_TIMEOUT
+                } else {
+                    Duration::ZERO
+                };
+                self.stopping = Stopping::Hiding { until: now + wait };
             } else {
                 // Told twice: whoever it is does not want to wait for the workload.
                 let signal = StopSignal::Term;
+                self.stopping = self.stopping.not_hiding();
                 self.workload.stop(signal, Duration::ZERO, now);
                 self.units.kill(now);
             }
@@ -308,6 +341,12 @@ impl Machine {
                 self.changed = true;
                 None
             }
+            Order::NotFound => {
+                if let Stopping::Hiding { until } = &mut self.stopping {
+                    *until = now;
+                }
+                None
+            }
             Order::Query => {
                 let state = Message::State(Box::new(self.state(now)));
                 self.server().send(peer, &state);
@@ -321,10 +360,15 @@ impl Machine {
         &mut self.prepared.server
     }
 
-    /// Goes on with the machine's stop: the workload first, while its agent still looks after it; then
-    /// the agent, which gives the lock of that work back; a Consul client that left before would leave
+    /// Goes on with the machine's stop: nobody is to find a workload that is gone; then the workload,
+    /// while its agent still looks after it; then the agent, which gives the lock of that work back; a Consul client that left before would leave
     /// both without one that answers.
     fn advance_stop(&mut self, now: Instant) {
+        if self.stopping.due().is_some_and(|until| until <= now) {
+            self.stopping = Stopping::Workload;
+            self.workload.stop_as_specified(now);
+            self.changed = true;
+        }
         if self.stopping == Stopping::Workload && self.workload.process().is_none() {
             self.stopping = Stopping::Agent;
             self.agent.stop(now);
@@ -408,6 +452,7 @@ impl Machine {
                 .then(|| ms(self.lease.left(boottime()))),
             console: self.console.log.counts(),
             units: self.units.states(now),
+            stopping: self.stopping != Stopping::No,
         }
     }
 

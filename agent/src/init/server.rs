@@ -83,6 +83,11 @@ impl Server {
         self.paused_until
     }
 
+    /// Whether anybody is connected.
+    pub(super) fn has_peers(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
     /// Takes new connections, and greets each with `greeting`. Returns why one was refused.
     pub(super) fn accept(&mut self, greeting: &Message, now: Instant) -> Vec<String> {
         if self.paused_until.is_some_and(|until| now < until) {

@@ -94,6 +94,12 @@ impl Units {
         }
     }
 
+    /// Whether the one of this name has a process.
+    pub(super) fn runs(&self, name: &UnitName) -> bool {
+        let unit = self.units.get(name);
+        unit.is_some_and(|unit| unit.process.process().is_some())
+    }
+
     /// Whether none of them has a process.
     pub(super) fn are_stopped(&self) -> bool {
         let mut units = self.units.values();

@@ -40,6 +40,17 @@ pub(super) struct Actor {
     pub(super) dns_fault: watch::Receiver<Option<String>>,
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) lock: watch::Receiver<LockSeen>,
+    /// How the machine is.
+    pub(super) machine_now: MachineNow,
+}
+
+/// Whether the machine goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MachineNow {
+    /// As far as is known.
+    GoesOn,
+    /// Its runner stops it.
+    Stops,
 }
 
 /// What the decisions go to; of each only the newest counts.
@@ -65,6 +76,9 @@ impl Actor {
             match inbox.next(deadline).await {
                 Event::Input(input) => self.decide(input),
                 Event::Runner(state) => {
+                    if state.stopping {
+                        self.machine_now = MachineNow::Stops;
+                    }
                     for input in runner_inputs(*state) {
                         self.decide(input);
                     }
@@ -110,6 +124,13 @@ impl Actor {
             .pace
             .send_if_modified(|known| replace(known, pace));
         let mut own = Own::of(&self.lifecycle, &self.machine.manifest);
+        // Nobody is to find a workload that is about to be gone.
+        if let Some(own) = &mut own
+            && own.presence == Presence::AsTold
+            && self.machine_now == MachineNow::Stops
+        {
+            own.presence = Presence::Leaving;
+        }
         // The lock is given back first: a session that ends with its node holds up the next holder.
         if let Some(own) = &mut own
             && own.presence == Presence::Gone

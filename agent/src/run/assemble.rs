@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::{
     RunError,
-    actor::{Actor, Outbox},
+    actor::{Actor, MachineNow, Outbox},
     catalogue,
     events::Inbox,
     names, system,
@@ -168,6 +168,7 @@ pub(super) fn assemble(
         dns_fault: names.fault,
         forwarder,
         lock: consul.lock,
+        machine_now: MachineNow::GoesOn,
         machine,
     };
     tasks::spawn(&mut tasks, "identity", keeper.run());

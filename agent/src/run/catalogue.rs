@@ -6,7 +6,7 @@ use calvin_model::{BootId, ConsulReport, Join, NamesVersion};
 use calvin_proto::convert::{RegistrationOrder, join};
 use tokio::sync::watch;
 
-use super::{assemble::Tasks, tasks};
+use super::{assemble::Tasks, stop, tasks};
 use crate::{
     catalogue::{
         Catalogue, Ends, Keep, Keeper, KeeperEnds, KeptSession, LockSeen, Machine, Own, channel,
@@ -97,6 +97,9 @@ pub(super) fn start(
         },
     );
     tasks::spawn(tasks, LOCK, keeper.run());
+    let stop =
+        stop::say_when_not_found(runner.clone(), report.subscribe(), registration.subscribe());
+    tasks::spawn(tasks, "stop", stop);
     let catalogue = Catalogue::new(
         machine_facts,
         runner,

@@ -167,6 +167,14 @@ impl Runner {
         self.order("stop a unit", order).await
     }
 
+    /// Says to a runner that stops its machine that nobody finds the services of that any more.
+    ///
+    /// # Errors
+    /// When the connection's task has ended.
+    pub async fn not_found(&self) -> Result<(), RunnerError> {
+        self.order("go on with the stop", Order::NotFound).await
+    }
+
     /// Asks for the state, with the newest counts of the output; it comes through [`Self::state`].
     ///
     /// # Errors

@@ -67,6 +67,8 @@ pub enum Order {
         /// Time after which its process group is killed, milliseconds.
         timeout_ms: u64,
     },
+    /// Where the machine is being stopped: nobody finds its services any more.
+    NotFound,
     /// The state is to be sent.
     Query,
 }
@@ -111,6 +113,9 @@ pub struct RunnerState {
     /// What runs beside it, by name.
     #[serde(default)]
     pub units: BTreeMap<UnitName, UnitState>,
+    /// The machine is being stopped: nobody is to find its services any more.
+    #[serde(default)]
+    pub stopping: bool,
 }
 
 /// How a process ended.

@@ -17,9 +17,9 @@ use calvin_proto::machine::{
 };
 use rustix::process::Signal;
 
-/// Time for machines to stop their work in good order. Somebody waits at a terminal, so it is less
-/// than the ten seconds that a workload has by default; what takes longer is killed.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for machines to stop in good order: with Consul they leave it before their work ends, and after.
+/// Somebody waits at a terminal: what takes longer is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for killed processes to be gone: milliseconds, unless one hangs in the kernel.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two looks at what still runs.

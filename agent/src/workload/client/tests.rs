@@ -84,6 +84,7 @@ async fn the_state_is_unknown_while_there_is_no_connection() {
         lease_left_ms: None,
         console: ConsoleCounts::default(),
         units: BTreeMap::new(),
+        stopping: false,
     };
     tell(&mut lines, &Message::State(Box::new(state.clone()))).await;
     let known = states.wait_for(Option::is_some);
