@@ -3,8 +3,10 @@
 //! catalogue is done by the tests.
 
 mod exclusive;
+mod given;
 mod machine;
 mod names;
+mod services;
 
 use std::{
     net::SocketAddr,
