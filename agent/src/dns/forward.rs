@@ -63,6 +63,16 @@ pub(super) enum Answered {
     Unknown,
 }
 
+impl Answered {
+    /// Whether it says of anything that it is there.
+    pub(super) fn has_records(&self) -> bool {
+        match self {
+            Self::Fresh(message) | Self::Stale(message) => !message.answers.is_empty(),
+            Self::Unknown => false,
+        }
+    }
+}
+
 impl Forwarder {
     /// Forwards to the server that is there now; where none is, nothing.
     #[must_use]

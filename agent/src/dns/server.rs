@@ -183,6 +183,9 @@ impl Sources {
             None => self.at_once(question),
             Some(server) => {
                 let answered = self.forwarder.ask(server, &question.query).await;
+                if !answered.has_records() && self.names.find(&question.query) {
+                    return self.at_once(question);
+                }
                 reply_of(question, &answered)
             }
         }

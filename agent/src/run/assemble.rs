@@ -105,7 +105,13 @@ pub(super) fn assemble(
     let mut tasks = Tasks::new();
     let forward = watch::Sender::new(None);
     let forwarder = start_forwarder(&machine, forward.subscribe(), &mut tasks);
-    let names = start_names(&machine, sockets, forwarder.clone(), &mut tasks)?;
+    let names = start_names(
+        &machine,
+        sockets,
+        forwarder.clone(),
+        forward.subscribe(),
+        &mut tasks,
+    )?;
     let runner = start_runner(&machine, &mut tasks);
     let served = names.served.clone();
     let consul = catalogue::start(&machine, &boot, runner.clone(), forward, served, &mut tasks);
@@ -238,6 +244,7 @@ fn start_names(
     machine: &Provisioned,
     sockets: io::Result<Option<DnsSockets>>,
     forwarder: Arc<Forwarder>,
+    server: watch::Receiver<Option<SocketAddr>>,
     tasks: &mut Tasks,
 ) -> Result<NamesEnds, RunError> {
     let path = machine.files.state().join("names.json");
@@ -266,6 +273,8 @@ fn start_names(
     tasks::spawn(tasks, "dns", answer);
     let keep = names::keep(known.clone(), served.subscribe(), unsaved);
     tasks::spawn(tasks, NAMES_ON_DISK, keep);
+    let forget = names::forget(known.clone(), server);
+    tasks::spawn(tasks, "names before Consul", forget);
     let serve = names::serve(known, incoming.subscribe(), served);
     tasks::spawn(tasks, "names", serve);
     Ok(ends)

@@ -1,7 +1,8 @@
-//! The two tasks of the names. What comes is served and acknowledged at once; keeping it on disk
-//! is another task's, so that a disk that refuses or hangs holds nothing up.
+//! The three tasks of the names. What comes is served and acknowledged at once; keeping it on disk
+//! is another task's, so that a disk that refuses or hangs holds nothing up. And where the environment
+//! moves to Consul, they are forgotten, a little later.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use calvin_model::{NamesSnapshot, NamesVersion};
 use tokio::{
@@ -24,6 +25,11 @@ const SLOW: Duration = Duration::from_secs(10);
 /// times a second; what is on disk is only for a start without a coordinator, and machines that
 /// share a disk (the process provider's do) would keep it busy with nothing else.
 const REST: Duration = Duration::from_secs(5);
+
+/// Names from before Consul are given for so long where Consul knows nobody of a name. An environment
+/// that moves to Consul has all its machines there within seconds; Consul's own patience with a node is
+/// about a minute.
+const HANDOVER: Duration = Duration::from_secs(60);
 
 /// Serves the newest names, and says which are served.
 pub(super) async fn serve(
@@ -69,6 +75,31 @@ pub(super) async fn keep(
                 }
                 served.mark_changed();
             }
+        }
+    }
+}
+
+/// Forgets what is served when Consul has been asked instead for `HANDOVER`: until then it answers what
+/// Consul does not know yet. `server` is who is asked, if anybody is.
+pub(super) async fn forget(names: Arc<Names>, mut server: watch::Receiver<Option<SocketAddr>>) {
+    while server.wait_for(Option::is_some).await.is_ok() {
+        let back = server.wait_for(Option::is_none);
+        match timeout(HANDOVER, back).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(_)) => return,
+            Err(_) => {}
+        }
+        let known = names.version();
+        match names.forget().await {
+            Ok(()) => {
+                if let Some(version) = known {
+                    info!(%version, "names come from Consul alone, these are forgotten");
+                }
+            }
+            Err(error) => warn!(error = chain(&error), "old names are left on disk"),
+        }
+        if server.wait_for(Option::is_none).await.is_err() {
+            return;
         }
     }
 }
@@ -207,5 +238,45 @@ mod tests {
         assert!((2..=4).contains(&seen.len()), "{seen:?} in 10 s");
         sleep(REST * 2).await;
         assert_eq!(on_disk(), Some(40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_are_forgotten_when_consul_was_asked_for_long_enough_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names.json");
+        let names = Arc::new(Names::new(DOMAIN, path.clone()).unwrap());
+        names.admit(snapshot(1)).await.unwrap();
+        names.keep().await.unwrap();
+        let server = watch::Sender::new(None);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(forget(names.clone(), server.subscribe()));
+        let second = Duration::from_secs(1);
+        let client = Some(SocketAddr::from(([127, 0, 0, 1], 8600)));
+
+        sleep(2 * HANDOVER).await;
+        // Given up again: the snapshots are what there is.
+        server.send_replace(client);
+        sleep(HANDOVER - second).await;
+        server.send_replace(None);
+        sleep(2 * HANDOVER).await;
+        assert!(names.version().is_some());
+        server.send_replace(client);
+        sleep(HANDOVER - second).await;
+        assert!(names.version().is_some() && path.exists());
+        sleep(2 * second).await;
+        while path.exists() {
+            sleep(second).await;
+        }
+        assert_eq!(names.version(), None);
+
+        // Whoever leaves Consul again has names again, and they are forgotten like the first.
+        server.send_replace(None);
+        sleep(second).await;
+        names.admit(snapshot(2)).await.unwrap();
+        sleep(2 * HANDOVER).await;
+        assert!(names.version().is_some());
+        server.send_replace(client);
+        sleep(HANDOVER + second).await;
+        assert_eq!(names.version(), None);
     }
 }

@@ -94,11 +94,46 @@ impl Fake {
 async fn forwarding(fake: &Fake) -> (Server, Arc<Forwarder>, SocketAddr, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let names = Arc::new(Names::new(DOMAIN, dir.path().join("names.json")).unwrap());
-    names.admit(mixed()).await.unwrap();
     let (sockets, address) = sockets();
     let sources = sources(&names, Some(fake.address));
     let server = serve(&sources, sockets).unwrap();
     (server, sources.forwarder, address, dir)
+}
+
+/// The environment moves to Consul, whose clients begin, and then hear of everybody.
+#[tokio::test]
+async fn names_from_before_consul_are_given_until_it_has_them_or_they_are_forgotten() {
+    let fake = Fake::start();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("names.json");
+    let names = Arc::new(Names::new(DOMAIN, path.clone()).unwrap());
+    names.admit(mixed()).await.unwrap();
+    names.keep().await.unwrap();
+    let (sockets, address) = sockets();
+    let _server = serve(&sources(&names, Some(fake.address)), sockets).unwrap();
+    let ask = async |asked: &str| {
+        let packet = query(asked, RecordType::A, Some(1232));
+        over_udp(address, &packet).await
+    };
+    let (known, unknown) = ("web.service.prod.example", "none.service.prod.example");
+    let before = ask(known).await;
+    assert!(before.answers.len() > 1, "{before}");
+    let code = ask(unknown).await.metadata.response_code;
+    assert_eq!(code, ResponseCode::ServFail);
+    for code in [ResponseCode::NXDomain, ResponseCode::NoError] {
+        fake.says(code, 0);
+        assert_eq!(ask(known).await.answers.len(), before.answers.len());
+        assert_eq!(ask(unknown).await.metadata.response_code, code);
+    }
+    fake.says(ResponseCode::NoError, 1);
+    assert_eq!(data(&ask(known).await.answers), ["127.9.0.1"]);
+
+    fake.says(ResponseCode::NXDomain, 0);
+    names.forget().await.unwrap();
+    names.forget().await.unwrap();
+    assert!(!path.exists());
+    let reply = ask(known).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
 }
 
 #[tokio::test]
@@ -106,7 +141,7 @@ async fn with_consul_its_answers_are_given_and_the_last_good_one_while_it_is_sil
     let fake = Fake::start();
     let (_server, forwarder, address, _dir) = forwarding(&fake).await;
     let packet = query("Web.service.prod.example", RecordType::A, Some(1232));
-    // It was never answered, and a snapshot is not asked.
+    // It was never answered.
     let reply = over_udp(address, &packet).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
 
