@@ -13,18 +13,14 @@ mod entry;
 mod joined;
 mod kept;
 mod lock;
+mod names;
 mod own;
 mod plan;
 mod sync;
 mod trouble;
 mod unit;
 
-use std::{
-    future::pending,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::pending, net::IpAddr, sync::Arc, time::Duration};
 
 use calvin_consul::{Client, Settings, Token};
 use calvin_model::{BootId, ConsulJoin, ConsulReport, ImageManifest, Join, Provision, Secret};
@@ -37,11 +33,12 @@ use tracing::{info, warn};
 
 pub use kept::{Keep, KeptError, channel, keep, load};
 pub use lock::{Keeper, KeeperEnds, KeptSession, LockSeen};
+pub use names::first_target;
 pub use own::{Own, OwnCheck, OwnWord, Presence};
 
 use self::{
-    configuration::{Configuration, DNS_PORT},
-    joined::Joined,
+    configuration::Configuration,
+    joined::{Joined, Whose},
     plan::Step,
     sync::Sync,
     trouble::Trouble,
@@ -49,6 +46,7 @@ use self::{
 };
 use crate::{
     disk,
+    dns::Target,
     fault::chain,
     retry::Backoff,
     workload::{Runner, Variables},
@@ -93,8 +91,8 @@ pub struct Ends {
     pub own: watch::Receiver<Option<Own>>,
     /// How it is registered; nothing where it joins no Consul.
     pub report: watch::Sender<Option<ConsulReport>>,
-    /// Where the client answers DNS; nothing where it joins no Consul.
-    pub forward: watch::Sender<Option<SocketAddr>>,
+    /// Where names come from.
+    pub forward: watch::Sender<Target>,
 }
 
 /// The task.
@@ -185,11 +183,16 @@ impl Catalogue {
             return Ok(Turn::Nothing);
         };
         let Some(join) = said.consul.filter(|_| self.machine.manifest.joins_consul()) else {
+            self.ends.names_come_from(Target::Snapshots);
             return self.leave().await;
         };
         let own = self.ends.own.borrow().clone();
         if own.is_some_and(|own| own.presence == Presence::Gone) {
+            self.ends.names_come_from(Target::Memory);
             return self.leave().await;
+        }
+        if *self.ends.forward.borrow() == Target::Snapshots {
+            self.ends.names_come_from(Target::Memory);
         }
         let environment = self.machine.provision.environment.as_str();
         if join.datacenter.as_str() != environment {
@@ -201,13 +204,20 @@ impl Catalogue {
         let given = self.given()?;
         let configuration = match given {
             Some(_) => None,
-            None => Some(self.run_client(&join).await?),
+            None => match self.run_client(&join).await {
+                Ok(configuration) => Some(configuration),
+                Err(error) => {
+                    self.ask_for_names_only(&join).await;
+                    return Err(error);
+                }
+            },
         };
         self.connect(&join, given.as_deref())?;
         let error = match self.ask(configuration.as_ref()).await {
             Ok(turn) => return Ok(turn),
             Err(error) => error,
         };
+        self.ends.distrust(&error);
         if let Some(joined) = &mut self.joined {
             joined.node = None;
             if error.is_alone() {
@@ -237,9 +247,6 @@ impl Catalogue {
 
     /// No Consul is joined, or not any more: that is said when the client has left.
     async fn leave(&mut self) -> Result<Turn, Trouble> {
-        self.ends
-            .forward
-            .send_if_modified(|known| known.take().is_some());
         self.joined = None;
         if !self.unit.leave().await? {
             return Ok(Turn::OutOfStep);
@@ -286,7 +293,6 @@ impl Catalogue {
             }
             return Ok(());
         }
-        let loopback = self.machine.loopback;
         let address = self.machine.client_address();
         let settings = Settings {
             address: address.parse()?,
@@ -301,9 +307,7 @@ impl Catalogue {
             })?),
             Some(_) | None => None,
         };
-        let dns = SocketAddr::new(host_of(&address).unwrap_or(loopback), DNS_PORT);
-        self.ends.forward.send_replace(Some(dns));
-        info!(address, %dns, "joins Consul");
+        info!(address, "joins Consul");
         let sync = Sync::new(self.machine.clone(), Client::new(settings)?);
         self.joined = Some(Joined::new(join.clone(), sync, admin));
         Ok(())
@@ -317,7 +321,15 @@ impl Catalogue {
         };
         if joined.node.is_none() || joined.starts != starts {
             joined.starts = starts;
-            joined.node = Some(joined.greet(configuration).await?);
+            let whose = configuration.map_or(Whose::Given, |_| Whose::Own);
+            let found = joined.recognise(whose).await?;
+            // Its names are the right ones, whatever it has read.
+            let dns = self.machine.client_dns();
+            self.ends.names_come_from(Target::Client(dns));
+            if let Some(configuration) = configuration {
+                joined.configure(&found, configuration).await?;
+            }
+            joined.node = Some(found.node_name);
         }
         let order = self.ends.registration.borrow_and_update().clone();
         let own = self.ends.own.borrow_and_update().clone();
@@ -431,29 +443,5 @@ impl Catalogue {
             }
         })??;
         Ok(self.recovery.insert(Secret::new(text)).clone())
-    }
-}
-
-/// The IP address in `http://HOST:PORT`; nothing where it is a name.
-fn host_of(address: &str) -> Option<IpAddr> {
-    let (_, authority) = address.split_once("://")?;
-    let address: SocketAddr = authority.parse().ok()?;
-    Some(address.ip())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_dns_of_a_client_is_where_its_http_is() {
-        for (address, host) in [
-            ("http://127.9.0.1:8500", Some("127.9.0.1")),
-            ("http://[::1]:8500", Some("::1")),
-            ("http://localhost:8500", None),
-        ] {
-            let host = host.map(|host| host.parse::<IpAddr>().unwrap());
-            assert_eq!(host_of(address), host);
-        }
     }
 }

@@ -19,7 +19,7 @@ mod tests;
 mod upstream;
 mod zone;
 
-pub use forward::{Forwarder, ForwarderSeen};
+pub use forward::{Forwarder, ForwarderSeen, Target};
 pub use reply::{Transport, reply};
 pub use server::{Server, Sources, serve};
 pub use store::{Admitted, Names, NamesError};

@@ -24,11 +24,11 @@ use crate::{
 };
 
 /// Records the web image, whose work begins when it is active.
-async fn add_web(environment: &Environment, version: &str) {
+pub(crate) async fn add_web(environment: &Environment, version: &str) {
     add_web_that_works(environment, version, "on_active").await;
 }
 
-fn fleet() -> String {
+pub(crate) fn fleet() -> String {
     let fleet = Fleet {
         healthy_deadline: "60s",
         ..Fleet::new("web", "web@1.0", 1)
@@ -39,7 +39,7 @@ fn fleet() -> String {
     text.replace(count, "count = 1\nkind = \"exclusive\"\n")
 }
 
-fn key() -> Key {
+pub(crate) fn key() -> Key {
     lock_key(&ENVIRONMENT.parse().unwrap(), &"web".parse().unwrap()).unwrap()
 }
 

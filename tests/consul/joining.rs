@@ -2,6 +2,7 @@
 //! agent configures and the runner starts. The coordinator's words are scripted, and its part in the
 //! catalogue is done by the tests.
 
+mod boots;
 mod exclusive;
 mod given;
 mod machine;
@@ -108,6 +109,7 @@ async fn an_instance_joins_enters_serves_loses_its_client_and_leaves() {
     machine.register(Entered).await;
     let one = passing(&consul, "web").await;
     eprintln!("entered after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited");
     assert_eq!(tags(&one), ["http", "standby"]);
     gone(&consul, "web-standby").await;
     machine.registered(Entered).await;
@@ -366,6 +368,43 @@ async fn agent_and_consul_send_the_method_and_headers_of_an_http_check() {
         heard.unwrap_or_else(|_| panic!("nobody asked with {who}"));
     }
     passing(&consul, "web").await;
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_the_client_s_configuration_costs_no_name() {
+    let datacenter = field().await;
+    let machine = Machine::start(&datacenter, 6).await;
+    let consul = datacenter.client(&datacenter.servers[0], Some(machine::MANAGEMENT));
+    machine.register(wire::CatalogueRole::Entered).await;
+    passing(&consul, "web").await;
+    let web = "web.service.build.example.";
+    names::find(&machine, web).await;
+    let answers = machine.files.state().join("answers.json");
+    until("the answer is on disk", async || {
+        answers.exists().then_some(()).ok_or(())
+    })
+    .await;
+
+    // The client goes on with what it has read; no other can be put in its place.
+    let client = machine.client_process();
+    let configuration = machine.files.state().join("consul/config.json");
+    std::fs::remove_file(&configuration).unwrap();
+    std::fs::create_dir(&configuration).unwrap();
+    machine.kill_agent().await;
+    let found = names::look_up(&machine, web).await;
+    assert_eq!(found, [machine.address()], "the first after the start");
+    until("what is wrong is told", async || {
+        let said = machine.explain() + &machine.status();
+        let told = said.contains("could not configure the Consul client");
+        told.then_some(()).ok_or(said)
+    })
+    .await;
+    // It was never asked before.
+    names::find(&machine, "web-abcdefgh.node.build.example.").await;
+    assert_eq!(machine.client_process(), client);
+    client.signal(rustix::process::Signal::STOP).unwrap();
+    assert_eq!(names::look_up(&machine, web).await, [machine.address()]);
+    client.signal(rustix::process::Signal::CONT).unwrap();
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod coordinator;
 mod errors;
 mod exclusive;
 mod ghosts;
+mod guards;
 mod joining;
 mod kv;
 mod least;

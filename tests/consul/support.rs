@@ -1,5 +1,6 @@
 //! A real Consul for the tests: its certificates, its processes, a datacenter of them.
 
+pub(crate) mod between;
 pub(crate) mod certificates;
 pub(crate) mod datacenter;
 pub(crate) mod home;

@@ -35,6 +35,40 @@ pub(super) struct Joined {
     times: usize,
 }
 
+/// Whose client it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The machine's own: of its node.
+    Own,
+    /// Somebody else runs it, for a node that he has named.
+    Given,
+}
+
+/// Asks a client who it is, and sees that it is the one that the machine joins with.
+pub(super) async fn recognise(
+    client: &Client,
+    join: &ConsulJoin,
+    whose: Whose,
+) -> Result<AgentSelf, Trouble> {
+    let found = client.agent_self().await?;
+    let wanted = join.datacenter.as_str();
+    if found.datacenter != wanted {
+        return Err(Trouble::Datacenter {
+            address: client.address().to_string(),
+            found: found.datacenter,
+            wanted: wanted.to_owned(),
+        });
+    }
+    if whose == Whose::Own && found.node_name != join.node {
+        return Err(Trouble::Node {
+            address: client.address().to_string(),
+            found: found.node_name,
+            wanted: join.node.clone(),
+        });
+    }
+    Ok(found)
+}
+
 impl Joined {
     /// One of which nothing is known yet.
     pub(super) fn new(join: ConsulJoin, sync: Sync, admin: Option<Client>) -> Self {
@@ -49,36 +83,21 @@ impl Joined {
         }
     }
 
-    /// Sees to it that it is the right client, with the right configuration, and gives its node.
-    pub(super) async fn greet(
+    /// Sees that it is the right client.
+    pub(super) async fn recognise(&self, whose: Whose) -> Result<AgentSelf, Trouble> {
+        recognise(self.asked(), &self.join, whose).await
+    }
+
+    /// Sees to it that it has read its configuration.
+    pub(super) async fn configure(
         &mut self,
-        configuration: Option<&Configuration>,
-    ) -> Result<String, Trouble> {
-        let client = self.sync.client();
-        let asked = self.admin.as_ref().unwrap_or(client);
-        let found = asked.agent_self().await?;
-        let address = || client.address().to_string();
-        let wanted = self.join.datacenter.as_str();
-        if found.datacenter != wanted {
-            return Err(Trouble::Datacenter {
-                address: address(),
-                found: found.datacenter,
-                wanted: wanted.to_owned(),
-            });
-        }
-        let Some(configuration) = configuration else {
-            return Ok(found.node_name);
-        };
-        if found.node_name != self.join.node {
-            return Err(Trouble::Node {
-                address: address(),
-                found: found.node_name,
-                wanted: self.join.node.clone(),
-            });
-        }
+        found: &AgentSelf,
+        configuration: &Configuration,
+    ) -> Result<(), Trouble> {
         let has_it = |found: &AgentSelf| found.meta.get(CONFIGURATION) == Some(&configuration.hash);
-        if !has_it(&found) {
+        if !has_it(found) {
             info!("has the Consul client read its configuration anew");
+            let asked = self.asked();
             asked.reload_agent().await?;
             if !has_it(&asked.agent_self().await?) {
                 return Err(Trouble::Configuration);
@@ -86,7 +105,11 @@ impl Joined {
             // A token is another one, or servers are: they may have been begun anew, and know nobody.
             self.join_again().await;
         }
-        Ok(found.node_name)
+        Ok(())
+    }
+
+    fn asked(&self) -> &Client {
+        self.admin.as_ref().unwrap_or_else(|| self.sync.client())
     }
 
     /// The same where it has no servers, every few seconds.

@@ -6,9 +6,11 @@
 //!   it shows nothing, those of the role that was told last, and `exclusive` never as active.
 //! - A check that goes on under another name begins with the state that it had under the old one.
 //!   In a new boot all begin critical.
+//! - Whatever is registered says how it is, also while something else about it waits or fails.
 
 #[cfg(test)]
 mod tests;
+mod word;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -19,7 +21,7 @@ use calvin_consul::{
     registered,
 };
 use calvin_model::{
-    BootId, CatalogueRole, ImageManifest, Provision, Registration, Role, image::ServiceSpec,
+    BootId, CatalogueRole, ImageManifest, Provision, Registration, image::ServiceSpec,
 };
 
 use super::{
@@ -29,9 +31,6 @@ use super::{
 
 /// Services by their ids.
 pub(super) type Services = BTreeMap<String, CatalogService>;
-
-/// Characters of the agent's word that are shown.
-const OUTPUT_CHARACTERS: usize = 400;
 
 /// Everything that a plan rests on.
 #[derive(Debug, Clone, Copy)]
@@ -221,7 +220,7 @@ fn absent(facts: &Facts<'_>, service: &ServiceSpec) -> Decided {
 
 fn present(facts: &Facts<'_>, place: &Place<'_>, told: CatalogueRole) -> Decided {
     let service = place.service;
-    let others: Vec<_> = places(facts, service)
+    let mut others: Vec<_> = places(facts, service)
         .into_iter()
         .filter(|other| other.id != place.id && facts.services.contains_key(&other.id))
         .collect();
@@ -242,9 +241,8 @@ fn present(facts: &Facts<'_>, place: &Place<'_>, told: CatalogueRole) -> Decided
         let Some(shown) = shown else {
             // Also where no tags depend on it: whether it was lost or never there is known there.
             decided.look = Look::Servers;
-            let says = others.iter().filter_map(|other| say(facts, other));
-            let says = says.filter(|says| !others.iter().any(|other| is_mute(facts, other, says)));
-            decided.operations.extend(says);
+            let there = found.map(|_| place).into_iter().chain(&others);
+            decided.operations.extend(word::of(facts, there).says);
             return decided;
         };
         if found.is_some() && of_this_boot.is_none() {
@@ -255,6 +253,9 @@ fn present(facts: &Facts<'_>, place: &Place<'_>, told: CatalogueRole) -> Decided
         let wanted = place.registration(facts, tags, checks);
         let operation = Operation::Register(Box::new(wanted));
         decided.operations.push(operation);
+        // The client may refuse that for as long as its disk is full.
+        let there = of_this_boot.map(|_| place).into_iter().chain(&others);
+        decided.operations.extend(word::of(facts, there).says);
         return decided;
     };
     decided.role = registered::role(service, &place.name, &local.tags);
@@ -279,48 +280,16 @@ fn present(facts: &Facts<'_>, place: &Place<'_>, told: CatalogueRole) -> Decided
                 decided.operations.push(operation);
             }
             let id = |other: Place<'_>| Operation::Deregister { id: other.id };
-            decided.operations.extend(others.into_iter().map(id));
+            decided.operations.extend(others.drain(..).map(id));
         }
     }
-    match say(facts, place) {
-        Some(says) if is_mute(facts, place, &says) => {
-            if facts.catalogue.is_none() {
-                decided.look = Look::Servers;
-            }
-        }
-        says => decided.operations.extend(says),
+    // What stays under another name is what people find until the servers show this one.
+    let words = word::of(facts, std::iter::once(place).chain(&others));
+    if words.waits && facts.catalogue.is_none() {
+        decided.look = Look::Servers;
     }
+    decided.operations.extend(words.says);
     decided
-}
-
-/// Whether an exclusive one must not say now that all is well. The client sends the tags that it has along
-/// with that: where those are of the active and may be another's by now, clients would find two.
-fn is_mute(facts: &Facts<'_>, place: &Place<'_>, says: &Operation) -> bool {
-    let Operation::Say {
-        check,
-        status: CheckStatus::Passing,
-        ..
-    } = says
-    else {
-        return false;
-    };
-    let is_news = facts
-        .checks
-        .get(check)
-        .is_none_or(|check| check.status != CheckStatus::Passing);
-    let is_active = |found: &CatalogService| found.tags.iter().any(|tag| tag == registered::ACTIVE);
-    let ours = *check == registered::agent_check_id(&place.id) && place.is_own_name();
-    if !facts.wanted.exclusive || !is_news || !ours {
-        return false;
-    }
-    if !facts.services.get(&place.id).is_some_and(is_active) {
-        return false;
-    }
-    match facts.catalogue.map(|services| services.get(&place.id)) {
-        // With other tags than those it is registered again before.
-        Some(Some(shown)) => is_active(shown) && facts.own.role != Some(Role::Active),
-        Some(None) | None => true,
-    }
 }
 
 fn is_of(found: &CatalogService, boot: &BootId) -> bool {
@@ -424,27 +393,4 @@ fn has_checks(facts: &Facts<'_>, place: &Place<'_>, wanted: &[CheckRegistration]
             let found = facts.checks.get(&wanted.id);
             found.is_some_and(|found| found.service_id == place.id)
         })
-}
-
-/// What the agent has to say of its own check.
-fn say(facts: &Facts<'_>, place: &Place<'_>) -> Option<Operation> {
-    let id = registered::agent_check_id(&place.id);
-    let found = facts.checks.get(&id)?;
-    let (status, output) = match facts.own.word(facts.manifest) {
-        OwnWord::Passing => (CheckStatus::Passing, String::new()),
-        OwnWord::Failing(reason) => {
-            let shown = reason.chars().take(OUTPUT_CHARACTERS).collect();
-            (CheckStatus::Critical, shown)
-        }
-        OwnWord::Open => return None,
-    };
-    let known = found.status == status && found.output == output;
-    if known && facts.refresh == Refresh::NotYet {
-        return None;
-    }
-    Some(Operation::Say {
-        check: id,
-        status,
-        output,
-    })
 }

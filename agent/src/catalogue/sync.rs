@@ -1,5 +1,8 @@
 //! Reads what is registered, does what the plan says, and reads it back.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use calvin_consul::{
@@ -16,6 +19,7 @@ use super::{
     own::Own,
     plan::{Before, Facts, Look, Operation, Plan, Refresh, Renew, Services, Step, plan},
 };
+use crate::fault::chain;
 
 /// Rounds of reading and doing in one turn: enter needs two (register, then leave the old name), and
 /// a last one finds nothing to do.
@@ -137,7 +141,9 @@ impl Sync {
                     Err(error) => {
                         self.read = None;
                         // What does not depend on them is done all the same.
-                        self.carry_out(plan.operations).await?;
+                        if let Err(also) = self.carry_out(plan.operations).await {
+                            debug!(error = chain(&also), "nor does the client");
+                        }
                         return Err(error);
                     }
                 }
@@ -194,19 +200,29 @@ impl Sync {
         Ok(services.into_iter().map(by_id).collect())
     }
 
+    /// Does all of it, whatever fails: the word about one service does not wait for another one, nor
+    /// for a disk that is full. Gives the first failure.
     async fn carry_out(&mut self, operations: Vec<Operation>) -> Result<(), Error> {
+        let mut first = None;
         let mut said = false;
+        // What could not be removed: registered over it, old states would go on as new ones.
+        let mut stays = Vec::new();
         for operation in operations {
-            match operation {
+            let done = match operation {
+                Operation::Register(service) if stays.contains(&service.id) => continue,
                 Operation::Register(service) => {
                     info!(id = service.id, tags = ?service.tags, "registers");
-                    self.client.register(&service).await?;
                     // Its word is new, and may have been lost before.
                     self.said = None;
+                    self.client.register(&service).await
                 }
                 Operation::Deregister { id } => {
                     info!(id, "deregisters");
-                    self.client.deregister(&id).await?;
+                    let done = self.client.deregister(&id).await;
+                    if done.is_err() {
+                        stays.push(id);
+                    }
+                    done
                 }
                 Operation::Say {
                     check,
@@ -214,15 +230,25 @@ impl Sync {
                     output,
                 } => {
                     debug!(check, ?status, output, "says");
-                    self.client.update_check(&check, status, &output).await?;
                     said = true;
+                    self.client.update_check(&check, status, &output).await
                 }
+            };
+            if let Err(error) = done {
+                debug!(error = chain(&error), "not done");
+                first.get_or_insert(error);
             }
         }
-        if said {
-            self.said = Some(Instant::now());
+        match first {
+            // What was said may be in the client's memory only, and is said again.
+            Some(error) => Err(error),
+            None => {
+                if said {
+                    self.said = Some(Instant::now());
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Waits until the client has another registration than was read, takes it out, or ends, or until
@@ -256,96 +282,5 @@ impl Sync {
                 return;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-    use calvin_consul::Settings;
-    use calvin_model::{ImageManifest, Provision};
-    use calvin_proto::machine::MachineFiles;
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-    };
-
-    use super::*;
-    use crate::workload::Variables;
-
-    /// A client that answers everything at once, and how often it was asked.
-    async fn client(status: &str, body: &str) -> (Client, Arc<AtomicUsize>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = asked.clone();
-        let answer = format!(
-            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                count.fetch_add(1, Relaxed);
-                let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-        });
-        let settings = Settings {
-            address: address.parse().unwrap(),
-            timeout: Duration::from_secs(5),
-            tls: None,
-            token: None,
-        };
-        (Client::new(settings).unwrap(), asked)
-    }
-
-    fn sync(client: Client) -> Sync {
-        let image = "name = \"web\"\nversion = \"1.0\"\n[[service]]\nname = \"web\"\nport = 80\n";
-        let provision = format!(
-            "environment = \"build\"\ninstance = \"web-abcdefgh\"\nfleet = \"web\"\n\
-             coordinators = [\"127.0.0.1:1\"]\ndomain = \"build.example\"\njoin_token = \"\"\n\
-             ca_pem = \"\"\n[image]\ntag = \"web@1.0\"\ndigest = \"sha256:{}\"\n",
-            "01".repeat(32)
-        );
-        let provision = Provision::parse("provision.toml", &provision).unwrap();
-        let files = MachineFiles::new("/machine");
-        let machine = Machine {
-            variables: Variables::new(&provision, files.root()),
-            provision: Arc::new(provision),
-            manifest: ImageManifest::parse("image.toml", image).unwrap(),
-            address: "10.0.0.9".parse().unwrap(),
-            loopback: "127.0.0.1".parse().unwrap(),
-            boot: "b1".parse().unwrap(),
-            files,
-        };
-        Sync::new(Arc::new(machine), client)
-    }
-
-    /// How often it is asked in a second, by one who waits again and again.
-    async fn asked_in_a_second(status: &str, body: &str, role: CatalogueRole) -> usize {
-        let (client, asked) = client(status, body).await;
-        let mut sync = sync(client);
-        let waits = async {
-            loop {
-                sync.changed(role, Duration::from_secs(60)).await;
-                tokio::task::yield_now().await;
-            }
-        };
-        let ended = tokio::time::timeout(Duration::from_secs(1), waits).await;
-        assert!(ended.is_err());
-        asked.load(Relaxed)
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_for_a_registration_that_is_not_there_does_not_ask_all_the_time() {
-        use CatalogueRole::{Absent, Active};
-        let version = "{\"ContentHash\":\"1\"}";
-        let (none, found, denied) = ("404 Not Found", "200 OK", "403 Forbidden");
-        assert_eq!(asked_in_a_second(none, "", Active).await, 1);
-        assert_eq!(asked_in_a_second(denied, "no", Active).await, 1);
-        // Read once, and then not waited with.
-        assert_eq!(asked_in_a_second(found, version, Active).await, 2);
-        assert_eq!(asked_in_a_second(none, "", Absent).await, 0);
     }
 }

@@ -85,7 +85,10 @@ fn status_text(view: &StatusView) -> String {
         "names",
         match (&view.dns_fault, &view.names_from, report.names) {
             (Some(fault), ..) => fault.clone(),
-            (None, Some(from), _) => format!("from Consul at {}", from.server),
+            (None, Some(from), _) => match &from.server {
+                Some(server) => format!("from Consul at {server}"),
+                None => "out of memory: no Consul client is known to be this machine's".to_owned(),
+            },
             (None, None, Some(version)) => format!("version {version}"),
             (None, None, None) => "none yet".to_owned(),
         },

@@ -12,7 +12,7 @@ use std::{
 use hickory_proto::op::{Message, Query};
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -29,11 +29,26 @@ const REST: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(2);
 /// A write that takes longer than this is told like one that failed: it is some megabytes at most.
 const SLOW: Duration = Duration::from_secs(10);
+/// Longest time that a name of which nothing is known waits for somebody who may be asked: after the
+/// start of an agent it takes some milliseconds until its client is seen to be the right one.
+const CLIENT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Where the environment's names come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Target {
+    /// From the coordinator's snapshots: the machine joins no Consul.
+    #[default]
+    Snapshots,
+    /// From what Consul said before: nobody may be asked now.
+    Memory,
+    /// From the Consul client that answers DNS there.
+    Client(SocketAddr),
+}
 
 /// What is forwarded, and what came back.
 #[derive(Debug)]
 pub struct Forwarder {
-    server: watch::Receiver<Option<SocketAddr>>,
+    target: watch::Receiver<Target>,
     kept: Mutex<Kept>,
     given: Mutex<Given>,
     began: Instant,
@@ -74,11 +89,11 @@ impl Answered {
 }
 
 impl Forwarder {
-    /// Forwards to the server that is there now; where none is, nothing.
+    /// Forwards to the client that may be asked now.
     #[must_use]
-    pub fn new(server: watch::Receiver<Option<SocketAddr>>) -> Self {
+    pub fn new(target: watch::Receiver<Target>) -> Self {
         Self {
-            server,
+            target,
             kept: Mutex::default(),
             given: Mutex::default(),
             began: Instant::now(),
@@ -154,15 +169,19 @@ impl Forwarder {
         });
     }
 
-    /// Who is asked, if anybody is.
-    pub(super) fn server(&self) -> Option<SocketAddr> {
-        *self.server.borrow()
+    /// Where names come from now.
+    pub(super) fn target(&self) -> Target {
+        *self.target.borrow()
     }
 
-    /// How it is, for `status`; nothing where nobody is asked.
+    /// How it is, for `status`; nothing where names come from snapshots.
     #[must_use]
     pub fn seen(&self) -> Option<ForwarderSeen> {
-        let server = self.server()?;
+        let server = match self.target() {
+            Target::Snapshots => return None,
+            Target::Memory => None,
+            Target::Client(server) => Some(server),
+        };
         let given = *self.given.lock().unwrap_or_else(PoisonError::into_inner);
         Some(ForwarderSeen {
             server,
@@ -175,8 +194,38 @@ impl Forwarder {
     }
 
     /// The answer to a question.
-    pub(super) async fn ask(&self, server: SocketAddr, query: &Query) -> Answered {
-        match upstream::ask(server, query).await {
+    pub(super) async fn answer(&self, query: &Query) -> Answered {
+        if let Target::Client(server) = self.target() {
+            return self.ask(server, query).await;
+        }
+        self.kept().silence(query);
+        let known = self.known(query);
+        if !matches!(known, Answered::Unknown) {
+            return known;
+        }
+        match self.client_soon().await {
+            Some(server) => self.ask(server, query).await,
+            None => Answered::Unknown,
+        }
+    }
+
+    /// Waits until somebody may be asked, for a while.
+    async fn client_soon(&self) -> Option<SocketAddr> {
+        let mut target = self.target.clone();
+        let found = target.wait_for(|target| matches!(target, Target::Client(_)));
+        match timeout(CLIENT_TIMEOUT, found).await.ok()?.as_deref() {
+            Ok(Target::Client(server)) => Some(*server),
+            Ok(Target::Snapshots | Target::Memory) | Err(_) => None,
+        }
+    }
+
+    async fn ask(&self, server: SocketAddr, query: &Query) -> Answered {
+        let asked = upstream::ask(server, query).await;
+        // It was seen meanwhile not to be the machine's own: what it says is another environment's.
+        if self.target() != Target::Client(server) {
+            return self.known(query);
+        }
+        match asked {
             Ok(message) => {
                 self.note(None);
                 let message = Arc::new(message);
@@ -235,8 +284,8 @@ impl Forwarder {
 /// How a [`Forwarder`] is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwarderSeen {
-    /// Who is asked.
-    pub server: SocketAddr,
+    /// Who is asked, if anybody may be.
+    pub server: Option<SocketAddr>,
     /// Questions whose records are known, for when nobody answers.
     pub kept: usize,
     /// Answers that were given out of memory since the agent started.

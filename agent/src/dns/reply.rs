@@ -2,7 +2,7 @@
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode},
-    rr::{DNSClass, Name},
+    rr::{DNSClass, Name, RecordType},
     serialize::binary::{BinEncodable as _, BinEncoder},
 };
 
@@ -150,8 +150,12 @@ impl Question {
                 record.name = self.query.name().clone();
             }
         }
-        let count = response.answers.len().max(1);
-        response.answers.rotate_left(turn % count);
+        // An alias comes before what it stands for (RFC 1034 section 4.3.2), or the C library loses it.
+        let mut answers = response.answers.iter();
+        if answers.all(|record| record.record_type() != RecordType::CNAME) {
+            let count = response.answers.len().max(1);
+            response.answers.rotate_left(turn % count);
+        }
         self.encoded()
     }
 

@@ -13,7 +13,7 @@ use tokio::{
 use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::{
-    forward::{Answered, Forwarder},
+    forward::{Answered, Forwarder, Target},
     reply::{Heard, Question, Transport, hear},
     store::Names,
 };
@@ -91,7 +91,7 @@ async fn answer_datagrams(sources: Sources, socket: UdpSocket) {
             }
             Heard::Question(question) => question,
         };
-        if sources.forwarder.server().is_none() {
+        if sources.forwarder.target() == Target::Snapshots {
             send(&socket, sources.at_once(*question), client).await;
         } else if let Ok(permit) = permits.clone().try_acquire_owned() {
             let (sources, socket) = (sources.clone(), socket.clone());
@@ -102,7 +102,7 @@ async fn answer_datagrams(sources: Sources, socket: UdpSocket) {
         } else {
             // So many wait for Consul that one more would only wait too.
             let known = sources.forwarder.known(&question.query);
-            send(&socket, reply_of(*question, &known), client).await;
+            send(&socket, sources.settle(*question, &known), client).await;
         }
     }
 }
@@ -179,16 +179,23 @@ async fn converse(sources: &Sources, mut stream: TcpStream) -> io::Result<()> {
 impl Sources {
     /// The reply to a question, out of whatever answers now.
     async fn answer(&self, question: Question) -> Option<Vec<u8>> {
-        match self.forwarder.server() {
-            None => self.at_once(question),
-            Some(server) => {
-                let answered = self.forwarder.ask(server, &question.query).await;
-                if !answered.has_records() && self.names.find(&question.query) {
-                    return self.at_once(question);
-                }
-                reply_of(question, &answered)
-            }
+        let query = &question.query;
+        let answered = match self.forwarder.target() {
+            Target::Snapshots => return self.at_once(question),
+            // A snapshot from before Consul knows it, so nobody has to be waited for.
+            Target::Memory if self.names.find(query) => self.forwarder.known(query),
+            Target::Memory | Target::Client(_) => self.forwarder.answer(query).await,
+        };
+        self.settle(question, &answered)
+    }
+
+    /// The reply to a question where Consul is asked: what it says, and where it knows nobody, what was
+    /// known before it was asked, for as long as that is not forgotten.
+    fn settle(&self, question: Question, answered: &Answered) -> Option<Vec<u8>> {
+        if !answered.has_records() && self.names.find(&question.query) {
+            return self.at_once(question);
         }
+        reply_of(question, answered)
     }
 
     /// The reply to a question out of the newest snapshot.

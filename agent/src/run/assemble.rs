@@ -1,6 +1,6 @@
 //! Makes every part of the agent, connects them and starts their tasks: the only place that does.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use calvin_lifecycle::{AgentRecord, Lifecycle, QuorumOutcome, Spec};
 use calvin_model::{BootId, Connections, NamesSnapshot, NamesVersion, Provision};
@@ -21,10 +21,11 @@ use super::{
     tasks::{self, Pace},
 };
 use crate::{
+    catalogue::first_target,
     clock::Clock,
     connections::Counted,
     disk::{self, DiskError},
-    dns::{Forwarder, Names, Sources},
+    dns::{Forwarder, Names, Sources, Target},
     fault::chain,
     health::{CheckContext, Checks},
     hooks::Hooks,
@@ -103,7 +104,8 @@ pub(super) fn assemble(
     let keeper = Keeper::open(provision.clone(), &state, trust.subscribe())?;
 
     let mut tasks = Tasks::new();
-    let forward = watch::Sender::new(None);
+    let first = first_target(&state, &machine.manifest);
+    let forward = watch::Sender::new(first);
     let forwarder = start_forwarder(&machine, forward.subscribe(), &mut tasks);
     let names = start_names(
         &machine,
@@ -244,12 +246,17 @@ fn start_names(
     machine: &Provisioned,
     sockets: io::Result<Option<DnsSockets>>,
     forwarder: Arc<Forwarder>,
-    server: watch::Receiver<Option<SocketAddr>>,
+    target: watch::Receiver<Target>,
     tasks: &mut Tasks,
 ) -> Result<NamesEnds, RunError> {
     let path = machine.files.state().join("names.json");
     let known = Arc::new(Names::new(&machine.provision.domain, path)?);
-    match known.load() {
+    let loaded = match *target.borrow() {
+        Target::Snapshots => known.load(),
+        // The environment has gone over to Consul since.
+        Target::Memory | Target::Client(_) => Ok(None),
+    };
+    match loaded {
         Ok(Some(version)) => info!(%version, "names on disk"),
         Ok(None) => {}
         // They come again; a machine without names is better than one without an agent.
@@ -273,7 +280,7 @@ fn start_names(
     tasks::spawn(tasks, "dns", answer);
     let keep = names::keep(known.clone(), served.subscribe(), unsaved);
     tasks::spawn(tasks, NAMES_ON_DISK, keep);
-    let forget = names::forget(known.clone(), server);
+    let forget = names::forget(known.clone(), target);
     tasks::spawn(tasks, "names before Consul", forget);
     let serve = names::serve(known, incoming.subscribe(), served);
     tasks::spawn(tasks, "names", serve);
@@ -289,11 +296,11 @@ fn start_runner(machine: &Provisioned, tasks: &mut Tasks) -> Runner {
 /// What forwards names to Consul, with what it said before on disk.
 fn start_forwarder(
     machine: &Provisioned,
-    server: watch::Receiver<Option<SocketAddr>>,
+    target: watch::Receiver<Target>,
     tasks: &mut Tasks,
 ) -> Arc<Forwarder> {
     let path = machine.files.state().join("answers.json");
-    let forwarder = Arc::new(Forwarder::new(server));
+    let forwarder = Arc::new(Forwarder::new(target));
     forwarder.load(&path);
     let keep = forwarder.clone().keep(path);
     tasks::spawn(tasks, "answers on disk", keep);

@@ -1,6 +1,6 @@
 //! Starts what keeps the instance in Consul, and what holds the lock of its fleet there.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use calvin_model::{BootId, ConsulReport, Join, NamesVersion};
 use calvin_proto::convert::{RegistrationOrder, join};
@@ -12,6 +12,7 @@ use crate::{
         Catalogue, Ends, Keep, Keeper, KeeperEnds, KeptSession, LockSeen, Machine, Own, channel,
         keep,
     },
+    dns::Target,
     provision::Provisioned,
     workload::{Commands, Runner, WorkloadOrder},
 };
@@ -48,7 +49,7 @@ pub(super) fn start(
     machine: &Provisioned,
     boot: &BootId,
     runner: Runner,
-    forward: watch::Sender<Option<SocketAddr>>,
+    forward: watch::Sender<Target>,
     names: watch::Receiver<Option<NamesVersion>>,
     tasks: &mut Tasks,
 ) -> CatalogueEnds {

@@ -2,7 +2,7 @@
 //! is another task's, so that a disk that refuses or hangs holds nothing up. And where the environment
 //! moves to Consul, they are forgotten, a little later.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use calvin_model::{NamesSnapshot, NamesVersion};
 use tokio::{
@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::tasks::{AGAIN, wait_for_newer};
 use crate::{
-    dns::{Admitted, Names, NamesError},
+    dns::{Admitted, Names, NamesError, Target},
     fault::chain,
 };
 
@@ -79,11 +79,13 @@ pub(super) async fn keep(
     }
 }
 
-/// Forgets what is served when Consul has been asked instead for `HANDOVER`: until then it answers what
-/// Consul does not know yet. `server` is who is asked, if anybody is.
-pub(super) async fn forget(names: Arc<Names>, mut server: watch::Receiver<Option<SocketAddr>>) {
-    while server.wait_for(Option::is_some).await.is_ok() {
-        let back = server.wait_for(Option::is_none);
+/// Forgets what is served when a Consul client could be asked instead for `HANDOVER`: until then it
+/// answers what Consul does not know yet.
+pub(super) async fn forget(names: Arc<Names>, mut target: watch::Receiver<Target>) {
+    let is_client = |target: &Target| matches!(target, Target::Client(_));
+    let is_snapshots = |target: &Target| *target == Target::Snapshots;
+    while target.wait_for(is_client).await.is_ok() {
+        let back = target.wait_for(is_snapshots);
         match timeout(HANDOVER, back).await {
             Ok(Ok(_)) => continue,
             Ok(Err(_)) => return,
@@ -98,7 +100,7 @@ pub(super) async fn forget(names: Arc<Names>, mut server: watch::Receiver<Option
             }
             Err(error) => warn!(error = chain(&error), "old names are left on disk"),
         }
-        if server.wait_for(Option::is_none).await.is_err() {
+        if target.wait_for(is_snapshots).await.is_err() {
             return;
         }
     }
@@ -247,22 +249,27 @@ mod tests {
         let names = Arc::new(Names::new(DOMAIN, path.clone()).unwrap());
         names.admit(snapshot(1)).await.unwrap();
         names.keep().await.unwrap();
-        let server = watch::Sender::new(None);
+        let target = watch::Sender::new(Target::Snapshots);
         let mut tasks = JoinSet::new();
-        tasks.spawn(forget(names.clone(), server.subscribe()));
+        tasks.spawn(forget(names.clone(), target.subscribe()));
         let second = Duration::from_secs(1);
-        let client = Some(SocketAddr::from(([127, 0, 0, 1], 8600)));
+        let client = Target::Client(std::net::SocketAddr::from(([127, 0, 0, 1], 8600)));
 
         sleep(2 * HANDOVER).await;
+        // Nobody could be asked yet.
+        target.send_replace(Target::Memory);
+        sleep(2 * HANDOVER).await;
         // Given up again: the snapshots are what there is.
-        server.send_replace(client);
+        target.send_replace(client);
         sleep(HANDOVER - second).await;
-        server.send_replace(None);
+        target.send_replace(Target::Snapshots);
         sleep(2 * HANDOVER).await;
         assert!(names.version().is_some());
-        server.send_replace(client);
+        target.send_replace(client);
         sleep(HANDOVER - second).await;
         assert!(names.version().is_some() && path.exists());
+        // Not trusted for a while, which is no way back.
+        target.send_replace(Target::Memory);
         sleep(2 * second).await;
         while path.exists() {
             sleep(second).await;
@@ -270,12 +277,12 @@ mod tests {
         assert_eq!(names.version(), None);
 
         // Whoever leaves Consul again has names again, and they are forgotten like the first.
-        server.send_replace(None);
+        target.send_replace(Target::Snapshots);
         sleep(second).await;
         names.admit(snapshot(2)).await.unwrap();
         sleep(2 * HANDOVER).await;
         assert!(names.version().is_some());
-        server.send_replace(client);
+        target.send_replace(client);
         sleep(HANDOVER + second).await;
         assert_eq!(names.version(), None);
     }

@@ -1,5 +1,7 @@
 //! A whole agent in this process, with a coordinator on the real wire.
 
+mod names;
+
 use std::{
     path::Path,
     sync::{
@@ -162,7 +164,7 @@ async fn a_long_look_at_the_connections_does_not_hold_up_answers_to_names() {
     let path = dir.path().join("names.json");
     let names = Arc::new(crate::dns::Names::new("prod.example", path).unwrap());
     let (sockets, address) = dns_sockets();
-    let nobody = watch::Sender::new(None);
+    let nobody = watch::Sender::new(crate::dns::Target::Snapshots);
     let sources = crate::dns::Sources {
         names,
         forwarder: Arc::new(crate::dns::Forwarder::new(nobody.subscribe())),

@@ -94,8 +94,8 @@ pub struct WaitingView {
 /// Who answers the environment's names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamesFromView {
-    /// Its address.
-    pub server: String,
+    /// Its address; nothing while nobody may be asked.
+    pub server: Option<String>,
     /// Answers that were given out of memory since the agent started, because it gave none.
     pub stale_answers: u64,
     /// How old the oldest of those was when it was given, milliseconds.
@@ -159,7 +159,7 @@ pub(crate) fn build(sources: &Sources<'_>) -> StatusView {
             .collect(),
         dns_fault: sources.dns_fault.clone(),
         names_from: sources.forwarder.as_ref().map(|seen| NamesFromView {
-            server: seen.server.to_string(),
+            server: seen.server.map(|server| server.to_string()),
             stale_answers: seen.stale,
             stale_oldest_ms: seen.stale_oldest.map(milliseconds),
             kept: seen.kept,

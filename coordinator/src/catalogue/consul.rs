@@ -4,6 +4,7 @@
 //! - [`decide`](decide): what is to change for one fleet, and how clients find it now. Pure.
 //! - [`port`](port): the engine's side, which never waits.
 //! - [`switch`](switch): carries it out, with what [`watches`](watches) read and [`books`](books) keep.
+//! - [`reading`](reading): how new what was read is. Pure.
 //! - [`lock`](lock): one coordinator for each datacenter. Without it nothing is written.
 //! - [`join`](join): a token for each machine, and what it needs to join.
 //! - [`locks`](locks): who holds the lock of each exclusive fleet, and what that proves. Pure.
@@ -26,6 +27,7 @@ mod join;
 mod lock;
 mod locks;
 mod port;
+mod reading;
 mod rounds;
 mod shared;
 mod switch;

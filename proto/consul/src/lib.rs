@@ -45,4 +45,4 @@ pub use names::{InvalidName, Key, Prefix};
 pub use query::{Advance, Consistency, Read};
 pub use session::SessionId;
 pub use tls::{Identity, Tls};
-pub use watch::{Pulse, Seen, Watch, WatchOptions};
+pub use watch::{Answered, Pulse, Seen, Watch, WatchOptions};

@@ -46,6 +46,15 @@ pub struct Seen<T> {
     pub advance: Advance,
 }
 
+/// What one query of a watch gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered<T> {
+    /// The first value, a change, or the value after an error.
+    Value(Seen<T>),
+    /// Nothing has changed: the value is as new as this answer.
+    Same,
+}
+
 /// When a watch was answered last, for who judges how new its value is while it waits.
 #[derive(Debug, Clone, Default)]
 pub struct Pulse(Arc<Mutex<Option<Instant>>>);
@@ -131,6 +140,20 @@ impl<T> Watch<T> {
     /// Each failed query, once.
     pub async fn next(&mut self) -> Result<Seen<T>, Error> {
         loop {
+            match self.answer().await? {
+                Answered::Value(seen) => return Ok(seen),
+                Answered::Same => {}
+            }
+        }
+    }
+
+    /// Waits for the next answer, be it that nothing has changed: for who judges himself how new the
+    /// value is that he works with.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn answer(&mut self) -> Result<Answered<T>, Error> {
+        loop {
             sleep_until(self.next).await;
             let started = Instant::now();
             if started.duration_since(self.idle) > UNWATCHED_MAX {
@@ -169,7 +192,7 @@ impl<T> Watch<T> {
             self.next = Instant::now() + pause(0, started.elapsed(), fastrand::f64());
             let advance = self.cursor.advance(index);
             if advance == Advance::Same && !recovered {
-                continue;
+                return Ok(Answered::Same);
             }
             let read = Read {
                 value: answer,
@@ -177,7 +200,7 @@ impl<T> Watch<T> {
                 known_leader,
                 last_contact,
             };
-            return Ok(Seen { read, advance });
+            return Ok(Answered::Value(Seen { read, advance }));
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     gone,
-    machine::{MANAGEMENT, Machine, address_of, field, image},
+    machine::{MANAGEMENT, Machine, address_of, field, image_with},
     names, passing, switch, tags,
 };
 use crate::{
@@ -36,7 +36,7 @@ fn on_machine(address: IpAddr, acl: Value) -> Value {
 /// A machine whose image names the client at its own address.
 async fn start(datacenter: &Datacenter, number: u8) -> Machine {
     let client = format!("address = \"http://{}:8500\"", address_of(number));
-    Machine::start_of(datacenter, number, image(&client)).await
+    Machine::start_of(datacenter, number, image_with(&client)).await
 }
 
 #[tokio::test]

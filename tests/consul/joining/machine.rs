@@ -78,8 +78,13 @@ pub(super) struct Machine {
     root: tempfile::TempDir,
 }
 
-/// Its image, with this line about its Consul client.
-pub(super) fn image(client: &str) -> String {
+/// The image of these machines, with this program as its Consul client.
+pub(super) fn image(program: &str) -> String {
+    image_with(&format!("program = {program:?}"))
+}
+
+/// The same, with this line about its Consul client.
+pub(super) fn image_with(client: &str) -> String {
     format!(
         "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = [\"sleep\", \"600\"]\n\
          [consul]\n{client}\n\
@@ -126,6 +131,15 @@ async fn trust_domain(consul: &Client) -> String {
     found.expect("the datacenter gives out certificates")
 }
 
+/// Starts the machine in this directory of its host.
+fn start_init(files: &MachineFiles, host: &Path) -> Child {
+    let mut init = Command::new(agent_program());
+    init.args(["init", "--machine"]).arg(files.root());
+    init.env(LOCKS_VARIABLE, host.join("locks"));
+    let silent = init.stdin(Stdio::null()).stdout(Stdio::null());
+    silent.spawn().unwrap()
+}
+
 /// Reads what the agent says, for as long as it says something.
 fn read(mut line: Line) -> watch::Receiver<Option<wire::Report>> {
     let (newest, reports) = watch::channel(None);
@@ -147,14 +161,12 @@ impl Machine {
 
     /// The same, with this program as its Consul client.
     pub(super) async fn start_with(datacenter: &Datacenter, number: u8, program: &str) -> Self {
-        let image = image(&format!("program = {program:?}"));
-        Self::start_of(datacenter, number, image).await
+        Self::start_of(datacenter, number, image(program)).await
     }
 
     /// The same, with more checks.
     pub(super) async fn start_checked(datacenter: &Datacenter, number: u8, checks: &str) -> Self {
-        let client = format!("program = {:?}", consul_program());
-        let image = format!("{}{checks}", image(&client));
+        let image = format!("{}{checks}", image(&consul_program()));
         Self::start_of(datacenter, number, image).await
     }
 
@@ -192,14 +204,7 @@ impl Machine {
         fs::write(files.provision(), provision.replace(INSTANCE, instance)).unwrap();
         let address: IpAddr = address.parse().unwrap();
         let port = TcpListener::bind((address, PORT)).unwrap();
-        let init = Command::new(agent_program())
-            .args(["init", "--machine"])
-            .arg(files.root())
-            .env(LOCKS_VARIABLE, root.path().join("locks"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let init = start_init(&files, root.path());
         let mut line = coordinator.line().await;
         let hello = line.begin(EPOCH).await;
         assert_eq!(hello.capabilities, ["consul"]);
@@ -404,6 +409,13 @@ impl Machine {
         init.wait().unwrap();
     }
 
+    /// It is started again on its disk, after a cut.
+    pub(super) async fn boot(&mut self) {
+        assert!(self.init.is_none());
+        self.init = Some(start_init(&self.files, self.root.path()));
+        self.hear_again().await;
+    }
+
     /// Takes it out of service for good, and waits until it says that it is.
     pub(super) async fn retire(&mut self) {
         self.want(wire::Role::Retired).await;
@@ -455,6 +467,5 @@ impl Drop for Machine {
             let _ = init.kill();
             let _ = init.wait();
         }
-        let _ = &self.root;
     }
 }

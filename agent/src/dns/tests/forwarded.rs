@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpStream, UdpSocket},
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -16,10 +16,13 @@ use super::{
     *,
 };
 
-/// A server that answers with what the test says, until it is dropped: nothing where that is nothing.
-struct Fake {
+/// A server that answers with what the test says, until it is dropped; where that is nothing, once it
+/// is something.
+pub(super) struct Fake {
     address: SocketAddr,
-    answer: watch::Sender<Option<Message>>,
+    pub(super) answer: watch::Sender<Option<Message>>,
+    /// Datagrams that came.
+    pub(super) heard: watch::Sender<usize>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
@@ -32,8 +35,39 @@ fn fitting(answer: &Message, packet: &[u8]) -> Vec<u8> {
     answer.to_vec().unwrap()
 }
 
+async fn answer_datagrams(
+    udp: UdpSocket,
+    mut says: watch::Receiver<Option<Message>>,
+    heard: watch::Sender<usize>,
+) {
+    let mut held = Vec::new();
+    let mut packet = [0; 4096];
+    loop {
+        tokio::select! {
+            changed = says.changed() => changed.unwrap(),
+            received = udp.recv_from(&mut packet) => {
+                // One that went away is told as an error of the next call.
+                if let Ok((length, from)) = received {
+                    held.push((packet[..length].to_vec(), from));
+                    heard.send_modify(|heard| *heard += 1);
+                }
+            }
+        }
+        let Some(mut says) = says.borrow_and_update().clone() else {
+            continue;
+        };
+        if says.answers.len() > 10 {
+            says.metadata.truncation = true;
+            says.answers.clear();
+        }
+        for (packet, from) in held.drain(..) {
+            let _ = udp.send_to(&fitting(&says, &packet), from).await;
+        }
+    }
+}
+
 impl Fake {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let (sockets, address) = sockets();
         let udp = UdpSocket::from_std(sockets.udp).unwrap();
         let tcp = tokio::net::TcpListener::from_std(sockets.tcp).unwrap();
@@ -41,21 +75,8 @@ impl Fake {
         let mut tasks = tokio::task::JoinSet::new();
         let says: watch::Receiver<Option<Message>> = answer.subscribe();
         let over_tcp = says.clone();
-        tasks.spawn(async move {
-            let mut packet = [0; 4096];
-            loop {
-                let (length, from) = udp.recv_from(&mut packet).await.unwrap();
-                let Some(mut says) = says.borrow().clone() else {
-                    continue;
-                };
-                if says.answers.len() > 10 {
-                    says.metadata.truncation = true;
-                    says.answers.clear();
-                }
-                let bytes = fitting(&says, &packet[..length]);
-                udp.send_to(&bytes, from).await.unwrap();
-            }
-        });
+        let heard = watch::Sender::new(0);
+        tasks.spawn(answer_datagrams(udp, says, heard.clone()));
         tasks.spawn(async move {
             loop {
                 let (mut stream, _) = tcp.accept().await.unwrap();
@@ -71,11 +92,12 @@ impl Fake {
         Self {
             address,
             answer,
+            heard,
             _tasks: tasks,
         }
     }
 
-    fn says(&self, code: ResponseCode, addresses: u8) {
+    pub(super) fn says(&self, code: ResponseCode, addresses: u8) {
         let mut message = Message::new(0, MessageType::Response, OpCode::Query);
         message.metadata.response_code = code;
         for number in 1..=addresses {
@@ -90,56 +112,60 @@ impl Fake {
     }
 }
 
-/// A server whose names come from another one.
-async fn forwarding(fake: &Fake) -> (Server, Arc<Forwarder>, SocketAddr, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let names = Arc::new(Names::new(DOMAIN, dir.path().join("names.json")).unwrap());
-    let (sockets, address) = sockets();
-    let sources = sources(&names, Some(fake.address));
-    let server = serve(&sources, sockets).unwrap();
-    (server, sources.forwarder, address, dir)
+/// An agent whose names come from elsewhere; it has a snapshot where they came from there before.
+pub(super) struct Agent {
+    pub(super) address: SocketAddr,
+    pub(super) forwarder: Arc<Forwarder>,
+    names: Arc<Names>,
+    target: watch::Sender<Target>,
+    _server: Server,
+    dir: tempfile::TempDir,
+    keeps: JoinSet<()>,
 }
 
-/// The environment moves to Consul, whose clients begin, and then hear of everybody.
-#[tokio::test]
-async fn names_from_before_consul_are_given_until_it_has_them_or_they_are_forgotten() {
-    let fake = Fake::start();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("names.json");
-    let names = Arc::new(Names::new(DOMAIN, path.clone()).unwrap());
-    names.admit(mixed()).await.unwrap();
-    names.keep().await.unwrap();
-    let (sockets, address) = sockets();
-    let _server = serve(&sources(&names, Some(fake.address)), sockets).unwrap();
-    let ask = async |asked: &str| {
-        let packet = query(asked, RecordType::A, Some(1232));
-        over_udp(address, &packet).await
-    };
-    let (known, unknown) = ("web.service.prod.example", "none.service.prod.example");
-    let before = ask(known).await;
-    assert!(before.answers.len() > 1, "{before}");
-    let code = ask(unknown).await.metadata.response_code;
-    assert_eq!(code, ResponseCode::ServFail);
-    for code in [ResponseCode::NXDomain, ResponseCode::NoError] {
-        fake.says(code, 0);
-        assert_eq!(ask(known).await.answers.len(), before.answers.len());
-        assert_eq!(ask(unknown).await.metadata.response_code, code);
+impl Agent {
+    /// One that asks this server.
+    pub(super) async fn asking(fake: &Fake) -> Self {
+        Self::of(Target::Client(fake.address)).await
     }
-    fake.says(ResponseCode::NoError, 1);
-    assert_eq!(data(&ask(known).await.answers), ["127.9.0.1"]);
 
-    fake.says(ResponseCode::NXDomain, 0);
-    names.forget().await.unwrap();
-    names.forget().await.unwrap();
-    assert!(!path.exists());
-    let reply = ask(known).await;
-    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+    async fn of(target: Target) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let names = Arc::new(Names::new(DOMAIN, dir.path().join("names.json")).unwrap());
+        if target == Target::Snapshots {
+            names.admit(mixed()).await.unwrap();
+        }
+        let (sockets, address) = sockets();
+        let (sources, target) = sources(&names, target);
+        Self {
+            address,
+            names,
+            target,
+            _server: serve(&sources, sockets).unwrap(),
+            forwarder: sources.forwarder,
+            dir,
+            keeps: JoinSet::new(),
+        }
+    }
+
+    /// The same with what is kept in this file, and it keeps it.
+    fn with(mut self, file: &Path) -> Self {
+        self.forwarder.load(file);
+        let keep = self.forwarder.clone().keep(file.to_owned());
+        self.keeps.spawn(keep);
+        self
+    }
+
+    async fn ask(&self, name: &str) -> Message {
+        over_udp(self.address, &query(name, RecordType::A, Some(1232))).await
+    }
 }
 
 #[tokio::test]
 async fn with_consul_its_answers_are_given_and_the_last_good_one_while_it_is_silent() {
     let fake = Fake::start();
-    let (_server, forwarder, address, _dir) = forwarding(&fake).await;
+    let agent = Agent::asking(&fake).await;
+    let (address, forwarder) = (agent.address, &agent.forwarder);
     let packet = query("Web.service.prod.example", RecordType::A, Some(1232));
     // It was never answered.
     let reply = over_udp(address, &packet).await;
@@ -187,7 +213,8 @@ async fn with_consul_its_answers_are_given_and_the_last_good_one_while_it_is_sil
 #[tokio::test]
 async fn what_consul_cuts_is_asked_for_over_a_stream() {
     let fake = Fake::start();
-    let (_server, _forwarder, address, _dir) = forwarding(&fake).await;
+    let agent = Agent::asking(&fake).await;
+    let address = agent.address;
     fake.says(ResponseCode::NoError, 200);
     let packet = query("web.service.prod.example", RecordType::A, None);
     let cut = over_udp(address, &packet).await;
@@ -199,35 +226,6 @@ async fn what_consul_cuts_is_asked_for_over_a_stream() {
         (whole.answers.len(), whole.metadata.truncation),
         (200, false)
     );
-}
-
-/// An agent that forwards, with what is kept in this file, and that keeps it.
-struct Agent {
-    address: SocketAddr,
-    forwarder: Arc<Forwarder>,
-    _server: Server,
-    _dir: tempfile::TempDir,
-    _keeps: JoinSet<()>,
-}
-
-impl Agent {
-    async fn start(fake: &Fake, file: &Path) -> Self {
-        let (server, forwarder, address, dir) = forwarding(fake).await;
-        forwarder.load(file);
-        let mut keeps = JoinSet::new();
-        keeps.spawn(forwarder.clone().keep(file.to_owned()));
-        Self {
-            address,
-            forwarder,
-            _server: server,
-            _dir: dir,
-            _keeps: keeps,
-        }
-    }
-
-    async fn ask(&self, name: &str) -> Message {
-        over_udp(self.address, &query(name, RecordType::A, Some(1232))).await
-    }
 }
 
 async fn until(what: &str, mut good: impl FnMut() -> bool) {
@@ -244,7 +242,7 @@ async fn names_outlive_the_agent_while_consul_is_away() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("answers.json");
     let fake = Fake::start();
-    let agent = Agent::start(&fake, &file).await;
+    let agent = Agent::asking(&fake).await.with(&file);
     fake.says(ResponseCode::NoError, 2);
     assert_eq!(agent.ask("Web.service.prod.example").await.answers.len(), 2);
     fake.says(ResponseCode::NXDomain, 0);
@@ -254,7 +252,7 @@ async fn names_outlive_the_agent_while_consul_is_away() {
     drop(agent);
 
     fake.says(ResponseCode::ServFail, 0);
-    let agent = Agent::start(&fake, &file).await;
+    let agent = Agent::asking(&fake).await.with(&file);
     let reply = agent.ask("web.SERVICE.prod.example").await;
     let mut found = data(&reply.answers);
     found.sort();
@@ -268,13 +266,100 @@ async fn names_outlive_the_agent_while_consul_is_away() {
 }
 
 #[tokio::test]
+async fn before_anybody_may_be_asked_memory_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("answers.json");
+    let fake = Fake::start();
+    fake.says(ResponseCode::NoError, 2);
+    let agent = Agent::asking(&fake).await.with(&file);
+    agent.ask("web.service.prod.example").await;
+    until("it is on disk", || file.exists()).await;
+    drop(agent);
+
+    let agent = Agent::of(Target::Memory).await.with(&file);
+    let reply = agent.ask("web.service.prod.example").await;
+    assert_eq!(reply.answers.len(), 2);
+    let name = "fast.web.service.prod.example";
+    let reply = agent.ask(name).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
+    let seen = agent.forwarder.seen().unwrap();
+    assert_eq!((seen.server, seen.stale), (None, 1));
+
+    // What is not known waits for the client that is about to be there.
+    let soon = async {
+        sleep(Duration::from_millis(50)).await;
+        agent.target.send_replace(Target::Client(fake.address));
+    };
+    let (reply, ()) = tokio::join!(agent.ask(name), soon);
+    assert_eq!(reply.answers.len(), 2);
+    agent.target.send_replace(Target::Snapshots);
+    agent.names.admit(mixed()).await.unwrap();
+    let reply = agent.ask("web.service.prod.example").await;
+    assert_eq!(reply.answers.len(), 3);
+}
+
+/// The environment moves to Consul, whose clients begin, and then hear of everybody.
+#[tokio::test]
+async fn names_from_before_consul_are_given_until_it_has_them_or_they_are_forgotten() {
+    let fake = Fake::start();
+    let agent = Agent::of(Target::Snapshots).await;
+    agent.names.keep().await.unwrap();
+    let path = agent.dir.path().join("names.json");
+    let (known, unknown) = ("web.service.prod.example", "none.service.prod.example");
+    let began = Instant::now();
+    agent.target.send_replace(Target::Memory);
+    assert_eq!(agent.ask(known).await.answers.len(), 3);
+    assert!(began.elapsed() < Duration::from_millis(400), "it waited");
+
+    agent.target.send_replace(Target::Client(fake.address));
+    assert_eq!(agent.ask(known).await.answers.len(), 3);
+    let code = agent.ask(unknown).await.metadata.response_code;
+    assert_eq!(code, ResponseCode::ServFail);
+    for code in [ResponseCode::NXDomain, ResponseCode::NoError] {
+        fake.says(code, 0);
+        assert_eq!(agent.ask(known).await.answers.len(), 3);
+        assert_eq!(agent.ask(unknown).await.metadata.response_code, code);
+    }
+    fake.says(ResponseCode::NoError, 1);
+    assert_eq!(data(&agent.ask(known).await.answers), ["127.9.0.1"]);
+
+    fake.says(ResponseCode::NXDomain, 0);
+    assert!(path.exists());
+    for _ in 0..2 {
+        agent.names.forget().await.unwrap();
+        assert!(!path.exists());
+    }
+    let reply = agent.ask(known).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+}
+
+#[tokio::test]
+async fn what_a_client_says_that_was_taken_back_meanwhile_is_neither_given_nor_kept() {
+    let fake = Fake::start();
+    let agent = Agent::asking(&fake).await;
+    fake.says(ResponseCode::NoError, 2);
+    agent.ask("web.service.prod.example").await;
+    fake.answer.send_replace(None);
+    let mut heard = fake.heard.subscribe();
+    heard.mark_unchanged();
+    let refused = async {
+        heard.changed().await.unwrap();
+        agent.target.send_replace(Target::Memory);
+        fake.says(ResponseCode::NoError, 9);
+    };
+    let (reply, ()) = tokio::join!(agent.ask("web.service.prod.example"), refused);
+    assert_eq!(reply.answers.len(), 2);
+    assert_eq!(agent.ask("web.service.prod.example").await.answers.len(), 2);
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_used_is_left_out_and_replaced() {
     for content in ["", "{", r#"{"format":9,"answers":[]}"#, "\0\0\0"] {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("answers.json");
         std::fs::write(&file, content).unwrap();
         let fake = Fake::start();
-        let agent = Agent::start(&fake, &file).await;
+        let agent = Agent::asking(&fake).await.with(&file);
         fake.says(ResponseCode::NoError, 1);
         assert_eq!(agent.ask("web.service.prod.example").await.answers.len(), 1);
         let replaced = || {
@@ -292,7 +377,7 @@ async fn a_disk_that_refuses_costs_no_answer_and_is_told_until_it_takes_them() {
     let missing = dir.path().join("missing");
     let file = missing.join("answers.json");
     let fake = Fake::start();
-    let agent = Agent::start(&fake, &file).await;
+    let agent = Agent::asking(&fake).await.with(&file);
     fake.says(ResponseCode::NoError, 1);
     agent.ask("web.service.prod.example").await;
     let unsaved = || agent.forwarder.seen().unwrap().unsaved;

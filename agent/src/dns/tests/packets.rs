@@ -3,7 +3,10 @@
 use hickory_proto::op::ResponseCode;
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    reply::{Heard, hear},
+    *,
+};
 
 fn ask(zone: Option<&Zone>, packet: &[u8], transport: Transport) -> Option<Message> {
     let bytes = reply(&name(DOMAIN), zone, packet, transport, 0)?;
@@ -66,6 +69,30 @@ fn before_the_first_snapshot_nothing_is_denied() {
     let packet = query("example.com", RecordType::A, None);
     let reply = ask(None, &packet, Transport::Udp).unwrap();
     assert_eq!(reply.metadata.response_code, ResponseCode::Refused);
+}
+
+#[test]
+fn an_alias_stays_before_what_it_stands_for_at_every_turn() {
+    use hickory_proto::rr::{
+        RData, Record,
+        rdata::{A, CNAME},
+    };
+    let (asked, target) = (name("web.service.prod.example"), name("lb.example"));
+    let alias = RData::CNAME(CNAME(target.clone()));
+    let mut answer = Message::new(0, MessageType::Response, OpCode::Query);
+    answer.answers = vec![
+        Record::from_rdata(asked, 0, alias),
+        Record::from_rdata(target, 0, RData::A(A::new(10, 0, 0, 1))),
+    ];
+    let packet = query("web.service.prod.example", RecordType::A, None);
+    for turn in 0..4 {
+        let Heard::Question(question) = hear(&name(DOMAIN), &packet, Transport::Udp) else {
+            panic!("it is a question");
+        };
+        let bytes = question.answer_as(&answer, turn).unwrap();
+        let found = data(&Message::from_vec(&bytes).unwrap().answers);
+        assert_eq!(found, ["lb.example.", "10.0.0.1"]);
+    }
 }
 
 #[test]

@@ -35,19 +35,21 @@ async fn server(
     names.admit(snapshot).await.unwrap();
     let (sockets, address) = sockets();
     (
-        serve(&sources(&names, None), sockets).unwrap(),
+        serve(&sources(&names, Target::Snapshots).0, sockets).unwrap(),
         names,
         address,
         dir,
     )
 }
 
-/// What answers, with the server that is asked, if one is.
-pub(super) fn sources(names: &Arc<Names>, server: Option<SocketAddr>) -> Sources {
-    Sources {
+/// What answers, and what says where names come from.
+pub(super) fn sources(names: &Arc<Names>, target: Target) -> (Sources, watch::Sender<Target>) {
+    let target = watch::Sender::new(target);
+    let sources = Sources {
         names: names.clone(),
-        forwarder: Arc::new(Forwarder::new(watch::Sender::new(server).subscribe())),
-    }
+        forwarder: Arc::new(Forwarder::new(target.subscribe())),
+    };
+    (sources, target)
 }
 
 pub(super) async fn over_udp(address: SocketAddr, packet: &[u8]) -> Message {

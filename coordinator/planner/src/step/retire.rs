@@ -16,7 +16,7 @@ use crate::{
 
 /// How long an instance's agent may take to stop its work, and other agents to forget its names,
 /// before its machine goes all the same: the default timeout of a hook (30 s), of the stop of a
-/// workload (10 s), and a margin of 5 s.
+/// workload (10 s), and the time to leave Consul (5 s).
 pub const RETIRE_GRACE: Duration = Duration::from_secs(45);
 
 pub(crate) fn step(pass: &mut Pass<'_>) {

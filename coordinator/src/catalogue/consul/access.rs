@@ -3,12 +3,25 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::{
+    Engine as _,
+    alphabet::STANDARD,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
 use calvin_consul::{Client, Identity, Settings, SetupError, Tls, Token};
 use calvin_model::Secret;
 use calvin_proto::limits::{CA_PEM_BYTES, GOSSIP_KEY_BYTES};
 
 use super::error::ConsulError;
 use crate::config::{ConsulConfig, read_text};
+
+/// Base64 as Consul reads it: padded, and a last letter may say more than there are bytes for.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+/// How many bytes a key of gossip has: those of AES-128, AES-192 and AES-256.
+const GOSSIP_KEY_SIZES: [usize; 3] = [16, 24, 32];
 
 /// What the files said last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +72,25 @@ fn read_to_tell(path: Option<&PathBuf>, max: usize) -> Result<Option<String>, Co
     }
 }
 
+/// The key of gossip. What is none would keep every machine from joining, and no key at all would turn its
+/// encryption off: a file that is empty, or not whole yet, must not be told.
+fn read_gossip_key(path: Option<&PathBuf>) -> Result<Option<Secret>, ConsulError> {
+    let Some((path, text)) = path.zip(read_to_tell(path, GOSSIP_KEY_BYTES)?) else {
+        return Ok(None);
+    };
+    let why = match BASE64.decode(&text) {
+        Ok(key) if GOSSIP_KEY_SIZES.contains(&key.len()) => return Ok(Some(Secret::new(text))),
+        Ok(_) if text.is_empty() => "it is empty".to_owned(),
+        Ok(key) => format!("it holds {} bytes", key.len()),
+        // What is wrong with it would show a part of the key.
+        Err(_) => "it is not base64".to_owned(),
+    };
+    Err(ConsulError::GossipKey {
+        path: path.clone(),
+        why,
+    })
+}
+
 impl Files {
     fn read(config: &ConsulConfig) -> Result<Self, ConsulError> {
         Ok(Self {
@@ -66,8 +98,7 @@ impl Files {
             ca_pem: read_to_tell(config.ca_file.as_ref(), CA_PEM_BYTES)?,
             certificate_pem: read(config.certificate_file.as_ref())?,
             key_pem: read(config.key_file.as_ref())?.map(Secret::new),
-            gossip_key: read_to_tell(config.gossip_key_file.as_ref(), GOSSIP_KEY_BYTES)?
-                .map(Secret::new),
+            gossip_key: read_gossip_key(config.gossip_key_file.as_ref())?,
         })
     }
 
@@ -173,32 +204,72 @@ impl Access {
 mod tests {
     use super::*;
 
+    const KEY: &str = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=";
+    const OTHER: &str = "cg8StVXbQJ0gPvMd9o7yrg==";
+
+    fn config(dir: &Path) -> ConsulConfig {
+        let path = |name: &str| dir.join(name);
+        toml::from_str(&format!(
+            "servers = [\"a:1\"]\ntoken_file = {:?}\ngossip_key_file = {:?}\n",
+            path("token"),
+            path("gossip")
+        ))
+        .unwrap()
+    }
+
     #[test]
     fn a_file_that_changes_is_taken_and_one_that_is_wrong_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("token"), "first\n").unwrap();
-        std::fs::write(path("gossip"), "a2V5\n").unwrap();
-        let config: ConsulConfig = toml::from_str(&format!(
-            "servers = [\"a:1\"]\ntoken_file = {:?}\ngossip_key_file = {:?}\n",
-            path("token"),
-            path("gossip")
-        ))
-        .unwrap();
-        let mut access = Access::open(config).unwrap();
-        assert_eq!(access.told().gossip_key.unwrap().expose(), "a2V5");
+        std::fs::write(path("gossip"), format!("{KEY}\n")).unwrap();
+        let mut access = Access::open(config(dir.path())).unwrap();
+        assert_eq!(access.told().gossip_key.unwrap().expose(), KEY);
         access.refresh().unwrap();
         std::fs::write(path("token"), "not a token\n").unwrap();
         let error = access.refresh().unwrap_err();
         assert!(error.to_string().contains("token"), "{error}");
         assert_eq!(access.files.token.as_ref().unwrap().expose(), "first");
         std::fs::write(path("token"), "second").unwrap();
-        std::fs::write(path("gossip"), "b3RoZXI=").unwrap();
+        std::fs::write(path("gossip"), OTHER).unwrap();
         access.refresh().unwrap();
         assert_eq!(access.files.token.as_ref().unwrap().expose(), "second");
-        assert_eq!(access.told().gossip_key.unwrap().expose(), "b3RoZXI=");
+        assert_eq!(access.told().gossip_key.unwrap().expose(), OTHER);
         std::fs::remove_file(path("token")).unwrap();
         assert!(access.refresh().unwrap_err().to_string().contains("token"));
         assert!(!format!("{access:?}").contains("second"));
+    }
+
+    #[test]
+    fn machines_are_told_no_key_of_gossip_that_consul_would_not_take() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gossip");
+        std::fs::write(dir.path().join("token"), "token").unwrap();
+        std::fs::write(&path, KEY).unwrap();
+        let mut access = Access::open(config(dir.path())).unwrap();
+        for (wrong, why) in [
+            ("", "it is empty"),
+            (" \n", "it is empty"),
+            ("no key of ours!", "it is not base64"),
+            (&KEY[..20], "it holds 15 bytes"),
+            (&KEY[..KEY.len() - 1], "it is not base64"),
+            (&KEY.replace('/', "_"), "it is not base64"),
+            ("AAAAAAAAAAAAAAAAAAAAAAA=", "it holds 17 bytes"),
+        ] {
+            std::fs::write(&path, wrong).unwrap();
+            let start = Access::open(config(dir.path())).unwrap_err();
+            for error in [access.refresh().unwrap_err(), start] {
+                let text = error.to_string();
+                assert!(
+                    text.contains("gossip") && text.contains(why),
+                    "{wrong:?}: {text}"
+                );
+                assert!(wrong.trim().is_empty() || !text.contains(wrong), "{text}");
+            }
+            assert_eq!(access.told().gossip_key.unwrap().expose(), KEY);
+        }
+        std::fs::write(&path, OTHER).unwrap();
+        access.refresh().unwrap();
+        assert_eq!(access.told().gossip_key.unwrap().expose(), OTHER);
     }
 }

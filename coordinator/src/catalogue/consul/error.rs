@@ -27,6 +27,16 @@ pub enum ConsulError {
         /// The limit.
         max: usize,
     },
+    /// A file holds no key of gossip. What it holds is never shown.
+    #[error(
+        "{} holds no key of gossip ({why}): Consul takes 16, 24 or 32 bytes as base64, as `consul keygen` prints them; without encryption leave consul.gossip_key_file out", path.display()
+    )]
+    GossipKey {
+        /// Which.
+        path: PathBuf,
+        /// What it holds instead.
+        why: String,
+    },
     /// What stands there cannot be used.
     #[error("could not use {what} for Consul")]
     Unusable {

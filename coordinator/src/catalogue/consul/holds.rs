@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::faults::{Fault, FaultKind};
+use super::faults::{FAILING_MAX, Fault, FaultKind};
 
 /// Life of the coordinator's session without a renewal. Consul ends it between one and two of these
 /// after the last one.
@@ -37,6 +37,8 @@ pub(super) enum Lock {
 pub(super) struct NameHealth {
     /// Age of its newest answer; none before the first.
     pub(super) age: Option<Duration>,
+    /// How long an answer has waited to be looked at.
+    pub(super) waits: Option<Duration>,
     /// Why the newest query failed, if it did.
     pub(super) fault: Option<Fault>,
 }
@@ -51,6 +53,7 @@ pub(super) struct Signs {
     pub(super) fault: Option<Fault>,
     /// Whether every name was read once in this run.
     pub(super) complete: bool,
+    /// Those that somebody on record can be found under. Of others nothing is decided.
     pub(super) names: BTreeMap<String, NameHealth>,
 }
 
@@ -94,11 +97,20 @@ pub(super) fn holds(signs: &Signs) -> Option<String> {
         ));
     }
     let old = |(_, health): &(&String, &NameHealth)| health.age.is_some_and(|age| age > ANSWER_MAX);
-    let (name, health) = signs.names.iter().find(old)?;
+    if let Some((name, health)) = signs.names.iter().find(old) {
+        return Some(format!(
+            "the last answer about service {name} is {} s old: {}",
+            health.age.unwrap_or_default().as_secs(),
+            FaultKind::Other.advice()
+        ));
+    }
+    // What is written takes its time, and what was decided on before is not so any more.
+    let waits = |(name, health): (_, &NameHealth)| Some((name, health.waits?));
+    let mut waiting = signs.names.iter().filter_map(waits);
+    let (name, waits) = waiting.find(|(_, waits)| *waits > FAILING_MAX)?;
     Some(format!(
-        "the last answer about service {name} is {} s old: {}",
-        health.age.unwrap_or_default().as_secs(),
-        FaultKind::Other.advice()
+        "what Consul says of service {name} has not been looked at for {} s, because what is written to Consul takes so long: look at Consul's servers and their disks",
+        waits.as_secs(),
     ))
 }
 
@@ -110,6 +122,7 @@ mod tests {
         let read = NameHealth {
             // A query that waits has said nothing for as long as it waits.
             age: Some(WAIT),
+            waits: None,
             fault: None,
         };
         Signs {
@@ -141,6 +154,21 @@ mod tests {
         assert!(
             why.contains("for 11 s") && why.contains("consul.address"),
             "{why}"
+        );
+    }
+
+    #[test]
+    fn an_answer_that_nobody_looks_at_holds_once_that_lasts() {
+        let mut signs = well();
+        let mut wait = |secs| {
+            signs.names.get_mut("web").unwrap().waits = Some(Duration::from_secs(secs));
+            holds(&signs)
+        };
+        assert_eq!(wait(15), None);
+        assert!(
+            wait(16)
+                .unwrap()
+                .contains("service web has not been looked at for 16 s")
         );
     }
 

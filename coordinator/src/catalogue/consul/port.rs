@@ -35,11 +35,14 @@ impl Catalogue for ConsulCatalogue {
         if !state.complete {
             return BTreeMap::new();
         }
+        let now = Instant::now();
         let seen = state.seen.iter();
         seen.map(|(fleet, seen)| {
             let check = |(id, said): (&InstanceId, &Said)| {
-                // All of them together are as old as the oldest.
-                let age = state.ages(said).max().unwrap_or(Duration::MAX);
+                // All of them together are as old as the oldest, and where one is nothing, nothing.
+                let oldest = |oldest: Duration, age: Option<Duration>| Some(oldest.max(age?));
+                let age = state.ages(said, now).try_fold(Duration::ZERO, oldest);
+                let age = age.unwrap_or(Duration::MAX);
                 let passing = said.well;
                 (id.clone(), CheckObserved { age, passing })
             };
@@ -114,10 +117,11 @@ impl Catalogue for ConsulCatalogue {
         if !state.complete {
             return BTreeMap::new();
         }
+        let now = Instant::now();
         let seen = state.seen.values().flat_map(|seen| &seen.gossip);
         seen.filter_map(|(id, said)| {
             // Each of these answers says it by itself.
-            let age = state.ages(said).min()?;
+            let age = state.ages(said, now).flatten().min()?;
             let alive = said.well;
             Some((id.clone(), GossipObserved { age, alive }))
         })
@@ -133,16 +137,10 @@ impl Catalogue for ConsulCatalogue {
 mod tests {
     use std::sync::Arc;
 
-    use calvin_consul::Pulse;
-    use tokio::time::Instant;
-
-    use super::{
-        super::{decide::Decision, shared::NameState},
-        *,
-    };
+    use super::{super::decide::Decision, *};
 
     #[test]
-    fn gossip_is_as_old_as_the_answer_that_says_it_however_new_the_lock_is() {
+    fn gossip_and_checks_are_as_old_as_the_answer_that_is_shown_however_new_the_lock_is() {
         let shared = Shared::new(Arc::new(|| {}));
         let catalogue = ConsulCatalogue {
             shared: shared.clone(),
@@ -151,22 +149,40 @@ mod tests {
         let session = "11111111-2222-3333-4444-555555555555".parse().unwrap();
         let key = "calvin/prod/coordinator".parse().unwrap();
         shared.locked(&key, &session, Instant::now());
+        let fleet: FleetName = "web".parse().unwrap();
         let instance: InstanceId = "web-a".parse().unwrap();
         let said = Said {
-            well: true,
+            well: false,
             by: ["web".to_owned()].into(),
         };
         let seen = Decision {
-            gossip: BTreeMap::from([(instance.clone(), said)]),
+            gossip: BTreeMap::from([(instance.clone(), said.clone())]),
+            checks: BTreeMap::from([(instance.clone(), said)]),
             ..Decision::default()
         };
+        let age_of_checks = || catalogue.read_back()[&fleet].checks[&instance].age;
+        let now = Instant::now();
         let mut state = shared.state();
         state.complete = true;
-        state.seen.insert("web".parse().unwrap(), seen);
+        state.seen.insert(fleet.clone(), seen);
         // It is watched again, and was not answered yet.
-        let unanswered = NameState::new(Pulse::default());
-        state.names.insert("web".to_owned(), unanswered);
+        state.watches("web".to_owned());
         drop(state);
         assert!(catalogue.gossip().is_empty());
+        assert_eq!(age_of_checks(), Duration::MAX);
+
+        let mut state = shared.state();
+        let number = state.gives("web", now);
+        let reading = state.names.get_mut("web").unwrap();
+        reading.shows(number, now, now);
+        drop(state);
+        assert!(catalogue.gossip()[&instance].age < Duration::from_secs(5));
+        assert!(age_of_checks() < Duration::from_secs(5));
+        // Something else was said a while ago, and waits: that it is dead may be over.
+        let mut state = shared.state();
+        state.gives("web", now - Duration::from_secs(5));
+        drop(state);
+        assert!(catalogue.gossip().is_empty());
+        assert_eq!(age_of_checks(), Duration::MAX);
     }
 }

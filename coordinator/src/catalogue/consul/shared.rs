@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use calvin_consul::{Advance, Error, Key, Prefix, Pulse, SessionId, kv::Entry, txn::Op};
+use calvin_consul::{Advance, Error, Key, Prefix, SessionId, kv::Entry, txn::Op};
 use calvin_engine::ports::{CatalogueDebt, CatalogueWord};
 use calvin_model::{CatalogueRole, FleetName, InstanceId};
 use calvin_planner::{Event, EventKind};
@@ -16,8 +16,9 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     decide::{Decision, Said},
     faults::{About, Board, Failing, Show, Since},
-    holds::{Lock, NameHealth, Signs, holds},
+    holds::{Lock, Signs, holds},
     locks::Locks,
+    reading::Reading,
 };
 
 /// A token that is to go is gone a moment later; one that is not for so long waits for something.
@@ -59,7 +60,9 @@ pub(super) struct State {
     fault: Option<Failing>,
     /// Every name was read once.
     pub(super) complete: bool,
-    pub(super) names: BTreeMap<String, NameState>,
+    pub(super) names: BTreeMap<String, Reading>,
+    /// Of the newest value that was read of any name.
+    number: u64,
     /// What cannot be done now, beside what is read.
     board: Board,
     /// Instances that are gone whose tokens were not read back as gone yet, and since when.
@@ -70,27 +73,6 @@ pub(super) struct State {
     suspect: bool,
     /// What was read of the locks of exclusive fleets.
     pub(super) locks: Locks,
-}
-
-/// One watched name.
-#[derive(Debug, Default)]
-pub(super) struct NameState {
-    pulse: Pulse,
-    fault: Option<Failing>,
-}
-
-impl NameState {
-    pub(super) fn new(pulse: Pulse) -> Self {
-        Self { pulse, fault: None }
-    }
-
-    pub(super) fn failed(&mut self, error: &Error) {
-        self.fault = Some(Failing::again(self.fault.as_ref(), error, Instant::now()));
-    }
-
-    pub(super) fn answered(&mut self) {
-        self.fault = None;
-    }
 }
 
 impl fmt::Debug for Shared {
@@ -132,26 +114,37 @@ impl State {
         std::mem::take(&mut self.deeds)
     }
 
-    /// Ages of the newest answers that say this. A query that waits says nothing new, also where it
-    /// waits at a server that leads no more; so what it said last is as old as that answer is.
-    pub(super) fn ages(&self, said: &Said) -> impl Iterator<Item = Duration> {
-        let names = said.by.iter().filter_map(|name| self.names.get(name));
-        names.filter_map(|name| name.pulse.age())
+    /// Watches a name from now on.
+    pub(super) fn watches(&mut self, name: String) {
+        self.names.insert(name, Reading::new(self.number));
+    }
+
+    /// A new value was read of a name, which waits for its turn. Gives its number.
+    pub(super) fn gives(&mut self, name: &str, now: Instant) -> u64 {
+        self.number += 1;
+        if let Some(reading) = self.names.get_mut(name) {
+            reading.gives(self.number, now);
+        }
+        self.number
+    }
+
+    /// Ages of what is shown of the names that say this. A query that waits says nothing new, also where
+    /// it waits at a server that leads no more; so what it said last is as old as that answer is.
+    pub(super) fn ages(&self, said: &Said, now: Instant) -> impl Iterator<Item = Option<Duration>> {
+        let names = said.by.iter();
+        names.map(move |name| self.names.get(name).and_then(|reading| reading.age(now)))
     }
 
     pub(super) fn signs(&self) -> Signs {
-        let name = |state: &NameState| NameHealth {
-            age: state.pulse.age(),
-            fault: state.fault.as_ref().map(Failing::fault),
-        };
-        let names = self.names.iter();
+        let now = Instant::now();
+        let used = self.names.iter().filter(|(_, reading)| reading.used);
         Signs {
             lock: self.lock.clone(),
             sign_age: self.signed.map(|at| at.elapsed()),
             fault: self.fault.as_ref().map(Failing::fault),
             complete: self.complete,
-            names: names
-                .map(|(key, state)| (key.clone(), name(state)))
+            names: used
+                .map(|(name, reading)| (name.clone(), reading.health(now)))
                 .collect(),
         }
     }
@@ -171,6 +164,7 @@ impl Shared {
             fault: None,
             complete: false,
             names: BTreeMap::new(),
+            number: 0,
             board: Board::default(),
             debts: BTreeMap::new(),
             deeds: Vec::new(),

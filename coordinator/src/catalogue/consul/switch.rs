@@ -4,6 +4,8 @@
 
 mod clean;
 mod exclusive;
+mod turns;
+mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,16 +14,12 @@ use std::{
 };
 
 use calvin_consul::{
-    Client, Consistency, Error, Prefix,
-    catalog::Node,
-    health::ServiceHealth,
-    policies::STANDBY_SUFFIX,
-    roles::{TagChange, TagsOutcome},
-    txn::Op,
+    Client, Prefix, catalog::Node, health::ServiceHealth, policies::STANDBY_SUFFIX,
 };
 use calvin_model::{CatalogueRole, EnvironmentName, FleetName, InstanceId, Registration};
 use tokio::{sync::mpsc, time::Instant};
 
+use self::{clean::Cleaning, turns::Pace, write::Wrote};
 use super::{
     books::Books,
     census::{Census, Machines, census, joins_consul, members},
@@ -56,6 +54,8 @@ pub(super) struct Switcher {
     watches: Watches,
     news: mpsc::Receiver<News>,
     books: Books,
+    /// Which value of each name the books have, and when it was given.
+    taken: BTreeMap<String, (u64, Instant)>,
     nodes: Vec<Node>,
     /// How each agent was told to be registered, and since when.
     told: BTreeMap<InstanceId, (CatalogueRole, Instant)>,
@@ -65,17 +65,9 @@ pub(super) struct Switcher {
     ever: Ever,
     /// Nodes of machines without a record that lived when they were looked at.
     strays: BTreeMap<String, Instant>,
-}
-
-/// What became of a fleet's change.
-#[derive(Debug)]
-enum Changed {
-    /// It was read back.
-    Held,
-    /// Not all of it was done, for this reason.
-    Stopped(String),
-    /// The lock is no longer ours.
-    LockLost,
+    /// The fleet whose tags were changed last.
+    switched: Option<FleetName>,
+    cleaning: Cleaning,
 }
 
 /// What the switcher shares with the coordinator's other parts.
@@ -106,11 +98,14 @@ impl Switcher {
             watches,
             news,
             books: Books::default(),
+            taken: BTreeMap::new(),
             nodes: Vec::new(),
             told: BTreeMap::new(),
             waits: BTreeMap::new(),
             ever: Ever::default(),
             strays: BTreeMap::new(),
+            switched: None,
+            cleaning: Cleaning::default(),
         }
     }
 
@@ -125,33 +120,29 @@ impl Switcher {
                 () = shared.news() => {}
                 Some(news) = self.news.recv() => self.take(news),
             }
-            while let Ok(news) = self.news.try_recv() {
-                self.take(news);
-            }
+            self.take_waiting();
             self.look().await;
+        }
+    }
+
+    /// Takes what was read since.
+    fn take_waiting(&mut self) {
+        while let Ok(news) = self.news.try_recv() {
+            self.take(news);
         }
     }
 
     fn take(&mut self, news: News) {
         match news {
-            News::Service(name, seen) => {
-                let mut state = self.shared.state();
+            News::Service(value) => {
+                let state = self.shared.state();
                 // One that is no longer watched may have had an answer on its way.
-                let Some(health) = state.names.get_mut(&name) else {
-                    return;
-                };
-                match seen {
-                    Ok(seen) => {
-                        health.answered();
-                        state.suspect_after(seen.advance);
-                        self.books.take(&name, seen.advance, seen.read.value);
-                    }
-                    Err(error) => {
-                        health.failed(&error);
-                        drop(state);
-                        self.shared.poke();
-                        tracing::debug!(%error, "a query failed");
-                    }
+                let reading = state.names.get(&value.name);
+                if reading.is_some_and(|reading| reading.is_its(value.number)) {
+                    drop(state);
+                    self.taken
+                        .insert(value.name.clone(), (value.number, value.at));
+                    self.books.take(&value.name, value.advance, value.entries);
                 }
             }
             News::Nodes(Ok(seen)) => {
@@ -185,8 +176,12 @@ impl Switcher {
             });
             return;
         }
+        let pace = Pace::begin();
         let mut leftovers = Vec::new();
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            if round > 0 {
+                self.take_waiting();
+            }
             let wanted = self.shared.state().wanted.clone();
             let decisions = self.decide(&census, &wanted);
             self.tell(&census, &decisions);
@@ -195,14 +190,14 @@ impl Switcher {
                 .values()
                 .flat_map(|one| one.leftovers.iter().cloned())
                 .collect();
-            if !self.write(&decisions).await {
-                break;
+            match self.write(&decisions, &pace).await {
+                Wrote::News => {}
+                Wrote::Nothing => break,
+                // What is new comes first, also of what is seen.
+                Wrote::NotAll => return,
             }
         }
-        match self.clean(&view, &known, leftovers).await {
-            Ok(()) => self.shared.works(&About::Leftovers),
-            Err(error) => self.shared.failed(&About::Leftovers, &error),
-        }
+        self.clean(&view, &known, leftovers, &pace).await;
     }
 
     /// Who is on record; who was is remembered for as long as something is left of it.
@@ -239,6 +234,7 @@ impl Switcher {
             .collect();
         self.watches.keep(&names);
         self.books.keep_only(|name| names.contains(name));
+        self.taken.retain(|name, _| names.contains(name));
         let whole = names.iter().all(|name| self.books.has_read(name));
         if whole && !self.shared.state().complete {
             self.shared.state().complete = true;
@@ -367,125 +363,15 @@ impl Switcher {
         let changed = state.seen != seen || state.listed != listed;
         state.seen = seen;
         state.listed = listed;
+        let now = Instant::now();
+        for (name, (number, at)) in &self.taken {
+            if let Some(reading) = state.names.get_mut(name) {
+                reading.shows(*number, *at, now);
+            }
+        }
         drop(state);
         if changed {
             self.shared.poke();
         }
-    }
-
-    /// Changes the tags of each fleet that is to switch. Says whether anything is new.
-    async fn write(&mut self, decisions: &BTreeMap<FleetName, Decision>) -> bool {
-        let switches = |fleet: &FleetName| {
-            let decision = decisions.get(fleet);
-            decision.is_some_and(|decision| !decision.changes.is_empty())
-        };
-        self.shared.keep_faults(|about| match about {
-            About::Tags(fleet) => switches(fleet),
-            About::Tokens
-            | About::Token(..)
-            | About::Debt(_)
-            | About::Nodes
-            | About::Locks
-            | About::Leftovers => true,
-        });
-        let mut news = false;
-        let mut failed = false;
-        for (fleet, decision) in decisions.iter().filter(|(fleet, _)| switches(fleet)) {
-            // Without the lock nothing is written.
-            let Some(guard) = self.shared.guard() else {
-                return false;
-            };
-            let about = About::Tags(fleet.clone());
-            match self.change(fleet, guard, decision).await {
-                Ok(Changed::Held) => {
-                    self.shared.works(&about);
-                    news = true;
-                }
-                Ok(Changed::Stopped(why)) => {
-                    self.shared.stopped(&about, &why);
-                    news = true;
-                }
-                Ok(Changed::LockLost) => {}
-                // A fleet whose change is refused holds up no other.
-                Err(error) => {
-                    self.shared.failed(&about, &error);
-                    failed = true;
-                }
-            }
-        }
-        // What the others gave is looked at in the next second.
-        news && !failed
-    }
-
-    async fn change(
-        &mut self,
-        fleet: &FleetName,
-        guard: Op,
-        decision: &Decision,
-    ) -> Result<Changed, Error> {
-        let started = Instant::now();
-        let changes = &decision.changes;
-        let guards: Vec<Op> = std::iter::once(guard)
-            .chain(decision.lock.clone())
-            .collect();
-        match self.client.change_tags(&guards, changes).await {
-            Ok(TagsOutcome::Held(held)) => {
-                for (change, service) in changes.iter().zip(&held.services) {
-                    self.books.wrote(&change.node, service);
-                }
-                tracing::info!(%fleet, services = changes.len(), transactions = held.transactions, took = ?started.elapsed(), "role tags changed, and read back");
-                Ok(Changed::Held)
-            }
-            Ok(TagsOutcome::Stopped { done, failures }) => {
-                let why = failures
-                    .first()
-                    .map_or_else(String::new, |one| one.what.clone());
-                if decision.lock.is_some() {
-                    // Somebody else may have the lock by now, which is no fault.
-                    tracing::info!(%fleet, done, why, "a change of role tags was stopped: lock and tags are read again");
-                    self.read_locks().await?;
-                } else {
-                    tracing::warn!(%fleet, done, why, "a change of role tags was stopped: they are read again");
-                }
-                self.read_again(changes).await?;
-                // Where the lock was lost nothing can be done before it is back.
-                let mut failures = failures.iter();
-                Ok(if failures.any(|one| one.op_index == usize::MAX) {
-                    Changed::LockLost
-                } else {
-                    Changed::Stopped(why)
-                })
-            }
-            Ok(TagsOutcome::Undone { places }) => {
-                tracing::warn!(%fleet, services = places.len(), "role tags were read back otherwise than written: they are read again");
-                self.read_again(changes).await?;
-                Ok(Changed::Stopped(
-                    "they were read back otherwise than written".to_owned(),
-                ))
-            }
-            Err(error) => {
-                // It may have been done all the same.
-                if let Err(error) = self.read_again(changes).await {
-                    tracing::debug!(%error, "nor could the tags be read again");
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Reads the services of these changes, as the leader and the others have them.
-    async fn read_again(&mut self, changes: &[TagChange]) -> Result<(), Error> {
-        let names: BTreeSet<&str> = changes
-            .iter()
-            .map(|change| change.service.service.as_str())
-            .collect();
-        for name in names {
-            let read = self
-                .client
-                .service_health(name, Consistency::Consistent)
-                .await?;
-            self.books.replace(name, read.value);
-        }
-        Ok(())
     }
 }

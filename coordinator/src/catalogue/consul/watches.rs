@@ -7,19 +7,17 @@ use std::{
 };
 
 use calvin_consul::{
-    Client, Consistency, Error, Prefix, Seen, WatchOptions, catalog::Node, health::ServiceHealth,
+    Advance, Answered, Client, Consistency, Error, Prefix, Seen, WatchOptions, catalog::Node,
+    health::ServiceHealth,
 };
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
+    time::Instant,
 };
 use tracing::Instrument as _;
 
-use super::{
-    faults::About,
-    holds::WAIT,
-    shared::{NameState, Shared},
-};
+use super::{faults::About, holds::WAIT, shared::Shared};
 
 /// Answers on their way. One that waits for its turn waits in its own query's task, and the next answer
 /// of that name is the newer one: a few more than one handful are enough.
@@ -32,9 +30,21 @@ const LOCKS_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum News {
     /// Who is registered under a name.
-    Service(String, Result<Seen<Vec<ServiceHealth>>, Error>),
+    Service(Value),
     /// Which nodes there are.
     Nodes(Result<Seen<Vec<Node>>, Error>),
+}
+
+/// A new value of one name.
+#[derive(Debug)]
+pub(super) struct Value {
+    pub(super) name: String,
+    /// Grows with each value of any name.
+    pub(super) number: u64,
+    /// When it was given.
+    pub(super) at: Instant,
+    pub(super) advance: Advance,
+    pub(super) entries: Vec<ServiceHealth>,
 }
 
 /// The queries that run.
@@ -139,17 +149,15 @@ impl Watches {
                 return;
             }
         };
-        let state = NameState::new(watch.pulse());
-        self.shared.state().names.insert(name.to_owned(), state);
-        let (sender, service) = (self.sender.clone(), name.to_owned());
+        self.shared.state().watches(name.to_owned());
+        let (sender, shared, service) = (self.sender.clone(), self.shared.clone(), name.to_owned());
         let watching = async move {
             loop {
-                let seen = watch.next().await;
-                if sender
-                    .send(News::Service(service.clone(), seen))
-                    .await
-                    .is_err()
-                {
+                let answered = watch.answer().await;
+                let Some(value) = note(&shared, &service, answered) else {
+                    continue;
+                };
+                if sender.send(News::Service(value)).await.is_err() {
                     return;
                 }
             }
@@ -157,5 +165,42 @@ impl Watches {
         let span = tracing::info_span!("service", name);
         let task = self.tasks.spawn(watching.instrument(span));
         self.names.insert(name.to_owned(), task);
+    }
+}
+
+/// Notes at once how new what was read is, and whether it can be read; a value waits for its turn.
+fn note(
+    shared: &Shared,
+    name: &str,
+    answered: Result<Answered<Vec<ServiceHealth>>, Error>,
+) -> Option<Value> {
+    let now = Instant::now();
+    let mut state = shared.state();
+    match answered {
+        Ok(Answered::Value(seen)) => {
+            state.suspect_after(seen.advance);
+            Some(Value {
+                name: name.to_owned(),
+                number: state.gives(name, now),
+                at: now,
+                advance: seen.advance,
+                entries: seen.read.value,
+            })
+        }
+        Ok(Answered::Same) => {
+            if let Some(reading) = state.names.get_mut(name) {
+                reading.is_same(now);
+            }
+            None
+        }
+        Err(error) => {
+            if let Some(reading) = state.names.get_mut(name) {
+                reading.failed(&error, now);
+            }
+            drop(state);
+            shared.poke();
+            tracing::debug!(%error, "a query failed");
+            None
+        }
     }
 }

@@ -33,8 +33,9 @@ impl Machine {
         let value = || self.provision.instance.to_string().into_bytes();
         match (self.held.take(), is_active && self.exclusive) {
             (Some(held), true) => {
-                held.client.session_renew(&held.session).await?;
-                self.held = Some(held);
+                // Somebody may have ended it.
+                let renewed = held.client.session_renew(&held.session).await?;
+                self.held = renewed.is_some().then_some(held);
             }
             (Some(held), false) => {
                 let key = self.lock_key()?;

@@ -68,7 +68,54 @@ fn happens(world: &mut World, event: Event, boots: &mut u32) {
     }
 }
 
+/// What is bad is said of whatever is registered, and stays so, whatever else the plan holds: anything
+/// before it may fail.
+fn says_what_is_bad(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
+    if world.own.role(world.told.role) == CatalogueRole::Absent {
+        return Ok(());
+    }
+    for (id, found) in &world.services {
+        let agents = registered::agent_check_id(id);
+        let fails = matches!(world.own.word(&world.manifest), OwnWord::Failing(_));
+        if world.status(&agents) == CheckStatus::Critical || (is_of(found, &world.boot) && !fails) {
+            continue;
+        }
+        let is_seen_to = plan.operations.iter().any(|operation| match operation {
+            Operation::Say { check, status, .. } => {
+                *check == agents && *status == CheckStatus::Critical
+            }
+            Operation::Deregister { id: gone } => gone == id,
+            Operation::Register(_) => false,
+        });
+        prop_assert!(is_seen_to, "{id}: {plan:?}");
+    }
+    Ok(())
+}
+
 proptest! {
+    #[test]
+    fn whatever_else_is_to_be_done_what_is_bad_is_said(
+        renews in any::<bool>(),
+        events in prop::collection::vec(event(), 1..25),
+    ) {
+        let mut world = World::new();
+        let mut boots = 1;
+        for event in events {
+            happens(&mut world, event, &mut boots);
+            if renews {
+                world.renew = Renew::Everything;
+            }
+            says_what_is_bad(&world, &world.plan(None))?;
+            says_what_is_bad(&world, &world.plan(Some(&Services::new())))?;
+            let seen = world.plan(Some(&world.servers));
+            says_what_is_bad(&world, &seen)?;
+            // Some of it is done, and the next thing happens.
+            for operation in seen.operations.into_iter().take(1) {
+                world.apply(operation);
+            }
+        }
+    }
+
     #[test]
     fn whatever_happens_it_settles_and_never_changes_the_role_tags_of_the_catalogue(
         exclusive in any::<bool>(),

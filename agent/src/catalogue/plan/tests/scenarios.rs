@@ -1,5 +1,7 @@
 //! One thing after the other, as it happens to an instance.
 
+use calvin_model::Role;
+
 use super::*;
 
 #[test]
@@ -191,6 +193,90 @@ fn servers_that_do_not_answer_are_waited_for_and_the_agents_word_is_said_all_the
     ));
 }
 
+/// What is said of the agent's checks in a plan.
+fn said(plan: &Plan) -> Vec<(&str, CheckStatus)> {
+    plan.operations
+        .iter()
+        .filter_map(|operation| match operation {
+            Operation::Say { check, status, .. } => Some((check.as_str(), *status)),
+            Operation::Register(_) | Operation::Deregister { .. } => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_failure_is_said_while_a_registration_waits_for_its_renewal() {
+    let mut world = World::active();
+    world.renew = Renew::Everything;
+    world.own.workload = OwnWord::Failing("it ended".into());
+    let agents = format!("{OWN}:agent");
+    let critical = [(agents.as_str(), CheckStatus::Critical)];
+    // The servers do not answer; or they do, and the client may refuse what is registered.
+    assert_eq!(said(&world.plan(None)), critical);
+    let seen = world.plan(Some(&world.servers));
+    assert!(matches!(seen.operations[0], Operation::Register(_)));
+    assert_eq!(said(&seen), critical);
+    // Also where one of its checks is not there, and cannot be.
+    world.renew = Renew::Nothing;
+    world.checks.remove(&format!("{OWN}:0"));
+    assert_eq!(said(&world.plan(None)), critical);
+    assert_eq!(said(&world.plan(Some(&world.servers))), critical);
+}
+
+#[test]
+fn a_failure_is_said_under_the_old_name_until_the_new_one_is_there() {
+    let mut world = World::new();
+    world.settle();
+    world.healthy();
+    world.told.role = CatalogueRole::Entered;
+    world.own.workload = OwnWord::Failing("it ended".into());
+    let (old, new) = (format!("{STANDBY}:agent"), format!("{OWN}:agent"));
+    let servers = world.servers.clone();
+    let seen = world.plan(Some(&servers));
+    assert_eq!(said(&seen), [(old.as_str(), CheckStatus::Critical)]);
+    let Operation::Register(service) = &seen.operations[0] else {
+        panic!("{seen:?}");
+    };
+    world.register(service);
+    // The client has it, and the servers do not show it.
+    let both = [&new, &old].map(|check| (check.as_str(), CheckStatus::Critical));
+    assert_eq!(said(&world.plan(Some(&servers))), both);
+    world.settle();
+    assert_eq!(world.ids(), [OWN]);
+}
+
+#[test]
+fn the_word_of_an_earlier_boot_is_taken_back_before_any_server_answers() {
+    for (told, exclusive) in [
+        (CatalogueRole::Active, false),
+        (CatalogueRole::Active, true),
+        (CatalogueRole::Standby, false),
+    ] {
+        let mut world = World::active();
+        world.boot = "b2".parse().unwrap();
+        world.before = Before::Never;
+        world.renew = Renew::Everything;
+        (world.told.role, world.told.exclusive) = (told, exclusive);
+        let blind = world.plan(None);
+        let agents = format!("{OWN}:agent");
+        assert_eq!(said(&blind), [(agents.as_str(), CheckStatus::Critical)]);
+        for operation in blind.operations {
+            world.apply(operation);
+        }
+        assert!(world.checks[&agents].output.contains("started again"));
+        assert!(world.plan(None).operations.is_empty(), "said once");
+        world.switch(CatalogueRole::Entered);
+        world.settle();
+        let name = if told == CatalogueRole::Active {
+            OWN
+        } else {
+            STANDBY
+        };
+        let now = world.status(&format!("{name}:agent"));
+        assert_eq!(now, CheckStatus::Passing, "of this boot");
+    }
+}
+
 #[test]
 fn an_exclusive_one_brings_no_tags_of_the_active_back_with_good_news() {
     let agents = format!("{OWN}:agent");
@@ -220,11 +306,10 @@ fn an_exclusive_one_brings_no_tags_of_the_active_back_with_good_news() {
         world.own.workload = OwnWord::Passing;
         let blind = world.plan(None);
         assert_eq!((blind.look, says_passing(&blind)), (Look::Servers, false));
+        // It gets the tags of the servers, and the good news are for the round after that.
         let seen = world.plan(Some(&world.servers));
-        let at = |wanted: fn(&Operation) -> bool| seen.operations.iter().position(wanted);
-        let registers = at(|one| matches!(one, Operation::Register(_)));
-        let says = at(|one| matches!(one, Operation::Say { .. }));
-        assert!(registers.is_some() && registers < says, "{seen:?}");
+        let is_alone = matches!(seen.operations.as_slice(), [Operation::Register(_)]);
+        assert!(is_alone, "{seen:?}");
     }
     world.settle();
     assert_eq!(world.services[OWN].tags, others);
