@@ -6,17 +6,21 @@ use std::fs;
 use super::{IMAGE, check};
 use crate::support::Environment;
 
-/// What an image may say for Consul and DNS, with odd bytes and of odd lengths: lines of a service without
-/// its name, or with one of its own, and what the answer must hold. Places are those of the keys.
-fn odd_services() -> Vec<(String, &'static [&'static str])> {
+/// Lines of a service, and what the answer must hold. Places are those of keys.
+type Rows = Vec<(String, &'static [&'static str])>;
+
+fn with(line: &str) -> String {
+    format!("name = \"web\"\n{line}")
+}
+
+fn long(count: usize) -> String {
+    "x".repeat(count)
+}
+
+/// Names that DNS cannot say, or that are taken.
+fn names() -> Rows {
     let named = |name: &str| format!("name = \"{name}\"");
-    let with = |line: &str| format!("name = \"web\"\n{line}");
-    let tag = |tag: &str| with(&format!("tags = [\"{tag}\"]"));
-    let proxied = |tag: &str| with(&format!("tags_active = [\"{tag}\"]"));
-    let meta = |key: &str, value: &str| with(&format!("meta = {{ \"{key}\" = \"{value}\" }}"));
-    let long = |count| "x".repeat(count);
     vec![
-        // Names that DNS cannot say, or that are taken.
         (
             named("web_1"),
             &[
@@ -47,6 +51,13 @@ fn odd_services() -> Vec<(String, &'static [&'static str])> {
                 "names that end in -standby are taken by standby instances",
             ],
         ),
+    ]
+}
+
+fn tags() -> Rows {
+    let tag = |tag: &str| with(&format!("tags = [\"{tag}\"]"));
+    let proxied = |tag: &str| with(&format!("tags_active = [\"{tag}\"]"));
+    vec![
         // Tags, by which DNS finds.
         (
             tag("a\\u0000b"),
@@ -83,7 +94,15 @@ fn odd_services() -> Vec<(String, &'static [&'static str])> {
             proxied(&long(256)),
             &["has 256 bytes, and at most 255 are allowed"],
         ),
-        // Meta.
+        // As they are, and not in TOML's way.
+        (tag("a\0b"), &["image.toml:6:"]),
+        (tag("a\nb"), &["image.toml:7:1"]),
+    ]
+}
+
+fn meta() -> Rows {
+    let meta = |key: &str, value: &str| with(&format!("meta = {{ \"{key}\" = \"{value}\" }}"));
+    vec![
         (
             meta("a\\u0000", "b"),
             &[
@@ -117,9 +136,6 @@ fn odd_services() -> Vec<(String, &'static [&'static str])> {
             meta("calvin-fleet", "b"),
             &["begins with calvin-, as those that are set by the agent"],
         ),
-        // As they are, and not in TOML's way.
-        (tag("a\0b"), &["image.toml:6:"]),
-        (tag("a\nb"), &["image.toml:7:1"]),
     ]
 }
 
@@ -131,7 +147,7 @@ async fn an_image_with_odd_names_tags_or_meta_is_refused_with_the_reason() {
     let file = folder.join("image.toml");
     let add = || environment.calvin(&["image", "add", folder.to_str().unwrap()]);
     let mut wrong = Vec::new();
-    for (service, expected) in odd_services() {
+    for (service, expected) in [names(), tags(), meta()].concat() {
         let text = format!("{IMAGE}\n[[service]]\n{service}\nport = 80\n");
         fs::write(&file, &text).unwrap();
         check(&mut wrong, &text, expected, &add());
