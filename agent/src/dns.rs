@@ -9,6 +9,7 @@
 //! The server is our own loop over two sockets and not hickory's: that one starts a task for each
 //! packet, drops replies above 32 in flight, and bounds neither connections nor what it logs.
 
+mod flights;
 mod forward;
 mod kept;
 mod reply;

@@ -1,9 +1,10 @@
 //! `calvin-agent init`: the first process of a machine without an init system of its own. It is the
 //! parent of agent, workload and what runs beside it, so that none ends with another.
 //!
-//! One thread and one loop over descriptors, without an async runtime: it must stay small (there is
-//! one for each machine, for as long as the machine lives), and a single thread may safely do
-//! between fork and exec what its children need. What it must never do is end, so it takes no
+//! One loop over descriptors, without an async runtime: it must stay small (there is one for each
+//! machine, for as long as the machine lives), and where only one thread takes locks it may safely do
+//! between fork and exec what its children need. A second one does nothing but end work whose lease is
+//! over, also while the loop waits for a disk. What it must never do is end, so it takes no
 //! input but bounded lines from the own user, and treats everything that fails after its start as
 //! something to write down and go on from.
 
@@ -11,6 +12,7 @@ mod agent;
 mod backoff;
 mod child;
 mod console;
+mod guard;
 mod lease;
 mod machine;
 mod prepare;

@@ -4,7 +4,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use calvin_consul::{
-    Client, Consistency, Key, agent::ServiceRegistration, catalog::Weights, registered,
+    Client, Consistency, Key, SessionId,
+    agent::ServiceRegistration,
+    catalog::Weights,
+    kv::Write,
+    registered,
+    session::{Behavior, SessionRequest},
 };
 use calvin_model::{ImageManifest, InstanceId};
 use nix::sys::signal::Signal;
@@ -18,8 +23,10 @@ use crate::support::{
     files::{self, Fleet, PORT},
     home::{ENVIRONMENT, coordinator_token, of_environment, prepare},
     operator::fleet_request,
+    player::Player,
     until,
 };
+use crate::switch::{active, found, until_phase};
 
 /// The datacenter of an environment, a client that may do everything, and the coordinator's token.
 pub(crate) async fn datacenter() -> (Datacenter, Client, String) {
@@ -44,6 +51,12 @@ async fn holder(consul: &Client) -> Option<serde_json::Value> {
     Some(serde_json::from_slice(&entry.value).unwrap())
 }
 
+/// Makes what an image says that of one whose machines register with a client that somebody else runs: those
+/// that are played have no node of their own.
+pub(crate) fn played(text: &str) -> String {
+    format!("{text}[consul]\naddress = \"http://127.0.0.1:8500\"\n")
+}
+
 /// Records the web image, whose service is `web`.
 pub(crate) async fn add_web(environment: &Environment, version: &str) {
     add_web_that_works(environment, version, "boot").await;
@@ -51,10 +64,10 @@ pub(crate) async fn add_web(environment: &Environment, version: &str) {
 
 /// The same, whose work begins as this says.
 pub(crate) async fn add_web_that_works(environment: &Environment, version: &str, work: &str) {
-    let text = format!(
+    let text = played(&format!(
         "name = \"web\"\nversion = \"{version}\"\n[workload]\ncommand = [\"true\"]\nwork = \"{work}\"\n\
          [[service]]\nname = \"web\"\nport = {PORT}\n"
-    );
+    ));
     let folder = files::custom_image(environment.home(), "web", version, &text);
     environment.operator.add_image(folder).await.unwrap();
 }
@@ -79,16 +92,9 @@ async fn one_coordinator_has_the_lock_and_a_second_one_ends_with_its_name() {
     second.use_silent_agent();
     second.start_program("calvin", &[]);
     let started = Instant::now();
-    let code = second.coordinator_ended().await;
-    assert_ne!(code, Some(0));
+    ends_with_the_name_of(&first, &mut second).await;
     // Longer than Consul keeps the session of one that died.
     assert!(started.elapsed() >= Duration::from_secs(30));
-    let log = second.log();
-    let name = format!("process {} on host", first.coordinator_id());
-    assert!(
-        log.contains(&name) && log.contains("stop that one"),
-        "{log}"
-    );
 
     // One that was killed comes back at once: the session is its own.
     first.kill_coordinator();
@@ -108,6 +114,59 @@ async fn one_coordinator_has_the_lock_and_a_second_one_ends_with_its_name() {
     let started = Instant::now();
     second.start_coordinator().await;
     assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+/// Ends, and says who holds the lock.
+async fn ends_with_the_name_of(first: &Environment, second: &mut Environment) {
+    assert_ne!(second.coordinator_ended().await, Some(0));
+    let log = second.log();
+    let name = format!("process {} on host", first.coordinator_id());
+    assert!(
+        log.contains(&name) && log.contains("stop that one"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_second_coordinator_ends_also_when_consul_is_silent_while_it_waits() {
+    let (datacenter, consul, token) = datacenter().await;
+    let mut first = prepare(&datacenter, &token);
+    first.use_silent_agent();
+    first.start_coordinator().await;
+    let mut second = prepare(&datacenter, &token);
+    second.use_silent_agent();
+    second.start_program("calvin", &[]);
+    until("the second one to wait", async || {
+        let log = second.log();
+        let waits = log.contains("waiting, should it be dead");
+        waits.then_some(()).ok_or(log)
+    })
+    .await;
+    let server = &datacenter.servers[0];
+    server.signal(Signal::SIGSTOP);
+    // Longer than a request is waited for, and shorter than the first one's session lives.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    server.signal(Signal::SIGCONT);
+    ends_with_the_name_of(&first, &mut second).await;
+    let held = holder(&consul).await.unwrap();
+    assert_eq!(held["pid"], first.coordinator_id());
+}
+
+#[tokio::test]
+async fn a_second_coordinator_ends_also_when_consul_was_away_at_its_start() {
+    let (mut datacenter, consul, token) = datacenter().await;
+    let mut first = prepare(&datacenter, &token);
+    first.use_silent_agent();
+    first.start_coordinator().await;
+    datacenter.servers[0].kill();
+    let mut second = prepare(&datacenter, &token);
+    second.use_silent_agent();
+    second.start_coordinator().await;
+    datacenter.servers[0].start_again();
+    datacenter.until_it_leads().await;
+    ends_with_the_name_of(&first, &mut second).await;
+    let held = holder(&consul).await.unwrap();
+    assert_eq!(held["pid"], first.coordinator_id());
 }
 
 #[tokio::test]
@@ -133,6 +192,105 @@ async fn a_lock_that_was_lost_is_taken_again() {
         "{log}"
     );
     environment.operator.status().await.unwrap();
+}
+
+/// A session of somebody who renews it without end.
+async fn strangers_session(consul: &Client) -> SessionId {
+    let request = SessionRequest {
+        name: "a stranger".to_owned(),
+        ttl: None,
+        lock_delay: Duration::ZERO,
+        behavior: Behavior::Release,
+        node_checks: Vec::new(),
+    };
+    consul.session_create(&request).await.unwrap()
+}
+
+/// How far each agent has counted its reports, as the coordinator heard it.
+async fn reported(environment: &Environment) -> BTreeMap<String, u64> {
+    let status = environment.operator.status().await.unwrap();
+    let fleets = status.fleets.into_iter();
+    let instances = fleets.flat_map(|fleet| fleet.instances);
+    instances
+        .map(|one| (one.id, one.report.unwrap_or_default().sequence))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_lock_that_stays_lost_stops_decisions_and_neither_sessions_nor_status() {
+    let (datacenter, consul, token) = datacenter().await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    for version in ["1.0", "2.0"] {
+        add_web(&environment, version).await;
+    }
+    let _player = Player::start(&environment, &datacenter);
+    let fleet = Fleet {
+        healthy_deadline: "60s",
+        ..Fleet::new("web", "web@1.0", 2)
+    };
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    until_phase(&environment, "done").await;
+    let blue = reported(&environment).await;
+    assert_eq!(blue.len(), 2);
+    let before = found(&consul, "web").await;
+
+    let key: Key = format!("calvin/{ENVIRONMENT}/coordinator").parse().unwrap();
+    let stranger = strangers_session(&consul).await;
+    until("the lock", async || {
+        let read = consul.kv_get(&key, Consistency::Consistent).await.unwrap();
+        if let Some(session) = read.value.and_then(|entry| entry.session) {
+            consul.session_destroy(&session).await.unwrap();
+        }
+        match consul.kv_acquire(&key, vec![], &stranger).await.unwrap() {
+            Write::Done => Ok(()),
+            Write::Conflict => Err("it has it again"),
+        }
+    })
+    .await;
+    let names = format!("has session {stranger}: only one coordinator may decide");
+    until("the stranger's name", async || {
+        let held = environment.operator.status().await.unwrap().held;
+        if held.contains(&names) {
+            Ok(())
+        } else {
+            Err(held)
+        }
+    })
+    .await;
+    environment.operator.start("web", "web@2.0").await.unwrap();
+    let lost = Instant::now();
+    let mut last = reported(&environment).await;
+    // Longer than who never had the lock would wait for it.
+    while lost.elapsed() < Duration::from_secs(40) {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let now = reported(&environment).await;
+        let ids = |of: &BTreeMap<String, u64>| of.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(ids(&now), ids(&blue), "nothing is made");
+        let heard = now.iter().all(|(id, sequence)| *sequence > last[id]);
+        assert!(heard, "{last:?} {now:?}");
+        last = now;
+        let held = environment.operator.status().await.unwrap().held;
+        assert!(held.contains(&names), "{held}");
+    }
+    assert_eq!(found(&consul, "web").await, before);
+
+    consul.session_destroy(&stranger).await.unwrap();
+    until("the rollout", async || {
+        let found = found(&consul, "web").await;
+        let active = active(&found);
+        let green = active.iter().all(|id| !blue.contains_key(*id));
+        if active.len() == 2 && green {
+            Ok(())
+        } else {
+            Err(found)
+        }
+    })
+    .await;
+    until_phase(&environment, "done").await;
+    let held = environment.operator.status().await.unwrap().held;
+    assert_eq!(held, "");
 }
 
 #[tokio::test]
@@ -222,7 +380,7 @@ async fn each_machine_has_a_token_until_it_is_gone() {
 }
 
 /// A registration as an agent makes it, for this instance of this environment.
-fn registration(environment: &str, instance: &str) -> ServiceRegistration {
+pub(crate) fn registration(environment: &str, instance: &str) -> ServiceRegistration {
     let text = "name = \"web\"\nversion = \"1.0\"\n[[service]]\nname = \"web\"\nport = 80\n";
     let manifest = ImageManifest::parse("image.toml", text).unwrap();
     let service = &manifest.services[0];
@@ -329,7 +487,11 @@ async fn what_is_left_of_a_dead_machine_goes_and_what_is_foreign_or_lives_stays(
         .filter(|line| line.kind == "catalogue")
         .map(|line| format!("{} {}", line.instance, line.text))
         .collect();
-    assert_eq!(taken.len(), 2, "its entry and its node: {taken:?}");
+    // Its node, with what was left on it; the entry has a line of its own where it went first: no instance on
+    // record has such a service, and it is asked for seldom.
+    let of_node = taken.iter().filter(|one| one.contains("the node of"));
+    assert_eq!(of_node.count(), 1, "{taken:?}");
+    assert!(taken.len() <= 2, "{taken:?}");
     assert!(
         taken.iter().all(|one| one.starts_with("web-dead2222 ")),
         "{taken:?}"

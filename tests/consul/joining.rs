@@ -26,8 +26,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::{Server, server::TcpIncoming};
 use tonic_health::ServingStatus;
 
-use self::machine::{Machine, field};
-use crate::{support::until, testing::INSTANCE};
+use self::machine::{Kit, Machine, field};
+use crate::{
+    support::{Datacenter, until},
+    testing::INSTANCE,
+};
 
 /// What servers lost is there again within this.
 const SOON: Duration = Duration::from_secs(20);
@@ -405,6 +408,48 @@ async fn a_disk_that_refuses_the_client_s_configuration_costs_no_name() {
     client.signal(rustix::process::Signal::STOP).unwrap();
     assert_eq!(names::look_up(&machine, web).await, [machine.address()]);
     client.signal(rustix::process::Signal::CONT).unwrap();
+}
+
+#[tokio::test]
+async fn another_environment_s_client_is_not_asked_for_names_of_the_same_domain() {
+    let more = serde_json::json!({
+        "datacenter": "other",
+        "domain": "build.example",
+        // The machine's token may ask who it is.
+        "node_name": INSTANCE,
+        "ports": { "http": 8500, "dns": 8600 },
+        "acl": { "tokens": { "dns": machine::MANAGEMENT } },
+        "tls": { "internal_rpc": { "verify_server_hostname": false } },
+    });
+    let other = Datacenter::start(1, more).await;
+    let address = other.servers[0].address;
+    let kit = Kit {
+        number: 7,
+        instance: INSTANCE,
+        image: format!(
+            "name = \"web\"\nversion = \"1.0\"\n[consul]\naddress = \"http://{address}:8500\"\n"
+        ),
+        exclusive: false,
+    };
+    let mut machine = Machine::start_kit(&other, kit).await;
+    let name = "consul.service.build.example.";
+    let there = names::dig(SocketAddr::new(address, 8600), &[name, "A"]);
+    assert_eq!(there, [address.to_string()], "who asked it would be told");
+    for _ in 0..2 {
+        machine
+            .hear(|report| {
+                let consul = report.consul.as_ref();
+                consul.is_some_and(|consul| consul.fault.contains("is of datacenter other"))
+            })
+            .await;
+        assert_eq!(names::status(machine.dns(), name), "SERVFAIL");
+        // The same at a start that knows by what it kept that it joins Consul.
+        machine.kill_agent().await;
+        assert_eq!(names::status(machine.dns(), name), "SERVFAIL");
+        machine.hear_again().await;
+    }
+    let said = machine.status();
+    assert!(said.contains("no Consul client is known to be"), "{said}");
 }
 
 #[tokio::test]

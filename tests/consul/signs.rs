@@ -2,19 +2,31 @@
 
 use std::{fs, time::Duration};
 
-use calvin_consul::{Client, Consistency, Key};
+use calvin_consul::{
+    Client, Consistency, Key, SessionId,
+    acl::{ServiceIdentity, TokenRequest},
+    kv::Write,
+    session::{Behavior, SessionRequest},
+};
 
 use crate::{
     coordinator::{add_web, datacenter, environment, tokens},
     support::{
-        environment::Environment, files::Fleet, home::ENVIRONMENT, operator::fleet_request,
-        player::Player, until,
+        Datacenter,
+        environment::Environment,
+        files::{self, Fleet, PORT},
+        home::{ENVIRONMENT, prepare},
+        operator::fleet_request,
+        player::Player,
+        until,
     },
 };
 
 const POLICY: &str = "calvin-coordinator";
 /// Much sooner than the next list of all tokens.
 const SOON: Duration = Duration::from_secs(60);
+/// Two looks at a policy, and what follows from them.
+const SECONDS: Duration = Duration::from_secs(25);
 
 /// Writes a rule of the coordinator's policy otherwise.
 async fn rewrite(consul: &Client, from: &str, to: &str) {
@@ -22,6 +34,34 @@ async fn rewrite(consul: &Client, from: &str, to: &str) {
     assert!(policy.rules.contains(from), "{}", policy.rules);
     let rules = policy.rules.replace(from, to);
     consul.policy_update(&policy, &rules).await.unwrap();
+}
+
+/// Every machine with a client that asks the server with its token, once so many were told it.
+async fn machines(
+    datacenter: &Datacenter,
+    environment: &Environment,
+    player: &Player,
+    count: usize,
+) -> Vec<(String, Client)> {
+    until("tokens that are told", async || {
+        let status = environment.operator.status().await.unwrap();
+        let fleets = status.fleets.into_iter();
+        let ids = fleets.flat_map(|fleet| fleet.instances).map(|one| one.id);
+        let told = ids.filter_map(|id| {
+            let consul = player.heard(&id).join?.consul?;
+            Some((id, consul.token?.expose().to_owned()))
+        });
+        let told: Vec<_> = told.collect();
+        if told.len() == count {
+            Ok(told)
+        } else {
+            Err((told.len(), said(environment).await))
+        }
+    })
+    .await
+    .into_iter()
+    .map(|(id, token)| (id, datacenter.client(&datacenter.servers[0], Some(&token))))
+    .collect()
 }
 
 /// What a status says.
@@ -147,9 +187,13 @@ async fn what_the_token_may_not_do_is_named_and_done_once_it_may() {
     })
     .await;
     until_quiet(&environment).await;
-    let lines = environment.operator.history("").await.into_iter();
-    let revoked = lines.filter(|line| line.kind == "catalogue" && line.text.contains("revoked"));
-    assert_eq!(revoked.count(), 2);
+    // A line is there once the engine has committed it, a moment after the token is gone.
+    until("a line of each", async || {
+        let mut lines = environment.operator.history("").await;
+        lines.retain(|line| line.kind == "catalogue" && line.text.contains("revoked"));
+        if lines.len() == 2 { Ok(()) } else { Err(lines) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -221,4 +265,170 @@ async fn tokens_that_are_lost_are_made_again_at_once_and_a_full_disk_keeps_only_
     .await;
     assert!(session().await.is_some());
     made().await;
+}
+
+/// Deletes a policy, as somebody does by hand; and makes it again, where it is only replaced.
+async fn delete_policy(consul: &Client, name: &str, replaced: bool) {
+    let policy = consul.policy(name).await.unwrap().unwrap();
+    consul.policy_delete(&policy).await.unwrap();
+    if replaced {
+        consul
+            .policy_create(name, "by hand", &policy.rules)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_policy_of_all_machines_that_is_deleted_alone_is_in_every_token_again_within_seconds() {
+    let (datacenter, consul, token) = datacenter().await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    add_web(&environment, "1.0").await;
+    let player = Player::start(&environment, &datacenter);
+    let fleet = Fleet {
+        healthy_deadline: "10m",
+        ..Fleet::new("web", "web@1.0", 2)
+    };
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    let machines = machines(&datacenter, &environment, &player, 2).await;
+    let name = format!("calvin-{ENVIRONMENT}-machines");
+    for replaced in [false, true] {
+        delete_policy(&consul, &name, replaced).await;
+        let began = tokio::time::Instant::now();
+        let denied = machines[0].1.agent_self().await.unwrap_err();
+        assert!(denied.is_denied(), "{denied}");
+        for (id, own) in &machines {
+            until("the rights again", async || {
+                own.agent_self().await.map(drop)
+            })
+            .await;
+            let token = own.token_self().await.unwrap();
+            assert_eq!(token.policies.len(), 1, "{id}");
+        }
+        let took = began.elapsed();
+        assert!(took < SECONDS, "{replaced}: {took:?}");
+    }
+    until_quiet(&environment).await;
+}
+
+async fn session(consul: &Client) -> SessionId {
+    let request = SessionRequest {
+        name: "a test".to_owned(),
+        ttl: None,
+        lock_delay: Duration::ZERO,
+        behavior: Behavior::Release,
+        node_checks: Vec::new(),
+    };
+    consul.session_create(&request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_right_to_a_lock_that_is_deleted_alone_comes_back_within_seconds() {
+    let (datacenter, consul, token) = datacenter().await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    let image = format!(
+        "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = [\"true\"]\nwork = \"on_active\"\n\
+         [[service]]\nname = \"web\"\nport = {PORT}\n"
+    );
+    let folder = files::custom_image(environment.home(), "web", "1.0", &image);
+    environment.operator.add_image(folder).await.unwrap();
+    let player = Player::start(&environment, &datacenter);
+    let fleet = Fleet {
+        healthy_deadline: "10m",
+        ..Fleet::new("web", "web@1.0", 1)
+    };
+    let count = "count = 1\n";
+    let text = fleet.toml();
+    let text = text.replace(count, "count = 1\nkind = \"exclusive\"\n");
+    environment.operator.apply(&text).await.unwrap();
+    let machines = machines(&datacenter, &environment, &player, 1).await;
+    let (id, own) = &machines[0];
+    let key: Key = format!("calvin/{ENVIRONMENT}/locks/web").parse().unwrap();
+    let held = session(&consul).await;
+    let acquire = async || {
+        let value = id.clone().into_bytes();
+        own.kv_acquire(&key, value, &held).await
+    };
+    assert_eq!(acquire().await.unwrap(), Write::Done);
+    let lock = format!("calvin-{ENVIRONMENT}-lock-{id}");
+    let shared = format!("calvin-{ENVIRONMENT}-machines");
+    for (names, replaced) in [
+        (vec![&lock], false),
+        (vec![&lock], true),
+        (vec![&lock, &shared], false),
+    ] {
+        for name in &names {
+            delete_policy(&consul, name, replaced).await;
+        }
+        let began = tokio::time::Instant::now();
+        let denied = acquire().await.unwrap_err();
+        assert!(denied.is_denied(), "{denied}");
+        until("the right again", async || acquire().await.map(drop)).await;
+        until("all of it", async || own.agent_self().await.map(drop)).await;
+        let took = began.elapsed();
+        assert!(took < SECONDS, "{names:?} {replaced}: {took:?}");
+    }
+    until_quiet(&environment).await;
+}
+
+/// Makes tokens that are too long for anybody to list all of them: more than 64 MB.
+async fn fill(consul: &Client) {
+    let identity = |number: usize| ServiceIdentity {
+        service_name: format!("long-{number}"),
+        datacenters: (0..150).map(|number| format!("{number:0>60}")).collect(),
+    };
+    let token = TokenRequest {
+        description: "long".to_owned(),
+        service_identities: (0..50).map(identity).collect(),
+        ..TokenRequest::default()
+    };
+    for _ in 0..150 {
+        consul.token_create(&token).await.unwrap();
+    }
+    let error = consul.tokens().await.unwrap_err();
+    assert!(error.to_string().contains("list the tokens"), "{error}");
+}
+
+#[tokio::test]
+async fn no_machine_waits_for_the_list_of_all_tokens_and_one_that_fails_is_asked_for_seldom() {
+    let (datacenter, consul, token) = datacenter().await;
+    fill(&consul).await;
+    let server = &datacenter.servers[0];
+    server.say_requests();
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    let began = tokio::time::Instant::now();
+    environment.start_coordinator().await;
+    add_web(&environment, "1.0").await;
+    let player = Player::start(&environment, &datacenter);
+    let fleet = |count| Fleet {
+        healthy_deadline: "10m",
+        ..Fleet::new("web", "web@1.0", count)
+    };
+    environment.operator.apply(&fleet(2).toml()).await.unwrap();
+    machines(&datacenter, &environment, &player, 2).await;
+    let what = "the Consul tokens of machines cannot be looked after";
+    until(what, async || {
+        let notices = said(&environment).await.notices;
+        let says = notices.iter().any(|one| one.contains(what));
+        says.then_some(()).ok_or(notices)
+    })
+    .await;
+    let lists = server.log().matches("url=/v1/acl/tokens").count();
+    // After 5, 15, 35 s and so on.
+    let most = (began.elapsed().as_secs() / 5 + 1).ilog2() + 2;
+    assert!(lists <= most as usize, "{lists} of {most}");
+
+    // Nor do those wait whose tokens the next run does not know.
+    environment.kill_coordinator();
+    environment.start_coordinator().await;
+    environment.operator.apply(&fleet(3).toml()).await.unwrap();
+    let machines = machines(&datacenter, &environment, &player, 3).await;
+    for (_, own) in &machines {
+        own.token_self().await.unwrap();
+    }
 }

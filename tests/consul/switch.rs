@@ -8,11 +8,20 @@ use std::{
 
 use calvin_consul::{Client, Consistency, registered};
 use calvin_model::CatalogueRole::{Active, Entered};
-use tokio::task::JoinSet;
+use serde_json::json;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
-    coordinator::{add_web, datacenter, environment},
-    support::{environment::Environment, files::Fleet, home::ENVIRONMENT, player::Player, until},
+    coordinator::{add_web, datacenter, environment, registration},
+    support::{
+        Datacenter,
+        datacenter::MANAGEMENT,
+        environment::Environment,
+        files::{Fleet, PORT, custom_image},
+        home::{ENVIRONMENT, coordinator_token, of_environment, prepare},
+        player::Player,
+        until,
+    },
 };
 
 /// Who is found under the service's own name, with its tags.
@@ -161,4 +170,97 @@ async fn a_switch_is_one_change_and_so_is_the_way_back() {
         if left.is_empty() { Ok(()) } else { Err(left) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn services_of_images_that_nobody_uses_need_no_connections() {
+    // Below one for each of their names.
+    let mut more = of_environment();
+    more["limits"] = json!({ "http_max_conns_per_client": 40 });
+    let datacenter = Datacenter::start(1, more).await;
+    let consul = datacenter.client(&datacenter.servers[0], Some(MANAGEMENT));
+    let token = coordinator_token(&datacenter).await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    add_web(&environment, "1.0").await;
+    for number in 0..30 {
+        let text = format!(
+            "name = \"web\"\nversion = \"0.{number}\"\n[workload]\ncommand = [\"true\"]\n\
+             [[service]]\nname = \"web-{number}\"\nport = {PORT}\n"
+        );
+        let folder = custom_image(environment.home(), "web", &format!("0.{number}"), &text);
+        environment.operator.add_image(folder).await.unwrap();
+    }
+    // Longer than trouble is waited for that may pass by itself.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(25) {
+        let status = environment.operator.status().await.unwrap();
+        let quiet = status.held.is_empty() && status.notices.is_empty();
+        let begins = began.elapsed() < Duration::from_secs(5);
+        assert!(quiet || begins, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let _player = Player::start(&environment, &datacenter);
+    let fleet = Fleet {
+        healthy_deadline: "60s",
+        ..Fleet::new("web", "web@1.0", 2)
+    };
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    until_phase(&environment, "done").await;
+    assert_eq!(active(&found(&consul, "web").await).len(), 2);
+}
+
+#[tokio::test]
+async fn entries_on_another_node_than_the_machine_s_own_are_nobody_s_and_shown() {
+    let (mut datacenter, consul, token) = datacenter().await;
+    let mut environment = prepare(&datacenter, &token);
+    environment.use_silent_agent();
+    environment.start_coordinator().await;
+    // Its machines have clients of their own.
+    let text = format!(
+        "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = [\"true\"]\n\
+         [[service]]\nname = \"web\"\nport = {PORT}\n"
+    );
+    let folder = custom_image(environment.home(), "web", "1.0", &text);
+    environment.operator.add_image(folder).await.unwrap();
+    // And somebody who may registers it on a node that is not its own.
+    let _player = Player::start(&environment, &datacenter);
+    let fleet = Fleet {
+        healthy_deadline: "10m",
+        ..Fleet::new("web", "web@1.0", 1)
+    };
+    environment.operator.apply(&fleet.toml()).await.unwrap();
+    let on_nodes = async || -> BTreeMap<String, Vec<String>> {
+        let read = consul.service_health("web", Consistency::Consistent).await;
+        let entries = read.unwrap().value.into_iter();
+        entries
+            .map(|one| (one.node.name, one.service.tags))
+            .collect()
+    };
+    let status = until("an entry that is shown to be foreign", async || {
+        let status = environment.operator.status().await.unwrap();
+        let mut notices = status.notices.iter();
+        let shown = notices.any(|one| one.contains("on node server-0 say that they are of web-"));
+        if shown && on_nodes().await.contains_key("server-0") {
+            Ok(status)
+        } else {
+            Err(status)
+        }
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(on_nodes().await["server-0"], ["standby"]);
+
+    let instance = status.fleets[0].instances[0].id.clone();
+    let more = json!({ "tls": { "internal_rpc": { "verify_server_hostname": false } } });
+    datacenter.add_agent_with(&instance, more).await;
+    let own = datacenter.client(&datacenter.agents[0], Some(MANAGEMENT));
+    let mut entry = registration(ENVIRONMENT, &instance);
+    entry.tags = vec!["standby".to_owned()];
+    own.register(&entry).await.unwrap();
+    until_phase(&environment, "done").await;
+    let found = on_nodes().await;
+    assert_eq!(found["server-0"], ["standby"], "{found:?}");
+    assert_eq!(found[&instance], ["active"], "{found:?}");
 }

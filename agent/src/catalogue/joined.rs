@@ -50,7 +50,13 @@ pub(super) async fn recognise(
     join: &ConsulJoin,
     whose: Whose,
 ) -> Result<AgentSelf, Trouble> {
-    let found = client.agent_self().await?;
+    let found = client.agent_self().await.map_err(|error| match whose {
+        Whose::Own if error.is_denied() => Trouble::Stranger {
+            address: client.address().to_string(),
+            source: error,
+        },
+        Whose::Own | Whose::Given => error.into(),
+    })?;
     let wanted = join.datacenter.as_str();
     if found.datacenter != wanted {
         return Err(Trouble::Datacenter {

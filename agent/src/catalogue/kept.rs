@@ -53,6 +53,9 @@ pub trait Keep: Clone + Send + Sync + 'static {
     fn stored(&self) -> Self::Stored;
     /// From what was written.
     fn restored(stored: Self::Stored) -> Self;
+
+    /// Hears whether it is on disk, or why not.
+    fn written(&self, _refused: Option<&DiskError>) {}
 }
 
 impl Keep for Join {
@@ -141,16 +144,18 @@ pub fn channel<T: Keep>(state: &Path) -> watch::Sender<Option<T>> {
 /// Keeps what is said on disk until nothing more can come.
 pub async fn keep<T: Keep>(state: PathBuf, mut newest: watch::Receiver<Option<T>>) {
     while newest.changed().await.is_ok() {
-        let Some(said) = newest.borrow_and_update().as_ref().map(Keep::stored) else {
+        let Some(said) = newest.borrow_and_update().clone() else {
             continue;
         };
         let path = path_of::<T>(&state);
-        let write = tokio::task::spawn_blocking(move || write(&path, said));
+        let stored = said.stored();
+        let write = tokio::task::spawn_blocking(move || write(&path, stored));
         let written = write.await.unwrap_or_else(|error| {
             let path = path_of::<T>(&state);
             let source = io::Error::other(error);
             Err(DiskError::Write { path, source })
         });
+        said.written(written.as_ref().err());
         match written {
             Ok(()) => info!(what = T::NAME, "is on disk"),
             Err(error) => {

@@ -7,10 +7,14 @@
 //!   succeeded was sent. While Consul is silent nothing is ordered: the lease runs out by itself, and
 //!   goes on when the session is found to live still.
 //! - A session that is gone is a lock that is lost: what runs is killed.
+//! - An agent that is started again may know no session, or an old one, because the disk was full. What
+//!   runs is under a lease all the same: before it is killed Consul is asked whether a session of this
+//!   machine holds the lock, and the agent goes on with that one.
 //! - The lock is taken, and given back, only when nothing of the workload runs. So what runs has the
 //!   fence of the lock that is held, and never an older one.
 
 mod ask;
+mod facts;
 mod gate;
 mod keeper;
 #[cfg(test)]
@@ -23,13 +27,14 @@ use calvin_consul::{
     SessionId,
     exclusive::{LEASE, RENEW_EVERY, TTL},
 };
-use calvin_model::{InstanceId, WorkloadState};
+use calvin_model::InstanceId;
 
+use facts::{Facts, Gate, Work};
 pub use keeper::{Keeper, KeeperEnds, KeptSession, LockSeen};
 
 use crate::{
     retry::Backoff,
-    workload::{Command, RunnerState, WorkloadOrder},
+    workload::{Command, WorkloadOrder},
 };
 
 /// Pauses after what failed: quick against the lease.
@@ -38,41 +43,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 /// waits for that may have failed.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// Whether a workload needs the lock of its fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gate {
-    /// Nobody has said yet.
-    Unknown,
-    /// It needs none.
-    Free,
-    /// It must not run without.
-    Locked,
-}
-
-/// What the machine is known to be doing, and what is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// Whether the workload needs the lock.
-    pub(super) gate: Gate,
-    /// What is wanted of the workload; nothing where it is to be left as it is.
-    pub(super) wanted: Option<WorkloadOrder>,
-    /// What of it runs.
-    pub(super) work: Work,
-}
-
-/// What of the workload runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Work {
-    /// The runner does not say.
-    Unknown,
-    /// Nothing, and nothing will without an order.
-    Gone,
-    /// Something that needs no lease.
-    Free,
-    /// Something that needs one.
-    Leased,
-}
-
 /// What is to be asked of Consul.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ask {
@@ -80,6 +50,8 @@ pub(super) enum Ask {
     Create,
     /// Who holds the lock.
     Look,
+    /// Whether a session of this machine holds the lock, and which.
+    Find,
     /// To give this session the lock, and who holds it then.
     Acquire(SessionId),
     /// To let this session live on.
@@ -97,6 +69,8 @@ pub(super) enum Answer {
     Created(SessionId),
     /// Who holds the lock.
     Holds(Holder),
+    /// A session of this machine holds the lock, or none does.
+    Found(Option<Held>),
     /// The session lives on.
     Renewed,
     /// There is no such session any more.
@@ -122,6 +96,14 @@ pub(super) struct Holder {
     pub(super) index: u64,
 }
 
+/// A lock that a session of this machine holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) session: SessionId,
+    pub(super) fence: u64,
+    pub(super) index: u64,
+}
+
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Next {
@@ -135,10 +117,20 @@ pub(super) struct Next {
     pub(super) due: Option<Duration>,
 }
 
+/// Who took the lock for what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// Maybe a run of the agent before this one, with a session that is not on disk.
+    Before,
+    /// This one, or with a session that this one knows.
+    Known,
+}
+
 /// The lock, as it is known.
 #[derive(Debug, Clone)]
 pub(super) struct Lock {
     session: Option<Session>,
+    taken: Taken,
     /// What was asked and is not answered.
     asking: Option<Ask>,
     pauses: Backoff,
@@ -179,49 +171,12 @@ enum Hold {
     Released,
 }
 
-impl Work {
-    /// What a runner says.
-    pub(super) fn of(state: Option<&RunnerState>) -> Self {
-        let Some(state) = state else {
-            return Self::Unknown;
-        };
-        match state.workload {
-            WorkloadState::NotWanted | WorkloadState::Stopped => Self::Gone,
-            WorkloadState::Starting
-            | WorkloadState::Running
-            | WorkloadState::Backoff
-            | WorkloadState::Stopping => match state.lease_left_ms {
-                Some(_) => Self::Leased,
-                None => Self::Free,
-            },
-        }
-    }
-}
-
-impl Facts {
-    /// Whether the workload is to run with the lock.
-    fn is_to_hold(&self) -> bool {
-        self.gate == Gate::Locked && self.wanted == Some(WorkloadOrder::Start)
-    }
-
-    /// Whether the lock, where it is held, is to be given back.
-    fn is_to_leave(&self) -> bool {
-        match (self.gate, self.work) {
-            (_, Work::Gone) => !self.is_to_hold(),
-            (Gate::Free, Work::Free) => true,
-            (
-                Gate::Free | Gate::Locked | Gate::Unknown,
-                Work::Free | Work::Leased | Work::Unknown,
-            ) => false,
-        }
-    }
-}
-
 impl Lock {
     /// With the session that an earlier run of the agent kept, if it did.
     pub(super) fn new(kept: Option<SessionId>, now: Duration) -> Self {
         Self {
             session: kept.map(|id| Session::new(id, now)),
+            taken: Taken::Before,
             asking: None,
             pauses: Backoff::new(PAUSES.0, PAUSES.1),
             retry_at: Duration::ZERO,
@@ -256,6 +211,11 @@ impl Lock {
 
     /// What to do at `now`.
     pub(super) fn next(&mut self, facts: &Facts, now: Duration) -> Next {
+        match facts.work {
+            // What a lock was taken for is gone, and its session is nothing to go on with.
+            Work::Gone | Work::Free => self.taken = Taken::Known,
+            Work::Leased | Work::Unknown => {}
+        }
         let ask = self.ask(facts, now);
         if ask.is_some() {
             self.asking.clone_from(&ask);
@@ -270,7 +230,7 @@ impl Lock {
 
     fn is_lost(&self) -> bool {
         match &self.session {
-            None => true,
+            None => self.taken == Taken::Known,
             Some(session) => match session.hold {
                 Hold::Not { .. } | Hold::Released => true,
                 Hold::Unknown | Hold::Held { .. } => false,
@@ -306,7 +266,11 @@ impl Lock {
         let may_ask = now >= self.retry_at;
         let Some(session) = &self.session else {
             let starts = facts.is_to_hold() && facts.work == Work::Gone;
-            return (starts && may_ask).then_some(Ask::Create);
+            let ask = match self.taken {
+                Taken::Before if facts.may_have_held() => Some(Ask::Find),
+                Taken::Before | Taken::Known => starts.then_some(Ask::Create),
+            };
+            return ask.filter(|_| may_ask);
         };
         let id = || session.id.clone();
         if session.hold == Hold::Released || facts.is_to_leave() {
@@ -369,8 +333,16 @@ impl Lock {
             (Answer::Created(id), session) => {
                 session.insert(Session::new(id, now)).renewed(sent);
             }
+            (Answer::Found(found), session) => {
+                let guards = self.taken == Taken::Before;
+                self.taken = Taken::Known;
+                *session = found
+                    .filter(|_| guards)
+                    .map(|held| Session::adopted(held, now));
+            }
             (Answer::Holds(holder), Some(session)) => {
                 session.hold = session.hold_of(holder, now);
+                self.taken = Taken::Known;
                 // Free, and we did not get it: not at once again.
                 if let Hold::Not { free: true, .. } = session.hold {
                     self.retry_at = now + PAUSES.0;
@@ -433,6 +405,15 @@ impl Session {
             trouble: None,
             over_at: now + TTL * 2,
             hold: Hold::Unknown,
+        }
+    }
+
+    /// One that was found to hold the lock. How long it has not been renewed, nobody knows.
+    fn adopted(held: Held, now: Duration) -> Self {
+        let (fence, index) = (held.fence, held.index);
+        Self {
+            hold: Hold::Held { fence, index },
+            ..Self::new(held.session, now)
         }
     }
 

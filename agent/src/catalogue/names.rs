@@ -60,7 +60,8 @@ impl Ends {
     /// Has names not be asked of a client that was seen to be another environment's or machine's. One that
     /// is only silent stays: names come from memory for as long as it is.
     pub(super) fn distrust(&self, error: &Trouble) {
-        if matches!(error, Trouble::Datacenter { .. } | Trouble::Node { .. }) {
+        use Trouble::{Datacenter, Node, Stranger};
+        if matches!(error, Datacenter { .. } | Node { .. } | Stranger { .. }) {
             self.names_come_from(Target::Memory);
         }
     }

@@ -1,6 +1,8 @@
 //! Reads what is registered, does what the plan says, and reads it back.
 
 #[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -53,6 +53,15 @@ pub(super) enum Trouble {
         found: String,
         wanted: String,
     },
+    /// It is not the one that was started here: that one knows the recovery token.
+    #[error(
+        "the Consul client at {address} is not this machine's: it does not know its recovery token"
+    )]
+    Stranger {
+        address: String,
+        #[source]
+        source: Error,
+    },
     /// It goes on with an older configuration.
     #[error("the Consul client has not taken over its configuration")]
     Configuration,

@@ -17,6 +17,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
+    flights::{AskedFor, Flights, TURN_TIMEOUT},
     kept::{self, AnswersError, Kept, Moment, News},
     upstream::{self, UpstreamError},
 };
@@ -49,6 +50,7 @@ pub enum Target {
 #[derive(Debug)]
 pub struct Forwarder {
     target: watch::Receiver<Target>,
+    flights: Flights,
     kept: Mutex<Kept>,
     given: Mutex<Given>,
     began: Instant,
@@ -72,6 +74,8 @@ struct Given {
 pub(super) enum Answered {
     /// As the server has just said.
     Fresh(Arc<Message>),
+    /// As it has just said to another one.
+    Shared(Arc<Message>),
     /// As it said before; now it says nothing.
     Stale(Arc<Message>),
     /// It was never answered, or too long ago.
@@ -82,7 +86,9 @@ impl Answered {
     /// Whether it says of anything that it is there.
     pub(super) fn has_records(&self) -> bool {
         match self {
-            Self::Fresh(message) | Self::Stale(message) => !message.answers.is_empty(),
+            Self::Fresh(message) | Self::Shared(message) | Self::Stale(message) => {
+                !message.answers.is_empty()
+            }
             Self::Unknown => false,
         }
     }
@@ -94,6 +100,7 @@ impl Forwarder {
     pub fn new(target: watch::Receiver<Target>) -> Self {
         Self {
             target,
+            flights: Flights::default(),
             kept: Mutex::default(),
             given: Mutex::default(),
             began: Instant::now(),
@@ -220,10 +227,26 @@ impl Forwarder {
     }
 
     async fn ask(&self, server: SocketAddr, query: &Query) -> Answered {
-        let asked = upstream::ask(server, query).await;
+        let asked = self.flights.share(query, self.outcome(server, query));
+        match asked.await {
+            (Some(message), AskedFor::Us) => Answered::Fresh(message),
+            (Some(message), AskedFor::Another) => Answered::Shared(message),
+            (None, _) => self.known(query),
+        }
+    }
+
+    /// What the server says, which is kept.
+    async fn outcome(&self, server: SocketAddr, query: &Query) -> Option<Arc<Message>> {
+        let asked = match self.flights.turn().await {
+            Some(_turn) => upstream::ask(server, query).await,
+            None => Err(UpstreamError::Crowded {
+                server,
+                limit: TURN_TIMEOUT,
+            }),
+        };
         // It was seen meanwhile not to be the machine's own: what it says is another environment's.
         if self.target() != Target::Client(server) {
-            return self.known(query);
+            return None;
         }
         match asked {
             Ok(message) => {
@@ -234,12 +257,12 @@ impl Forwarder {
                 if news == News::Write {
                     self.news.notify_one();
                 }
-                Answered::Fresh(message)
+                Some(message)
             }
             Err(error) => {
                 self.note(Some(&error));
                 self.kept().silence(query);
-                self.known(query)
+                None
             }
         }
     }

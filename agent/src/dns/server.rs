@@ -24,9 +24,10 @@ const QUERY_BYTES_MAX: usize = 4096;
 /// Connections at one time. A stub resolver opens one for a long answer, for some milliseconds;
 /// each holds below 70 KiB.
 const CONNECTIONS_MAX: usize = 64;
-/// Questions to Consul at one time, of which each holds a socket and below 70 KiB. A thousand look-ups
-/// a second, each of 10 ms, are ten.
-const QUESTIONS_MAX: usize = 64;
+/// Datagrams that wait for Consul's answers at one time, each with some KiB. They come faster than they
+/// are asked: a socket holds some 280 of them (`net.core.rmem_default`), and all of those are read
+/// before the first is asked.
+const WAITING_MAX: usize = 1024;
 /// Silence after which a connection is closed (RFC 7766 section 6.2.3 asks for some seconds).
 const IDLE: Duration = Duration::from_secs(5);
 /// Pause after a socket's error that says nothing of the next call (no file descriptors left).
@@ -64,7 +65,7 @@ pub fn serve(sources: &Sources, sockets: DnsSockets) -> io::Result<Server> {
 
 async fn answer_datagrams(sources: Sources, socket: UdpSocket) {
     let socket = Arc::new(socket);
-    let permits = Arc::new(Semaphore::new(QUESTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(WAITING_MAX));
     let mut questions = JoinSet::new();
     let mut packet = vec![0; QUERY_BYTES_MAX];
     loop {
@@ -100,7 +101,7 @@ async fn answer_datagrams(sources: Sources, socket: UdpSocket) {
                 drop(permit);
             });
         } else {
-            // So many wait for Consul that one more would only wait too.
+            // So many wait for Consul that this one's time would be over before its turn.
             let known = sources.forwarder.known(&question.query);
             send(&socket, sources.settle(*question, &known), client).await;
         }
@@ -209,7 +210,7 @@ fn reply_of(question: Question, answered: &Answered) -> Option<Vec<u8>> {
     match answered {
         // Its order was drawn by the server.
         Answered::Fresh(answer) => question.answer_as(answer, 0),
-        Answered::Stale(answer) => question.answer_as(answer, turn()),
+        Answered::Shared(answer) | Answered::Stale(answer) => question.answer_as(answer, turn()),
         Answered::Unknown => question.failed(),
     }
 }

@@ -1,5 +1,6 @@
 //! The look-up as a table, replies to any bytes, and the server on real sockets.
 
+mod crowded;
 mod forwarded;
 mod lookup;
 mod packets;

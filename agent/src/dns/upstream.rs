@@ -33,6 +33,9 @@ pub(super) enum UpstreamError {
     /// It says nothing.
     #[error("{server} has not answered within {limit:?}")]
     Silent { server: SocketAddr, limit: Duration },
+    /// It was not asked: so many questions were before this one.
+    #[error("{server} answers so slowly that others were not asked within {limit:?}")]
+    Crowded { server: SocketAddr, limit: Duration },
     /// It says that it cannot answer.
     #[error("{server} answered {code}")]
     Refused {

@@ -22,7 +22,10 @@ use nix::{
 };
 use rustix::process::{Signal, kill_process_group, set_parent_process_death_signal};
 
-use super::sockets::{COUNT, DnsSockets, FIRST};
+use super::{
+    guard::Announcement,
+    sockets::{COUNT, DnsSockets, FIRST},
+};
 use crate::workload::{End, WorkloadSpec};
 
 /// Signals by which a child can be asked to stop: those of `StopSignal`.
@@ -101,8 +104,12 @@ fn end_with(init: rustix::process::Pid) -> io::Result<()> {
 }
 
 /// Starts the workload: in a process group of its own, which outlives the agent, and init where it
-/// needs no lease: nobody else would see to its end.
-pub(super) fn spawn_workload(spec: &WorkloadSpec, output: PipeWriter) -> io::Result<ProcessId> {
+/// needs no lease: nobody else would see to its end. One that needs one announces itself.
+pub(super) fn spawn_workload(
+    spec: &WorkloadSpec,
+    output: PipeWriter,
+    announcement: Option<Announcement>,
+) -> io::Result<ProcessId> {
     let mut command = Command::new(&spec.program);
     command
         .args(&spec.arguments)
@@ -119,7 +126,7 @@ pub(super) fn spawn_workload(spec: &WorkloadSpec, output: PipeWriter) -> io::Res
         if needs_lease {
             end_with(init)?;
         }
-        Ok(())
+        announcement.as_ref().map_or(Ok(()), Announcement::say)
     });
     start(&mut command)
 }
@@ -133,8 +140,8 @@ fn before_exec(
     mut prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
 ) {
     // SAFETY: what may be called between fork and exec is limited because another thread may have
-    // held a lock (the allocator's, for instance) when this one forked. Init has one thread: that is
-    // checked when it starts.
+    // held a lock (the allocator's, for instance) when this one forked. Init has one thread when it
+    // starts, which is checked, and later one more that never takes such a lock (`guard`).
     unsafe {
         command.pre_exec(move || {
             // Init reads its signals from a descriptor and has them blocked; a child inherits that.
@@ -233,5 +240,46 @@ pub(super) fn signal_group(leader: i32, signal: Signal) {
     if let Some(leader) = rustix::process::Pid::from_raw(leader) {
         // The only failure is that nobody is left in it.
         let _ = kill_process_group(leader, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        io::Errno,
+    };
+
+    use super::*;
+    use crate::{clock::boottime, init::guard::Guard};
+
+    #[test]
+    fn a_start_that_waits_for_its_program_is_over_with_the_lease() {
+        const LEASE: Duration = Duration::from_millis(300);
+        const LIMIT: Timespec = Timespec {
+            tv_sec: 20,
+            tv_nsec: 0,
+        };
+        let guard = Guard::start().unwrap();
+        guard.extend(boottime() + LEASE).unwrap();
+        let announcement = guard.starting().unwrap();
+        // In place of a disk that does not answer: nobody writes to this.
+        let (never, _writer) = io::pipe().unwrap();
+        let mut command = Command::new("sleep");
+        command.arg("60").process_group(0);
+        before_exec(&mut command, move || {
+            announcement.say()?;
+            poll(&mut [PollFd::new(&never, PollFlags::IN)], Some(&LIMIT))?;
+            Err(Errno::TIMEDOUT.into())
+        });
+        let began = Instant::now();
+        let mut child = command.spawn().unwrap();
+        let took = began.elapsed();
+        assert!((LEASE..LEASE * 10).contains(&took), "{took:?}");
+        let ended = child.wait().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&ended);
+        assert_eq!(signal, Some(Signal::KILL.as_raw()));
     }
 }

@@ -20,6 +20,7 @@ use super::{
     agent::Agent,
     child,
     console::{BoundedLog, Tap},
+    guard::Guard,
     lease::{Lease, LeaseTimer},
     prepare::Prepared,
     server::{PeerIndex, Server},
@@ -50,6 +51,7 @@ pub(super) struct Machine {
     workload: Workload,
     lease: Lease,
     lease_timer: LeaseTimer,
+    guard: Guard,
     units: Units,
     console: Tap,
     agent_log: Tap,
@@ -88,13 +90,18 @@ impl Machine {
             what: "make a timer",
             source: error.into(),
         })?;
+        let guard = Guard::start().map_err(|source| InitError::System {
+            what: "start the thread that ends leases",
+            source,
+        })?;
         let mut machine = Self {
             console: tap(&files.console(), CONSOLE_FILE_BYTES)?,
             agent_log: tap(&files.agent_log(), AGENT_FILE_BYTES)?,
             agent,
-            workload: Workload::new(),
+            workload: Workload::guarded(guard.clone()),
             lease: Lease::default(),
             lease_timer,
+            guard,
             units: Units::new(files),
             prepared,
             stopping: Stopping::No,
@@ -184,7 +191,7 @@ impl Machine {
         let _ = poll(&mut descriptors, timeout.as_ref());
     }
 
-    /// Ends work whose lease is over.
+    /// Ends work whose lease is over. The guard has, where something held this up.
     fn look_at_lease(&mut self, now: Instant) {
         self.lease_timer.clear();
         if self.workload.lease_is(self.lease.at(boottime()), now) {
@@ -193,14 +200,18 @@ impl Machine {
         }
     }
 
-    fn extend_lease(&mut self, until: Duration) -> Option<String> {
+    fn extend_lease(&mut self, until: Duration, at: Instant) -> Option<String> {
+        // It may be over since this turn began, and what ran with it has ended then.
+        self.look_at_lease(at);
         let now = boottime();
         let mut lease = self.lease;
         if let Some(refused) = lease.extend(until, now) {
             return Some(refused);
         }
         // Without a timer nothing would end it in time.
-        if let Err(error) = self.lease_timer.set(lease.until()) {
+        let timer = self.lease_timer.set(lease.until());
+        let set = timer.map_err(io::Error::from);
+        if let Err(error) = set.and_then(|()| self.guard.extend(lease.until())) {
             return Some(format!("could not set a timer: {error}"));
         }
         self.changed |= self.lease.at(now) != lease.at(now);
@@ -230,6 +241,8 @@ impl Machine {
 
     fn reap(&mut self, now: Instant) {
         while let Some((pid, end)) = child::next_ended() {
+            // What the guard has ended did not end by itself.
+            self.look_at_lease(now);
             let is = |process: Option<ProcessId>| process.is_some_and(|process| process.pid == pid);
             if is(self.workload.process()) {
                 self.workload.ended(end, now, fastrand::f64());
@@ -279,7 +292,7 @@ impl Machine {
                 self.changed = true;
                 None
             }
-            Order::Lease { until_ms } => self.extend_lease(Duration::from_millis(until_ms)),
+            Order::Lease { until_ms } => self.extend_lease(Duration::from_millis(until_ms), now),
             Order::StartUnit { name, spec } => {
                 let refused = self.units.start(name, *spec, now);
                 self.changed = true;

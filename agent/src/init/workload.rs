@@ -10,7 +10,7 @@ use calvin_model::{WorkloadState, image::StopSignal};
 use calvin_proto::machine::ProcessId;
 use rustix::process::Signal;
 
-use super::{backoff::Backoff, child, lease::LeaseNow};
+use super::{backoff::Backoff, child, guard::Guard, lease::LeaseNow};
 use crate::workload::{
     End, WorkloadSpec,
     protocol::{LEASE_OVER, RUNS_OTHERWISE},
@@ -25,6 +25,8 @@ pub(super) struct Workload {
     /// To be started when it has stopped: it was wanted again before it was gone.
     next: Option<WorkloadSpec>,
     lease: LeaseNow,
+    /// Ends it with its lease, whatever holds this up.
+    guard: Option<Guard>,
     pub(super) starts: u64,
     pub(super) last_end: Option<End>,
     pub(super) fault: Option<String>,
@@ -59,7 +61,15 @@ enum Phase {
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 impl Workload {
-    /// One that was never started.
+    /// One that was never started, and may need a lease.
+    pub(super) fn guarded(guard: Guard) -> Self {
+        Self {
+            guard: Some(guard),
+            ..Self::new()
+        }
+    }
+
+    /// One that was never started. It never has a lease.
     pub(super) fn new() -> Self {
         Self {
             spec: None,
@@ -67,6 +77,7 @@ impl Workload {
             phase: Phase::Idle,
             next: None,
             lease: LeaseNow::Over,
+            guard: None,
             starts: 0,
             last_end: None,
             fault: None,
@@ -219,7 +230,17 @@ impl Workload {
             self.phase = Phase::Idle;
             return;
         };
-        match output().and_then(|output| child::spawn_workload(spec, output)) {
+        let guard = self.guard.as_ref().filter(|_| spec.needs_lease);
+        let announcement = guard.map(Guard::starting).transpose();
+        let spawned = announcement
+            .and_then(|announcement| child::spawn_workload(spec, output()?, announcement));
+        if let Some(guard) = guard {
+            match &spawned {
+                Ok(process) => guard.started(process.pid),
+                Err(_) => guard.release(),
+            }
+        }
+        match spawned {
             Ok(process) => {
                 self.starts += 1;
                 self.fault = None;
@@ -242,6 +263,9 @@ impl Workload {
     /// Its process has ended, and is not reaped yet. What is left of its group is ended with it.
     pub(super) fn ended(&mut self, end: End, now: Instant, random: f64) {
         self.last_end = Some(end);
+        if let Some(guard) = &self.guard {
+            guard.release();
+        }
         match &self.phase {
             Phase::Running { process, since } => {
                 child::signal_group(process.pid, Signal::KILL);

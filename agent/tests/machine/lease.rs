@@ -1,8 +1,9 @@
 //! Work that needs a lease: it runs under one, and ends with it, whoever is away or stands still.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -14,10 +15,11 @@ use calvin_consul::exclusive::LEASE;
 use calvin_model::{WorkloadState, image::StopSignal};
 use calvin_proto::machine::{InitRecord, ProcessId};
 use rustix::process::Signal;
+use tokio::time::timeout;
 
 use crate::{
     IDLE,
-    support::{DEADLINE, Machine, eventually, pid_in, running, state, workload},
+    support::{DEADLINE, Machine, eventually, pid_in, running, state, within, workload},
 };
 
 /// How soon after the end of its lease all work must be gone.
@@ -41,7 +43,10 @@ struct Leased {
 
 impl Stubborn {
     async fn start(number: u8) -> Self {
-        let mut machine = Machine::new(number, IDLE);
+        Self::start_on(Machine::new(number, IDLE)).await
+    }
+
+    async fn start_on(mut machine: Machine) -> Self {
         let record = machine.start();
         let runner = machine.runner();
         let child = machine.files.root().join("child");
@@ -156,9 +161,45 @@ async fn the_lease_ends_the_work_of_a_dead_agent_and_of_one_that_stands_still() 
         drop(stubborn.runner);
         agent.signal(signal).unwrap();
         leased.ends().await;
-        assert!(stubborn.machine.agent_log().contains(LEASE_OVER));
+        eventually("it is written down", || {
+            let log = stubborn.machine.agent_log();
+            log.contains(LEASE_OVER).then_some(())
+        })
+        .await;
         agent.signal(Signal::CONT).ok();
     }
+}
+
+#[tokio::test]
+async fn the_lease_ends_the_work_while_the_runner_waits_for_its_disk() {
+    let flood = "until [ -e flood ]; do sleep 0.05; done; yes; exec sleep 600";
+    let machine = Machine::new(48, &format!("cd \"$CALVIN_MACHINE\"; {flood}"));
+    // A log that takes what a pipe holds, and then nothing until somebody reads.
+    let log = machine.files.agent_log();
+    let made = Command::new("mkfifo").arg(&log).status().unwrap();
+    assert!(made.success());
+    let mut reader = File::options().read(true).write(true).open(&log).unwrap();
+    let stubborn = Stubborn::start_on(machine).await;
+    let leased = stubborn.lease(SHORT * 4).await;
+    let runner = &stubborn.runner;
+    fs::write(stubborn.machine.files.root().join("flood"), "").unwrap();
+    let waits = async { while timeout(SHORT, runner.query()).await.is_ok() {} };
+    within("the runner waits for its disk", waits).await;
+    assert!(boottime() < leased.until, "it waited in time");
+
+    leased.ends().await;
+    let answered = timeout(SHORT, runner.query()).await;
+    assert!(answered.is_err(), "it waits still");
+
+    // The disk answers again: the runner sees what was done, and work is started with the next lease.
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let seen = state(runner, "it waits for a lease", |state| {
+        state.workload == WorkloadState::Backoff
+    })
+    .await;
+    assert_eq!(seen.fault.as_deref(), Some(LEASE_OVER));
+    runner.lease(boottime() + LEASE).await.unwrap();
+    assert_eq!(running(runner).await.starts, 2);
 }
 
 #[tokio::test]

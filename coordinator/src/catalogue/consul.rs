@@ -4,6 +4,8 @@
 //! - [`decide`](decide): what is to change for one fleet, and how clients find it now. Pure.
 //! - [`port`](port): the engine's side, which never waits.
 //! - [`switch`](switch): carries it out, with what [`watches`](watches) read and [`books`](books) keep.
+//! - [`names`](names): what is asked for, and how. Pure.
+//! - [`owners`](owners): whose an entry is. Pure.
 //! - [`reading`](reading): how new what was read is. Pure.
 //! - [`lock`](lock): one coordinator for each datacenter. Without it nothing is written.
 //! - [`join`](join): a token for each machine, and what it needs to join.
@@ -26,6 +28,8 @@ mod holds;
 mod join;
 mod lock;
 mod locks;
+mod names;
+mod owners;
 mod port;
 mod reading;
 mod rounds;
@@ -160,7 +164,8 @@ impl Consul {
     /// Works until it is told to stop, and gives the lock back then.
     ///
     /// # Errors
-    /// The datacenter turned out to be another one's.
+    /// The datacenter turned out to be another one's, or another coordinator to have the lock that this run
+    /// never had.
     pub async fn run(
         mut self,
         parts: ConsulParts,

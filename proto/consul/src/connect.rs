@@ -28,14 +28,15 @@ impl Client {
     /// Where it could not be asked.
     pub async fn trust_domain(&self) -> Result<Option<String>, Error> {
         let request = Request::get("read the datacenter's authority", "/v1/connect/ca/roots");
-        let answer = self.call(request).await;
-        if let Err(error) = &answer
-            && let Reason::Failed { text, .. } = &error.reason
-            && text.contains(DISABLED)
-        {
-            return Ok(None);
-        }
-        let Roots { trust_domain } = answer?.exactly()?;
+        let answer = match self.call(request).await {
+            Err(error) if is_disabled(&error) => return Ok(None),
+            answer => answer?,
+        };
+        let Roots { trust_domain } = answer.exactly()?;
         Ok(Some(trust_domain).filter(|domain| !domain.is_empty()))
     }
+}
+
+fn is_disabled(error: &Error) -> bool {
+    matches!(&error.reason, Reason::Failed { text, .. } if text.contains(DISABLED))
 }

@@ -57,7 +57,8 @@ impl Played {
         for version in ["1.0", "2.0"] {
             let text = format!(
                 "name = \"web\"\nversion = \"{version}\"\n[workload]\ncommand = [\"true\"]\n\
-                 [[service]]\nname = \"web\"\nport = {PORT}\n"
+                 [[service]]\nname = \"web\"\nport = {PORT}\n\
+                 [consul]\naddress = \"http://127.0.0.1:8500\"\n"
             );
             let folder = custom_image(environment.home(), "web", version, &text);
             environment.operator.add_image(folder).await.unwrap();

@@ -270,3 +270,45 @@ async fn exclusive_work_stops_while_consul_is_silent_and_goes_on_when_it_speaks(
     pair.work.was_never_done_by_two();
     drop(pair.green);
 }
+
+#[tokio::test]
+async fn exclusive_work_goes_on_over_a_restart_of_an_agent_whose_session_is_not_on_disk() {
+    let mut pair = Pair::start(17).await;
+    // What is no file cannot be replaced by one, nor read.
+    let kept = pair.blue.files.state().join("lock.json");
+    fs::create_dir(&kept).unwrap();
+    pair.blue.want(wire::Role::Active).await;
+    let first = pair.work.is_done_by(BLUE).await;
+    let says = |report: &wire::Report| {
+        let consul = report.consul.as_ref();
+        consul.is_some_and(|consul| consul.fault.contains("is not on disk"))
+    };
+    pair.blue.hear(says).await;
+    let lock = pair.lock().await;
+    let before = until("the work is recorded", async || {
+        let record = pair.blue.record();
+        record.workload.ok_or(())
+    })
+    .await;
+
+    pair.blue.kill_agent().await;
+    pair.blue.hear_again().await;
+    tokio::time::sleep(LEASE + Duration::from_secs(2)).await;
+    assert_eq!(pair.work.next().await, first);
+    assert_eq!(pair.blue.record().workload, Some(before));
+    assert_eq!(pair.lock().await.session, lock.session);
+    pair.blue.hear(says).await;
+    fs::remove_dir(&kept).unwrap();
+    pair.blue.hear(|report| !says(report)).await;
+    assert!(kept.is_file());
+
+    // It is its own to give back.
+    pair.green.want(wire::Role::Active).await;
+    waits(&mut pair.green, BLUE).await;
+    let began = Instant::now();
+    pair.blue.want(wire::Role::Standby).await;
+    let next = pair.work.is_done_by(GREEN).await;
+    assert!(began.elapsed() < LOCK_DELAY, "{:?}", began.elapsed());
+    assert_eq!(next.fence, 2);
+    pair.work.was_never_done_by_two();
+}

@@ -23,6 +23,7 @@ use super::{Answer, Ask, Facts, Gate, Holder, Lock, Next, Work, ask::Asker, gate
 use crate::{
     catalogue::{Keep, Machine},
     clock::boottime,
+    disk::DiskError,
     fault::chain,
     workload::{Commands, RunnerState, WorkloadOrder},
 };
@@ -69,10 +70,12 @@ pub struct LockSeen {
 }
 
 /// The session that holds the lock: an agent that is started again goes on with it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct KeptSession {
     /// Its id, while there is one.
     pub session: Option<SessionId>,
+    /// Why it is not on disk, if it was refused.
+    refused: watch::Sender<Option<String>>,
 }
 
 impl Keep for KeptSession {
@@ -84,7 +87,14 @@ impl Keep for KeptSession {
     }
 
     fn restored(session: Self::Stored) -> Self {
-        Self { session }
+        Self {
+            session,
+            ..Self::default()
+        }
+    }
+
+    fn written(&self, refused: Option<&DiskError>) {
+        replace(&self.refused, refused.map(|error| chain(error)));
     }
 }
 
@@ -95,6 +105,10 @@ pub struct Keeper {
     runner: watch::Receiver<Option<RunnerState>>,
     ends: KeeperEnds,
     lock: Lock,
+    /// What was last said of its session.
+    kept: KeptSession,
+    /// Why that is not on disk, if it is not.
+    refused: watch::Receiver<Option<String>>,
     /// How often something was wanted of the workload.
     again: u64,
     joined: Option<Joined>,
@@ -143,7 +157,9 @@ impl Keeper {
             machine,
             runner,
             ends,
-            lock: Lock::new(kept.session, boottime()),
+            refused: kept.refused.subscribe(),
+            lock: Lock::new(kept.session.clone(), boottime()),
+            kept,
             again: 0,
             joined: None,
             asked: None,
@@ -254,7 +270,7 @@ impl Keeper {
         let seen = LockSeen {
             fence: self.lock.fence(),
             lease: next.lease,
-            words: self.lock.words(facts, &self.machine.provision.fleet, now),
+            words: self.words(facts, now),
         };
         let before = self.ends.seen.borrow().clone();
         if seen.fence != before.fence {
@@ -266,13 +282,17 @@ impl Keeper {
             warn!("{words}");
         }
         replace(&self.ends.seen, seen);
-        let kept = KeptSession {
-            session: self.lock.session().cloned(),
-        };
-        let known = self.ends.kept.borrow().clone().unwrap_or_default();
-        if known != kept {
-            self.ends.kept.send_replace(Some(kept));
+        let session = self.lock.session();
+        if self.kept.session.as_ref() != session {
+            self.kept.session = session.cloned();
+            self.ends.kept.send_replace(Some(self.kept.clone()));
         }
+    }
+
+    fn words(&mut self, facts: &Facts, now: Duration) -> Option<String> {
+        let refused = self.refused.borrow_and_update();
+        let fleet = &self.machine.provision.fleet;
+        self.lock.words(facts, fleet, refused.as_deref(), now)
     }
 
     /// Has a query wait for changes of the lock while they matter.
@@ -331,6 +351,7 @@ impl Keeper {
             watching,
             runner,
             again,
+            refused,
             ..
         } = self;
         let tick = async {
@@ -370,6 +391,7 @@ impl Keeper {
             () = news(&mut ends.join) => {}
             () = news(&mut ends.registration) => {}
             () = news(&mut ends.names) => {}
+            () = news(refused) => {}
             changed = ends.finish.changed() => changed.ok()?,
             () = tick => {}
         }

@@ -58,7 +58,7 @@ fn start(fence: u64) -> Option<Command> {
 }
 
 fn words(lock: &Lock, facts: &Facts, now: Duration) -> Option<String> {
-    lock.words(facts, &"db".parse().unwrap(), now)
+    lock.words(facts, &"db".parse().unwrap(), None, now)
 }
 
 #[test]
@@ -204,6 +204,91 @@ fn a_restarted_agent_goes_on_with_its_session_and_disturbs_nothing() {
         Answer::Holds(holds(2, 8)),
     );
     assert_eq!(lock.next(&runs, NOW).command, Some(Command::Kill));
+}
+
+/// That this session of ours holds it.
+fn found(session: u8, fence: u64) -> Answer {
+    Answer::Found(Some(Held {
+        session: id(session),
+        fence,
+        index: fence * 10,
+    }))
+}
+
+#[test]
+fn an_agent_that_knows_no_session_looks_for_that_of_what_runs_before_it_kills_it() {
+    let runs = facts(Work::Leased);
+    // Nothing is on disk, or a session of before.
+    for kept in [None, Some(id(1))] {
+        let mut lock = Lock::new(kept.clone(), NOW);
+        assert_eq!(lock.next(&facts(Work::Unknown), NOW).command, None);
+        if kept.is_some() {
+            lock.answered(NOW, Answer::Gone, NOW, 1.0);
+        }
+        let next = lock.next(&runs, NOW);
+        assert_eq!((next.command, next.lease), (None, None));
+        assert_eq!(next.ask, Some(Ask::Find));
+        // Consul is silent: the lease ends the work, and nobody else.
+        lock.answered(NOW, Answer::Failed("silent".into()), NOW, 1.0);
+        let next = lock.next(&runs, NOW);
+        assert_eq!((next.command, next.ask), (None, None));
+        let now = next.due.unwrap();
+        answer(&mut lock, &runs, now, &Ask::Find, found(2, 7));
+        assert_eq!(lock.session(), Some(&id(2)));
+        let next = lock.next(&runs, now);
+        assert_eq!((next.command, next.lease), (start(7), None));
+        assert_eq!(next.ask, Some(Ask::Renew(id(2))));
+        lock.answered(now, Answer::Renewed, now, 1.0);
+        let next = lock.next(&runs, now);
+        assert_eq!((next.command, next.lease), (start(7), Some(now + LEASE)));
+        // What is lost from now on is lost.
+        let later = now + RENEW_EVERY;
+        answer(&mut lock, &runs, later, &Ask::Renew(id(2)), Answer::Gone);
+        let next = lock.next(&runs, later);
+        assert_eq!((next.command, next.ask), (Some(Command::Kill), None));
+    }
+}
+
+#[test]
+fn a_session_that_is_not_on_disk_is_told_unless_something_is_worse() {
+    let lock = held();
+    let runs = facts(Work::Leased);
+    let fleet = "db".parse().unwrap();
+    let said = |lock: &Lock, now| lock.words(&runs, &fleet, Some("no space left"), now);
+    let told = said(&lock, NOW).unwrap();
+    assert!(told.contains("is not on disk"), "{told}");
+    assert!(told.ends_with("no space left"), "{told}");
+    let mut lock = held();
+    let now = NOW + RENEW_EVERY;
+    let silent = || Answer::Failed("silent".into());
+    answer(&mut lock, &runs, now, &Ask::Renew(id(1)), silent());
+    let told = said(&lock, NOW + 3 * RENEW_EVERY).unwrap();
+    assert!(told.contains("could not be renewed"), "{told}");
+}
+
+#[test]
+fn what_runs_without_a_session_of_this_machine_is_killed() {
+    let mut lock = Lock::new(None, NOW);
+    let runs = facts(Work::Leased);
+    answer(&mut lock, &runs, NOW, &Ask::Find, Answer::Found(None));
+    let next = lock.next(&runs, NOW);
+    assert_eq!((next.command, next.ask), (Some(Command::Kill), None));
+    let gone = facts(Work::Gone);
+    assert_eq!(lock.next(&gone, NOW).ask, Some(Ask::Create));
+}
+
+#[test]
+fn what_is_found_after_its_work_has_ended_is_nothing_to_go_on_with() {
+    let mut lock = Lock::new(None, NOW);
+    assert_eq!(lock.next(&facts(Work::Leased), NOW).ask, Some(Ask::Find));
+    let gone = facts(Work::Gone);
+    assert_eq!(lock.next(&gone, NOW).ask, None);
+    lock.answered(NOW, found(1, 7), NOW, 1.0);
+    let next = lock.next(&gone, NOW);
+    assert_eq!((next.command, next.ask), (None, Some(Ask::Create)));
+    // Nor is one looked for where nothing runs, as after the machine was started again.
+    let mut lock = Lock::new(None, NOW);
+    assert_eq!(lock.next(&gone, NOW).ask, Some(Ask::Create));
 }
 
 #[test]

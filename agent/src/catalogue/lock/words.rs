@@ -12,8 +12,14 @@ use crate::workload::WorkloadOrder;
 const QUIET: Duration = RENEW_EVERY.saturating_mul(2);
 
 impl Lock {
-    /// What there is to be told of it, in words.
-    pub(super) fn words(&self, facts: &Facts, fleet: &FleetName, now: Duration) -> Option<String> {
+    /// What there is to be told of it, in words. `refused` is why its session is not on disk.
+    pub(super) fn words(
+        &self,
+        facts: &Facts,
+        fleet: &FleetName,
+        refused: Option<&str>,
+        now: Duration,
+    ) -> Option<String> {
         if facts.wanted != Some(WorkloadOrder::Start) {
             return None;
         }
@@ -39,7 +45,14 @@ impl Lock {
             Some(Hold::Held { .. }) => {
                 let left = self.lease().unwrap_or_default().saturating_sub(now);
                 let trouble = self.session.as_ref()?.trouble.as_deref();
-                let trouble = trouble.filter(|_| left + QUIET < LEASE)?;
+                let Some(trouble) = trouble.filter(|_| left + QUIET < LEASE) else {
+                    return refused.map(|why| {
+                        format!(
+                            "holds the lock of fleet {fleet} with a session that is not on disk: an \
+                             agent that is started again has to ask Consul for it: {why}"
+                        )
+                    });
+                };
                 Some(if left.is_zero() {
                     format!(
                         "its work stopped when its lease was over, because the lock of fleet \

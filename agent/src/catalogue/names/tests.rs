@@ -18,8 +18,18 @@ use crate::workload::{Runner, Variables};
 const DEADLINE: Duration = Duration::from_secs(20);
 const NODE: &str = "web-abcdefgh";
 
-/// What a client says of itself: its datacenter and node.
-type Says = Option<(&'static str, &'static str)>;
+/// What a client says.
+#[derive(Debug, Clone, Copy)]
+enum Says {
+    /// Nothing: it closes the connection.
+    Nothing,
+    /// That it does not know the token.
+    Denied,
+    /// Its datacenter and its node.
+    Is(&'static str, &'static str),
+}
+
+use Says::{Denied, Is, Nothing};
 
 /// An agent's catalogue, with a client that answers, or does not.
 struct Stage {
@@ -36,20 +46,25 @@ struct Stage {
     _directory: tempfile::TempDir,
 }
 
-/// Says to each that asks who it is; while that is nothing it closes the connection.
+/// Says it to each that asks who it is.
 async fn answer(listener: TcpListener, says: watch::Receiver<Says>) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = [0; 4096];
         let _ = stream.read(&mut request).await;
-        let Some((datacenter, node)) = *says.borrow() else {
-            continue;
+        let says = *says.borrow();
+        let (status, body) = match says {
+            Nothing => continue,
+            Denied => ("403 Forbidden", "ACL not found".to_owned()),
+            Is(datacenter, node) => {
+                let config = serde_json::json!({ "Datacenter": datacenter, "NodeName": node });
+                let body = serde_json::json!({ "Config": config });
+                ("200 OK", body.to_string())
+            }
         };
-        let body =
-            format!("{{\"Config\":{{\"Datacenter\":\"{datacenter}\",\"NodeName\":\"{node}\"}}}}");
         let length = body.len();
         let reply = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
              Connection: close\r\n\r\n{body}"
         );
         let _ = stream.write_all(reply.as_bytes()).await;
@@ -114,7 +129,7 @@ impl Stage {
         });
         // Nobody is there: the machine's own client cannot be had running.
         let (runner, _connection) = Runner::connect(directory.path().join("nobody"));
-        let says = watch::Sender::new(None);
+        let says = watch::Sender::new(Nothing);
         let said = watch::Sender::new(None);
         let report = watch::Sender::new(None);
         let forward = watch::Sender::new(Target::default());
@@ -174,20 +189,20 @@ async fn names_are_asked_of_a_client_once_it_is_seen_to_be_of_the_environment_an
 {
     let mut stage = Stage::start(Whose::Given, 1).await;
     let client = Target::Client(stage.client);
-    stage.says(Some(("other", NODE)));
+    stage.says(Is("other", NODE));
     stage.fault_has("of datacenter other").await;
     assert_eq!(*stage.target.borrow(), Target::Memory);
 
-    stage.says(Some(("build", "whatever")));
+    stage.says(Is("build", "whatever"));
     stage.target_is(client).await;
     // It is only silent now.
-    stage.says(None);
+    stage.says(Nothing);
     stage.fault_has("who it is").await;
     assert_eq!(*stage.target.borrow(), client);
 
-    stage.says(Some(("other", NODE)));
+    stage.says(Is("other", NODE));
     stage.target_is(Target::Memory).await;
-    stage.says(Some(("build", "whatever")));
+    stage.says(Is("build", "whatever"));
     stage.target_is(client).await;
     stage.join.send_replace(Some(Join { consul: None }));
     stage.target_is(Target::Snapshots).await;
@@ -197,13 +212,18 @@ async fn names_are_asked_of_a_client_once_it_is_seen_to_be_of_the_environment_an
 async fn the_machine_s_own_client_is_asked_for_names_though_it_cannot_be_had_running_as_it_should()
 {
     let mut stage = Stage::start(Whose::Own, 2).await;
-    stage.says(Some(("build", "web-ffffffff")));
+    stage.says(Is("build", "web-ffffffff"));
     stage.fault_has("the runner").await;
     assert_eq!(*stage.target.borrow(), Target::Memory);
-    stage.says(Some(("build", NODE)));
+    stage.says(Is("build", NODE));
     stage.target_is(Target::Client(stage.client)).await;
-    stage.says(Some(("build", "web-ffffffff")));
-    stage.target_is(Target::Memory).await;
+    // Another one in its place does not know what the machine's own knows.
+    for other in [Is("build", "web-ffffffff"), Denied] {
+        stage.says(other);
+        stage.target_is(Target::Memory).await;
+        stage.says(Is("build", NODE));
+        stage.target_is(Target::Client(stage.client)).await;
+    }
 }
 
 #[test]

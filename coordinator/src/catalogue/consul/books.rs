@@ -5,24 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use calvin_consul::{
-    Advance,
-    catalog::CatalogService,
-    health::{CheckStatus, ServiceHealth},
-    registered,
-};
-use calvin_model::{EnvironmentName, FleetName, InstanceId};
+use calvin_consul::{Advance, catalog::CatalogService, health::ServiceHealth};
 
 use super::decide::Leftover;
-
-/// An entry that one of our agents made.
-#[derive(Debug, Clone)]
-pub(super) struct Ours<'a> {
-    /// What is registered.
-    pub(super) entry: &'a ServiceHealth,
-    /// Whose it is, by its meta.
-    pub(super) instance: InstanceId,
-}
 
 /// Everything that was read.
 #[derive(Debug, Default)]
@@ -34,6 +19,8 @@ pub(super) struct Books {
 struct Page {
     /// Nothing before the first answer.
     entries: Option<Vec<ServiceHealth>>,
+    /// It was read by a query that waits, and each change of it is heard of.
+    is_heard: bool,
     /// By node and id: what was written, and not seen in an answer yet.
     written: BTreeMap<(String, String), Written>,
 }
@@ -75,6 +62,20 @@ impl Books {
             }
         });
         page.entries = Some(read);
+        page.is_heard = true;
+    }
+
+    /// Takes the answer to a query that did not wait: nobody hears of what changes after it.
+    pub(super) fn take_seldom(&mut self, name: &str, advance: Advance, read: Vec<ServiceHealth>) {
+        self.take(name, advance, read);
+        self.hear_only(|heard| heard != name);
+    }
+
+    /// Of other names no change is heard of any more.
+    pub(super) fn hear_only(&mut self, is_heard: impl Fn(&str) -> bool) {
+        for (name, page) in &mut self.pages {
+            page.is_heard &= is_heard(name);
+        }
     }
 
     /// Takes what was read apart from the watch, as the leader and the others have it: it is newer than
@@ -117,50 +118,21 @@ impl Books {
         page.written.insert(key, Written::Out(gone.index));
     }
 
-    /// Whether a name was read.
+    /// Whether a name was read so that something can be decided on it.
     pub(super) fn has_read(&self, name: &str) -> bool {
         let page = self.pages.get(name);
-        page.is_some_and(|page| page.entries.is_some())
+        page.is_some_and(|page| page.is_heard)
     }
 
-    /// Forgets what is no longer watched.
-    pub(super) fn keep_only(&mut self, is_watched: impl Fn(&str) -> bool) {
-        self.pages.retain(|name, _| is_watched(name));
+    /// Forgets what nobody asks for any more.
+    pub(super) fn keep_only(&mut self, is_asked_for: impl Fn(&str) -> bool) {
+        self.pages.retain(|name, _| is_asked_for(name));
     }
 
-    /// Every entry of this environment's instances, by its meta. No other is ever touched.
-    pub(super) fn ours<'a>(
-        &'a self,
-        environment: &'a EnvironmentName,
-    ) -> impl Iterator<Item = Ours<'a>> {
+    /// Every entry that was read, whosever it is.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &ServiceHealth> {
         let pages = self.pages.values();
-        let entries = pages.flat_map(|page| page.entries.iter().flatten());
-        entries.filter_map(move |entry| {
-            let instance = instance_of(environment, &entry.service.meta)?;
-            // An id that none of ours has was made by somebody else, whatever its meta says; so was one
-            // whose tags are not the coordinator's.
-            let id = registered::id(&entry.service.service, &instance);
-            let ours = id == entry.service.id && entry.service.enable_tag_override;
-            ours.then_some(Ours { entry, instance })
-        })
-    }
-}
-
-/// The instance that meta names, where it is one of this environment.
-pub(super) fn instance_of(
-    environment: &EnvironmentName,
-    meta: &BTreeMap<String, String>,
-) -> Option<InstanceId> {
-    let theirs = meta.get(registered::ENVIRONMENT)?;
-    let fleet: Result<FleetName, _> = meta.get(registered::FLEET)?.parse();
-    let instance = meta.get(registered::INSTANCE)?.parse().ok()?;
-    (theirs == environment.as_str() && fleet.is_ok()).then_some(instance)
-}
-
-impl Ours<'_> {
-    /// Whether gossip says that its machine lives.
-    pub(super) fn lives(&self) -> bool {
-        self.entry.gossip() == Some(CheckStatus::Passing)
+        pages.flat_map(|page| page.entries.iter().flatten())
     }
 }
 
@@ -171,12 +143,6 @@ mod tests {
     use super::*;
 
     fn entry(id: &str, index: u64, tag: &str) -> ServiceHealth {
-        let meta = [
-            (registered::ENVIRONMENT, "prod"),
-            (registered::FLEET, "web"),
-            (registered::INSTANCE, id),
-        ];
-        let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         ServiceHealth {
             node: Node {
                 name: id.to_owned(),
@@ -186,7 +152,6 @@ mod tests {
                 id: format!("web:{id}"),
                 service: "web".to_owned(),
                 tags: vec![tag.to_owned()],
-                meta: meta.map(pair).into(),
                 enable_tag_override: true,
                 modify_index: index,
                 ..CatalogService::default()
@@ -196,10 +161,8 @@ mod tests {
     }
 
     fn tags(books: &Books) -> Vec<String> {
-        let prod = "prod".parse().unwrap();
-        let ours = books.ours(&prod);
-        ours.flat_map(|one| one.entry.service.tags.clone())
-            .collect()
+        let entries = books.entries();
+        entries.flat_map(|one| one.service.tags.clone()).collect()
     }
 
     #[test]
@@ -217,6 +180,20 @@ mod tests {
         // Numbers of servers that were begun anew are lower, and count.
         books.wrote("web-a", &entry("web-a", 19, "active").service);
         books.take("web", Advance::Reset, vec![entry("web-a", 3, "standby")]);
+        assert_eq!(tags(&books), ["standby"]);
+    }
+
+    #[test]
+    fn what_is_asked_for_seldom_is_known_and_not_decided_on() {
+        let mut books = Books::default();
+        let old = || vec![entry("web-a", 7, "standby")];
+        books.take_seldom("web", Advance::First, old());
+        assert_eq!(tags(&books), ["standby"]);
+        assert!(!books.has_read("web"));
+        books.take("web", Advance::First, old());
+        assert!(books.has_read("web"));
+        books.hear_only(|name| name != "web");
+        assert!(!books.has_read("web"));
         assert_eq!(tags(&books), ["standby"]);
     }
 
@@ -247,45 +224,5 @@ mod tests {
         // And it stays so: nothing is hidden any more.
         books.take("web", Advance::Changed, vec![entry("web-a", 9, "again")]);
         assert_eq!(tags(&books), ["again"]);
-    }
-
-    #[test]
-    fn only_what_an_agent_of_this_environment_made_is_ours() {
-        let foreign_id = ServiceHealth {
-            service: CatalogService {
-                id: "web-1".into(),
-                ..entry("web-a", 1, "x").service
-            },
-            ..entry("web-a", 1, "x")
-        };
-        let own_tags = ServiceHealth {
-            service: CatalogService {
-                enable_tag_override: false,
-                ..entry("web-a", 1, "x").service
-            },
-            ..entry("web-a", 1, "x")
-        };
-        let change = |key: &str, value: Option<&str>| {
-            let mut one = entry("web-a", 1, "x");
-            match value {
-                Some(value) => one.service.meta.insert(key.to_owned(), value.to_owned()),
-                None => one.service.meta.remove(key),
-            };
-            one
-        };
-        let strangers = vec![
-            foreign_id,
-            own_tags,
-            change(registered::ENVIRONMENT, Some("test")),
-            change(registered::ENVIRONMENT, None),
-            change(registered::INSTANCE, Some("web-b")),
-            change(registered::INSTANCE, Some("no id\n")),
-            change(registered::FLEET, None),
-        ];
-        let mut books = Books::default();
-        books.take("web", Advance::First, strangers);
-        assert_eq!(tags(&books), [""; 0]);
-        books.take("web", Advance::Changed, vec![entry("web-a", 1, "x")]);
-        assert_eq!(tags(&books), ["x"]);
     }
 }

@@ -38,6 +38,15 @@ pub(super) struct Known {
     pub(super) revoked: bool,
 }
 
+/// Who runs a machine's Consul client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    /// The agent: the machine is a node of its own, called as the instance.
+    Own,
+    /// Somebody else, on a node that is called as he likes.
+    Elsewhere,
+}
+
 /// Every instance on record, by fleet.
 pub(super) type Census = BTreeMap<FleetName, BTreeMap<InstanceId, Known>>;
 
@@ -55,6 +64,11 @@ impl Known {
         }
     }
 
+    /// Who runs its Consul client, where its image is recorded here.
+    pub(super) fn client(&self) -> Option<Client> {
+        self.image.as_ref().map(|image| client_of(image))
+    }
+
     /// Whether its machine joins Consul, and has nothing to be found there by.
     pub(super) fn serves_nothing(&self) -> bool {
         self.joins() && self.services().is_empty()
@@ -69,6 +83,16 @@ impl Known {
 /// Whether machines of an image join Consul.
 pub(super) fn joins_consul(image: &ImageRecord) -> bool {
     image.manifest.joins.contains(&Joins::Consul)
+}
+
+/// Who runs the Consul clients of an image's machines.
+pub(super) fn client_of(image: &ImageRecord) -> Client {
+    let consul = image.manifest.consul.as_ref();
+    if consul.is_some_and(|consul| consul.address.is_some()) {
+        Client::Elsewhere
+    } else {
+        Client::Own
+    }
 }
 
 /// Takes the census.

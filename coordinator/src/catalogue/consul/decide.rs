@@ -372,7 +372,13 @@ fn look(id: &InstanceId, member: &Member<'_>, decision: &mut Decision) {
         }
     }
     let checks = |which: fn(&Check) -> bool| {
-        let entries = member.entries.iter();
+        // Under another name than those of its services nothing of it is watched.
+        let is_its = |entry: &&&ServiceHealth| {
+            let mut services = member.services.iter();
+            let name = &entry.service.service;
+            services.any(|one| *name == one.name.as_str() || *name == registered::standby_name(one))
+        };
+        let entries = member.entries.iter().filter(is_its);
         entries.flat_map(move |entry| {
             let checks = entry.checks.iter().filter(move |check| which(check));
             checks.map(|check| (entry.service.service.clone(), check))

@@ -102,7 +102,7 @@ impl FaultKind {
                 "give the token in consul.token_file what is missing, or put another one into that file"
             }
             Self::Limited => {
-                "raise Consul's limits for this address (limits.http_max_conns_per_client, limits.request_limits)"
+                "raise the limits of the Consul at consul.address for this address (limits.http_max_conns_per_client: two for each service that an instance on record has, and 20; limits.request_limits)"
             }
             Self::Disputed => {
                 "look who else changes these services in Consul (consul catalog services, and the log of the coordinator)"

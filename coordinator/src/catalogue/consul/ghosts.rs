@@ -7,18 +7,19 @@
 use std::collections::BTreeSet;
 
 use calvin_consul::{catalog::Node, registered};
-use calvin_model::{CatalogueRole, EnvironmentName, InstanceId};
+use calvin_model::{CatalogueRole, InstanceId};
 
 use super::{
-    books::{Books, Ours, instance_of},
+    books::Books,
     decide::Leftover,
     ever::Ever,
+    owners::{Ours, Owners, instance_of},
 };
 
 /// Who there is and was.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct People<'a> {
-    pub(super) environment: &'a EnvironmentName,
+    pub(super) owners: &'a Owners,
     /// On record now.
     pub(super) known: &'a BTreeSet<InstanceId>,
     /// Ever on record in this run.
@@ -36,7 +37,7 @@ impl People<'_> {
         books: &Books,
         asked: &BTreeSet<InstanceId>,
     ) -> Vec<(InstanceId, CatalogueRole)> {
-        let ours = books.ours(self.environment);
+        let ours = self.owners.ours(books);
         let judged = ours.filter(|one| {
             // What is asked for already need not be asked for again.
             self.known.contains(&one.instance)
@@ -63,7 +64,7 @@ impl People<'_> {
 
     /// The entries of those that the engine asked to be removed.
     pub(super) fn entries(&self, books: &Books, asked: &BTreeSet<InstanceId>) -> Vec<Leftover> {
-        let ours = books.ours(self.environment);
+        let ours = self.owners.ours(books);
         let gone = ours.filter(|one| asked.contains(&one.instance) && self.is_gone(one));
         gone.map(|one| Leftover::of(one.entry)).collect()
     }
@@ -72,7 +73,7 @@ impl People<'_> {
     /// of ours in this run.
     pub(super) fn nodes<'n>(&self, nodes: &'n [Node]) -> Vec<(&'n Node, InstanceId)> {
         let of = |node: &Node| {
-            let by_meta = instance_of(self.environment, &node.meta);
+            let by_meta = instance_of(self.owners.environment(), &node.meta);
             let by_name = || {
                 let id: InstanceId = node.name.parse().ok()?;
                 self.ever.contains(&id).then_some(id)
@@ -162,9 +163,9 @@ mod tests {
         ];
         books.take("web", Advance::First, entries);
         let (known, ever) = (ids(&["web-here"]), ever(&["web-here", "web-was"]));
-        let environment = "prod".parse().unwrap();
+        let owners = Owners::new("prod".parse().unwrap());
         let people = People {
-            environment: &environment,
+            owners: &owners,
             known: &known,
             ever: &ever,
         };
@@ -197,9 +198,9 @@ mod tests {
             node("web-was", BTreeMap::new()),
         ];
         let (known, ever) = (ids(&["web-here"]), ever(&["web-here", "web-was"]));
-        let environment = "prod".parse().unwrap();
+        let owners = Owners::new("prod".parse().unwrap());
         let people = People {
-            environment: &environment,
+            owners: &owners,
             known: &known,
             ever: &ever,
         };

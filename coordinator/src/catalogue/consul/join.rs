@@ -6,6 +6,7 @@
 //! says to be alive stays: it may be a machine that a person has to look at.
 
 mod authority;
+mod listing;
 mod rights;
 
 use std::{
@@ -14,13 +15,11 @@ use std::{
     time::Duration,
 };
 
-use calvin_consul::{
-    Client, Consistency, Error, health::CheckStatus, health::SERF_HEALTH, policies,
-};
+use calvin_consul::{Client, Error, policies};
 use calvin_model::{ConsulJoin, EnvironmentName, InstanceId, Join, Secret};
 use tokio::{sync::watch, time::Instant};
 
-use self::{authority::Authority, rights::Right};
+use self::{authority::Authority, listing::Listing, rights::Right};
 use super::{
     access::Told,
     census::{Known, Machines, census},
@@ -28,18 +27,13 @@ use super::{
     faults::About,
     rounds::Rounds,
     shared::Shared,
-    tokens::{Wanted, instance_of, machines_policy},
+    tokens::{Wanted, machines_policy},
 };
 use crate::{identity::Identity, images::ImageStore};
 
-/// Between two lists of all tokens. It finds only what a crash left behind, and may be long: 10,000
-/// tokens are 10 MB.
-const LIST: Duration = Duration::from_secs(600);
-/// The same while one that was found cannot be judged or taken back.
-const LIST_SOON: Duration = Duration::from_secs(30);
-
-/// Between two looks at the policy that all machines share: where it is gone, so may be the tokens.
-const LOOK_AT_POLICY: Duration = Duration::from_secs(30);
+/// Between two looks at the policy that all machines share: where somebody deletes it, no token has it any
+/// more. Six requests a minute for the whole environment.
+const LOOK_AT_POLICY: Duration = Duration::from_secs(10);
 
 /// Whether the datacenter has ACLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,17 +72,19 @@ pub(super) struct Joiner {
 pub(super) struct Progress {
     /// When the policy was seen to be as it should be.
     policy: Option<Instant>,
+    /// Its id, once it was read: tokens have a policy by that, and one of the same name is another one.
+    policy_id: Option<String>,
     /// Instances that have their token.
     have: BTreeSet<InstanceId>,
-    /// Those whose token has the right to their fleet's lock.
+    /// Those whose token does not have the policy of all machines.
+    bare: BTreeSet<InstanceId>,
+    /// The rights of tokens to their fleet's lock.
     rights: BTreeMap<InstanceId, Right>,
     /// Those whose token was lost, and that are told again how to join.
     lost: BTreeSet<InstanceId>,
     /// All that were on record in this run.
     ever: Ever,
-    listed: Option<Instant>,
-    /// When to list again.
-    list_again: Duration,
+    listing: Listing,
     authority: Authority,
 }
 
@@ -189,7 +185,8 @@ impl Joiner {
     fn lacking(&self, known: &Joining) -> Vec<About> {
         let lacking = known.iter().filter(|(instance, one)| {
             let missing = !self.progress.have.contains(*instance);
-            let lacks = missing || self.differs(instance, one);
+            let bare = self.progress.bare.contains(*instance);
+            let lacks = missing || bare || self.differs(instance, one);
             lacks && !one.retires && !one.revoked
         });
         lacking
@@ -201,13 +198,14 @@ impl Joiner {
         self.progress.lost.clear();
         if self.shared.take_suspicion() {
             self.progress.policy = None;
-            self.progress.listed = None;
+            self.progress.listing.at_once();
             self.progress.authority.doubt();
             self.doubt_rights();
         }
-        match self.prepare(known).await {
+        match self.look_at_policy().await {
             Ok(()) => {
-                self.shared.works(&About::Tokens);
+                self.look_at_list(known).await;
+                self.look_at_right(known).await;
                 self.make_missing(known).await;
             }
             Err(error) => {
@@ -241,22 +239,26 @@ impl Joiner {
         self.pay().await;
     }
 
-    /// What comes before tokens: their policy, and which of them are there.
-    async fn prepare(&mut self, known: &Joining) -> Result<(), Error> {
+    /// What comes before tokens: the policy that all machines share. One that was deleted took itself out of
+    /// every token.
+    async fn look_at_policy(&mut self) -> Result<(), Error> {
         let due = |at: Instant| at.elapsed() >= LOOK_AT_POLICY;
-        if self.progress.policy.is_none_or(due) {
-            let lost = self.make_policy().await? && self.progress.listed.is_some();
-            self.progress.policy = Some(Instant::now());
-            if lost {
-                tracing::warn!(
-                    "the policy of machines was gone from Consul: looking for their tokens"
-                );
-                self.progress.listed = None;
-            }
+        if !self.progress.policy.is_none_or(due) {
+            return Ok(());
         }
-        let due = |at: Instant| at.elapsed() >= self.progress.list_again;
-        if self.progress.listed.is_none_or(due) {
-            self.list(known).await?;
+        let name = machines_policy(&self.common.environment);
+        let found = self.make_policy().await?;
+        let before = self.progress.policy_id.take();
+        let is_new =
+            found.is_none() || before.is_some_and(|before| Some(&before) != found.as_ref());
+        self.progress.policy_id = match found {
+            Some(id) => Some(id),
+            None => self.client.policy(&name).await?.map(|policy| policy.id),
+        };
+        self.progress.policy = Some(Instant::now());
+        if is_new && self.progress.listing.had() {
+            tracing::warn!("the policy of machines was gone from Consul: looking at their tokens");
+            self.progress.listing.at_once();
         }
         Ok(())
     }
@@ -281,7 +283,7 @@ impl Joiner {
                 Err(error) => {
                     // Servers that came back empty, or somebody by hand, may have taken more than this away.
                     self.progress.policy = None;
-                    self.progress.list_again = LIST_SOON;
+                    self.progress.listing.soon(Instant::now());
                     self.doubt_right(instance);
                     if error.is_denied() || error.is_transient() {
                         self.doubt_rights();
@@ -296,79 +298,29 @@ impl Joiner {
         }
     }
 
-    /// The policy that all machines share, as this version writes it. Says whether there was none.
-    async fn make_policy(&self) -> Result<bool, Error> {
+    /// The policy that all machines share, as this version writes it. Its id; none where there was none.
+    async fn make_policy(&self) -> Result<Option<String>, Error> {
         let environment = &self.common.environment;
         let about = format!("machines of the calvin environment {environment}");
         self.put_policy(&machines_policy(environment), &about, &policies::machines())
             .await
     }
 
-    /// Makes a policy, or gives it these rules. Says whether there was none.
-    async fn put_policy(&self, name: &str, about: &str, rules: &str) -> Result<bool, Error> {
-        match self.client.policy(name).await? {
-            None => {
-                self.client.policy_create(name, about, rules).await?;
-                return Ok(true);
-            }
-            Some(policy) if policy.rules != rules => {
-                self.client.policy_update(&policy, rules).await?;
-            }
-            Some(_) => {}
+    /// Makes a policy, or gives it these rules. Its id; none where there was none.
+    async fn put_policy(
+        &self,
+        name: &str,
+        about: &str,
+        rules: &str,
+    ) -> Result<Option<String>, Error> {
+        let Some(policy) = self.client.policy(name).await? else {
+            self.client.policy_create(name, about, rules).await?;
+            return Ok(None);
+        };
+        if policy.rules != rules {
+            self.client.policy_update(&policy, rules).await?;
         }
-        Ok(false)
-    }
-
-    /// Finds the tokens that are there, and among them those of nobody.
-    async fn list(&mut self, known: &Joining) -> Result<(), Error> {
-        let tokens = self.client.tokens().await?;
-        let mut again = LIST;
-        let mut have = BTreeSet::new();
-        for token in &tokens {
-            let Some(instance) = instance_of(&self.common.environment, token) else {
-                continue;
-            };
-            // One that somebody else made with our words is not ours to take back.
-            if self.identity.consul_token(&instance).accessor != token.accessor {
-                continue;
-            }
-            self.note_right(&instance, token);
-            if known.get(&instance).is_some_and(|one| !one.revoked) {
-                have.insert(instance);
-            } else if known.contains_key(&instance)
-                || self.progress.ever.contains(&instance)
-                || !self.lives(&instance).await?
-            {
-                self.shared.owes(instance);
-            } else {
-                tracing::debug!(%instance, "a token of a machine without a record stays, because the machine lives");
-                again = LIST_SOON;
-            }
-        }
-        self.progress.found(have);
-        if !self.progress.lost.is_empty() {
-            tracing::warn!(
-                tokens = self.progress.lost.len(),
-                "tokens of machines were gone from Consul: they are made again"
-            );
-        }
-        self.progress.listed = Some(Instant::now());
-        self.progress.list_again = again;
-        Ok(())
-    }
-
-    /// Whether gossip says that its machine lives.
-    async fn lives(&self, instance: &InstanceId) -> Result<bool, Error> {
-        let node = instance.as_str();
-        let checks = self
-            .client
-            .node_checks(node, Consistency::Consistent)
-            .await?;
-        let passes = checks
-            .value
-            .iter()
-            .any(|check| check.id == SERF_HEALTH && check.status == CheckStatus::Passing);
-        Ok(passes)
+        Ok(Some(policy.id))
     }
 
     /// Makes what an instance lacks: its token, and the rights that it is to have.
@@ -377,10 +329,13 @@ impl Joiner {
             self.make(instance, known).await?;
         }
         if known.exclusive {
-            self.give_right(instance, known).await
-        } else {
-            self.take_right(instance).await
+            return self.give_right(instance, known).await;
         }
+        self.take_right(instance).await?;
+        if self.progress.bare.contains(instance) {
+            self.give_policies(instance, known, None).await?;
+        }
+        Ok(())
     }
 
     async fn make(&mut self, instance: &InstanceId, known: &Known) -> Result<(), Error> {
@@ -391,11 +346,19 @@ impl Joiner {
             services: known.services(),
             token: &token,
         };
+        // While no list has said who has one, an earlier run may have made it.
+        if !self.progress.listing.had()
+            && let Some(there) = self.client.token(&token.accessor).await?
+        {
+            self.note(instance, &there);
+            self.progress.have.insert(instance.clone());
+            return Ok(());
+        }
         match self.client.token_create(&wanted.request()).await {
-            Ok(_) => {}
+            Ok(made) => self.note(instance, &made.info),
             // Perhaps it is there already: then it is the same one.
             Err(error) => match self.client.token(&token.accessor).await {
-                Ok(Some(_)) => {}
+                Ok(Some(there)) => self.note(instance, &there),
                 Ok(None) | Err(_) => return Err(error),
             },
         }

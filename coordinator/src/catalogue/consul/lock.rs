@@ -5,6 +5,8 @@
 //! kept in the data directory, which one process has at a time: a coordinator that was killed and comes
 //! back ends its own old session, and need not wait until that runs out.
 
+mod patience;
+
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
@@ -22,9 +24,10 @@ use calvin_proto::machine::write_atomic;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::patience::{Patience, Wait};
 use super::{access::Access, error::ConsulError, holds::SESSION_TTL, shared::Shared};
 
-/// How long a lock is waited for at the start: Consul ends a dead holder's session after at most two
+/// How long a lock is waited for that this run has not had yet: Consul ends a dead holder's session after at most two
 /// of its lives; five seconds more for a busy server.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2 * SESSION_TTL.as_secs() + 5);
 /// Pause between two tries at a lock that somebody else has.
@@ -82,6 +85,7 @@ pub(super) struct LockKeeper {
     is_home: bool,
     /// The session of an earlier run was ended.
     cleared: bool,
+    patience: Patience,
 }
 
 impl Holder {
@@ -146,34 +150,33 @@ impl LockKeeper {
             kept: false,
             is_home: false,
             cleared: false,
+            patience: Patience::default(),
         }
     }
 
     /// Takes the lock at the start. Where Consul cannot be asked it is taken later: until then nothing
     /// is decided.
+    ///
+    /// # Errors
+    /// The datacenter is another one's, or another coordinator has the lock and does not lose it.
     pub(super) async fn begin(&mut self, access: &Access) -> Result<(), ConsulError> {
         let started = Instant::now();
-        let mut told = false;
         loop {
-            match self.look(access.client()).await? {
-                Ok(Look::Ours) => return Ok(()),
-                Ok(Look::Theirs(holder)) => {
-                    if started.elapsed() >= LOCK_WAIT {
-                        self.give_back(access.client()).await;
-                        return Err(ConsulError::Locked {
-                            environment: self.environment.clone(),
-                            holder,
-                            waited_s: LOCK_WAIT.as_secs(),
-                        });
-                    }
-                    if !told {
-                        told = true;
-                        tracing::warn!(%holder, wait = ?LOCK_WAIT, "another coordinator has the environment's lock: waiting, should it be dead");
-                    }
-                    sleep(LOCK_PAUSE).await;
+            let looked = match self.look(access.client()).await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    self.give_back(access.client()).await;
+                    return Err(error);
                 }
+            };
+            match looked {
+                Ok(Look::Ours) => return Ok(()),
                 // What holds is shown.
                 Ok(Look::NotKept(_)) => return Ok(()),
+                Ok(Look::Theirs(_)) => {}
+                // Who found the lock taken is likely to be one too many, and starts only where Consul stays
+                // away.
+                Err(_) if self.patience.began() && started.elapsed() < LOCK_WAIT => {}
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(
@@ -183,10 +186,14 @@ impl LockKeeper {
                     return Ok(());
                 }
             }
+            sleep(LOCK_PAUSE).await;
         }
     }
 
     /// Looks after the lock once. Says when to look again.
+    ///
+    /// # Errors
+    /// As at the start, where it was not ours in this run.
     pub(super) async fn keep(&mut self, client: &Client) -> Result<Duration, ConsulError> {
         Ok(match self.look(client).await? {
             Ok(Look::Ours) => RENEWAL,
@@ -205,22 +212,50 @@ impl LockKeeper {
         let looked = self.try_look(client).await?;
         match &looked {
             Ok(Look::Ours) => {
+                self.patience.ours();
                 if let Some(session) = &self.session {
                     self.shared.locked(&self.key, session, at);
                 }
             }
-            Ok(Look::Theirs(holder)) => self.shared.unlocked(format!(
-                "the lock of environment {} in Consul has {holder}: only one coordinator may decide; stop the other, or this one",
-                self.environment
-            )),
-            Ok(Look::NotKept(error)) => self.shared.unlocked(format!(
-                "the session of the lock of environment {} in Consul could not be written down in {}: {error}; it is tried again, make room there",
-                self.environment,
-                self.file.display()
-            )),
-            Err(error) => self.shared.lock_unknown(error),
+            Ok(Look::Theirs(holder)) => {
+                self.shared.unlocked(format!(
+                    "the lock of environment {} in Consul has {holder}: only one coordinator may decide; stop the other, or this one",
+                    self.environment
+                ));
+                self.wait_for(holder)?;
+            }
+            Ok(Look::NotKept(error)) => {
+                self.patience.unknown();
+                self.shared.unlocked(format!(
+                    "the session of the lock of environment {} in Consul could not be written down in {}: {error}; it is tried again, make room there",
+                    self.environment,
+                    self.file.display()
+                ));
+            }
+            Err(error) => {
+                self.patience.unknown();
+                self.shared.lock_unknown(error);
+            }
         }
         Ok(looked)
+    }
+
+    /// Another one has the lock: is it time to let it be?
+    fn wait_for(&mut self, holder: &str) -> Result<(), ConsulError> {
+        match self.patience.theirs(Instant::now()) {
+            Wait::Begins => {
+                tracing::warn!(%holder, wait = ?LOCK_WAIT, "another coordinator has the environment's lock: waiting, should it be dead");
+            }
+            Wait::GoesOn => {}
+            Wait::Over => {
+                return Err(ConsulError::Locked {
+                    environment: self.environment.clone(),
+                    holder: holder.to_owned(),
+                    waited_s: LOCK_WAIT.as_secs(),
+                });
+            }
+        }
+        Ok(())
     }
 
     async fn try_look(&mut self, client: &Client) -> Result<Result<Look, Error>, ConsulError> {

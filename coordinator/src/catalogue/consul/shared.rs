@@ -18,6 +18,7 @@ use super::{
     faults::{About, Board, Failing, Show, Since},
     holds::{Lock, Signs, holds},
     locks::Locks,
+    owners::Foreign,
     reading::Reading,
 };
 
@@ -71,6 +72,8 @@ pub(super) struct State {
     deeds: Vec<Event>,
     /// Whether Consul may have lost what was there before.
     suspect: bool,
+    /// What only says that it is of our instances, by node, and since when.
+    foreign: BTreeMap<String, (Foreign, Since)>,
     /// What was read of the locks of exclusive fleets.
     pub(super) locks: Locks,
 }
@@ -95,9 +98,25 @@ impl State {
             instance: instance.clone(),
             since_wall_ms: since.wall_ms,
         });
+        let mut faults = self.board.shown(show, now);
+        let foreign = self.foreign.values();
+        faults.extend(foreign.map(|(one, since)| one.shown(*since, now)));
         CatalogueWord {
-            faults: self.board.shown(show, now),
+            faults,
             debts: debts.collect(),
+        }
+    }
+
+    /// These entries only say that they are of our instances.
+    pub(super) fn show_foreign(&mut self, foreign: Vec<Foreign>) {
+        let mut before = std::mem::take(&mut self.foreign);
+        for one in foreign {
+            let since = before.remove(&one.node).map(|(_, since)| since);
+            let since = since.unwrap_or_else(|| {
+                tracing::warn!(node = one.node, instances = ?one.instances, "entries in Consul say that they are of instances that are not registered there: they are left alone");
+                Since::of(Instant::now())
+            });
+            self.foreign.insert(one.node.clone(), (one, since));
         }
     }
 
@@ -169,6 +188,7 @@ impl Shared {
             debts: BTreeMap::new(),
             deeds: Vec::new(),
             suspect: false,
+            foreign: BTreeMap::new(),
             locks: Locks::default(),
         };
         Self {
@@ -322,6 +342,18 @@ mod tests {
         shared.state().suspect_after(Advance::Reset);
         assert!(shared.take_suspicion());
         assert!(!shared.take_suspicion());
+    }
+
+    #[test]
+    fn a_name_that_nobody_on_record_uses_holds_nobody() {
+        let shared = Shared::new(Arc::new(|| {}));
+        let mut state = shared.state();
+        for name in ["old", "web"] {
+            state.watches(name.to_owned());
+        }
+        state.names.get_mut("old").unwrap().used = false;
+        let names: Vec<_> = state.signs().names.into_keys().collect();
+        assert_eq!(names, ["web"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use calvin_consul::{
-    Client, Prefix, catalog::Node, health::ServiceHealth, policies::STANDBY_SUFFIX,
+    Advance, Client, Error, Prefix, catalog::Node, health::ServiceHealth, policies::STANDBY_SUFFIX,
 };
 use calvin_model::{CatalogueRole, EnvironmentName, FleetName, InstanceId, Registration};
 use tokio::{sync::mpsc, time::Instant};
@@ -22,11 +22,13 @@ use tokio::{sync::mpsc, time::Instant};
 use self::{clean::Cleaning, turns::Pace, write::Wrote};
 use super::{
     books::Books,
-    census::{Census, Machines, census, joins_consul, members},
+    census::{Census, Client as RunBy, Known, Machines, census, client_of, joins_consul, members},
     decide::{Agent, Decision, Member, decide},
     ever::Ever,
     faults::About,
     ghosts::People,
+    names::{Uses, names},
+    owners::Owners,
     rounds::Rounds,
     shared::{Roles, Shared},
     watches::{News, Watches},
@@ -54,6 +56,7 @@ pub(super) struct Switcher {
     watches: Watches,
     news: mpsc::Receiver<News>,
     books: Books,
+    uses: Uses,
     /// Which value of each name the books have, and when it was given.
     taken: BTreeMap<String, (u64, Instant)>,
     nodes: Vec<Node>,
@@ -63,6 +66,7 @@ pub(super) struct Switcher {
     waits: BTreeMap<FleetName, Instant>,
     /// All that were on record in this run.
     ever: Ever,
+    owners: Owners,
     /// Nodes of machines without a record that lived when they were looked at.
     strays: BTreeMap<String, Instant>,
     /// The fleet whose tags were changed last.
@@ -93,11 +97,13 @@ impl Switcher {
             machines: parts.machines,
             images: parts.images,
             rounds: parts.rounds,
+            owners: Owners::new(parts.environment.clone()),
             environment: parts.environment,
             locks: parts.locks,
             watches,
             news,
             books: Books::default(),
+            uses: Uses::default(),
             taken: BTreeMap::new(),
             nodes: Vec::new(),
             told: BTreeMap::new(),
@@ -145,12 +151,27 @@ impl Switcher {
                     self.books.take(&value.name, value.advance, value.entries);
                 }
             }
+            News::Seldom(name, read) => self.take_seldom(name, read),
             News::Nodes(Ok(seen)) => {
                 self.shared.state().suspect_after(seen.advance);
                 self.shared.works(&About::Nodes);
                 self.nodes = seen.read.value;
             }
             News::Nodes(Err(error)) => self.shared.failed(&About::Nodes, &error),
+        }
+    }
+
+    fn take_seldom(&mut self, name: String, read: Result<(Advance, Vec<ServiceHealth>), Error>) {
+        // One that is watched by now is known better.
+        if self.shared.state().names.contains_key(&name) {
+            return;
+        }
+        match read {
+            Ok((advance, entries)) => {
+                self.cleaning.unread.remove(&name);
+                self.books.take_seldom(&name, advance, entries);
+            }
+            Err(error) => drop(self.cleaning.unread.insert(name, error)),
         }
     }
 
@@ -164,7 +185,7 @@ impl Switcher {
         let census = census(&view, &self.images);
         let known = self.remember(&census);
         self.shared.state().locks.concern(members(&census));
-        self.watch_names();
+        self.ask_for_names(&census);
         // Who has not the lock tells nobody anything either: what is wanted may be another's to say.
         if self.shared.guard().is_none() {
             // What is not tried does not fail.
@@ -182,6 +203,7 @@ impl Switcher {
             if round > 0 {
                 self.take_waiting();
             }
+            self.owners.place(&self.books);
             let wanted = self.shared.state().wanted.clone();
             let decisions = self.decide(&census, &wanted);
             self.tell(&census, &decisions);
@@ -211,37 +233,46 @@ impl Switcher {
             }
         }
         if self.ever.is_due(now) {
-            let ours = self.books.ours(&self.environment);
+            let ours = self.owners.ours(&self.books);
             let mut left: BTreeSet<String> = ours.map(|one| one.instance.to_string()).collect();
             left.extend(self.nodes.iter().map(|node| node.name.clone()));
             self.ever
                 .sweep(|instance| left.contains(instance.as_str()), now);
         }
+        let images = self.images.list();
+        let elsewhere = images
+            .iter()
+            .filter(|image| client_of(image) == RunBy::Elsewhere);
+        let elsewhere = elsewhere.map(|image| image.manifest.tag().to_string());
+        let ever = &self.ever;
+        self.owners
+            .see(census, elsewhere.collect(), |one| ever.contains(one));
         known
     }
 
-    /// Watches every name that an image of this environment can be found under, also of images that
+    /// Asks for every name that an image of this environment can be found under, also of images that
     /// nothing is made from any more: something may be left of them.
-    fn watch_names(&mut self) {
+    fn ask_for_names(&mut self, census: &Census) {
         let images = self.images.list();
         let images = images.iter().filter(|image| joins_consul(image));
-        let names: BTreeSet<String> = images
-            .flat_map(|image| &image.manifest.services)
-            .flat_map(|service| {
-                let name = service.name.as_str();
-                [name.to_owned(), format!("{name}{STANDBY_SUFFIX}")]
-            })
-            .collect();
+        let of_images = names(images.flat_map(|image| &image.manifest.services));
+        let members = census.values().flat_map(BTreeMap::values);
+        let used = names(members.flat_map(Known::services));
+        let names = self.uses.sort(used, of_images, Instant::now());
         self.watches.keep(&names);
         self.books.keep_only(|name| names.contains(name));
-        self.taken.retain(|name, _| names.contains(name));
-        let whole = names.iter().all(|name| self.books.has_read(name));
+        self.books.hear_only(|name| names.watched.contains(name));
+        self.taken.retain(|name, _| names.watched.contains(name));
+        self.cleaning
+            .unread
+            .retain(|name, _| names.seldom.contains(name));
+        let whole = names.used.iter().all(|name| self.books.has_read(name));
         if whole && !self.shared.state().complete {
             self.shared.state().complete = true;
-            // Where no image has a service, nothing was asked.
-            if !names.is_empty() {
+            // Where nobody has a service, nothing was asked.
+            if !names.used.is_empty() {
                 tracing::info!(
-                    names = names.len(),
+                    names = names.used.len(),
                     "what is registered with Consul was read"
                 );
             }
@@ -256,7 +287,7 @@ impl Switcher {
         wanted: &BTreeMap<FleetName, Roles>,
     ) -> BTreeMap<FleetName, Decision> {
         let mut entries: BTreeMap<InstanceId, Vec<&ServiceHealth>> = BTreeMap::new();
-        for one in self.books.ours(&self.environment) {
+        for one in self.owners.ours(&self.books) {
             entries.entry(one.instance).or_default().push(one.entry);
         }
         let listening = self.machines.reachable();
@@ -352,7 +383,7 @@ impl Switcher {
             }
         }
         let people = People {
-            environment: &self.environment,
+            owners: &self.owners,
             known,
             ever: &self.ever,
         };
@@ -360,6 +391,7 @@ impl Switcher {
         // What the engine does not want any more while this was decided was cleared by it.
         seen.retain(|name, _| state.wanted.contains_key(name));
         let listed = people.listed(&self.books, &state.ghosts);
+        state.show_foreign(self.owners.foreign(&self.books));
         let changed = state.seen != seen || state.listed != listed;
         state.seen = seen;
         state.listed = listed;

@@ -1,5 +1,8 @@
-//! One query that waits for each name that a service can have, one for the nodes, and one for the locks
-//! of exclusive fleets.
+//! One query that waits for each name that somebody on record can be found under, one for the nodes, and
+//! one for the locks of exclusive fleets.
+//!
+//! Each of them is a connection for as long as it waits, and Consul takes only so many from one address. So
+//! the names of other images, under which something may be left, are asked for one after the other.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,16 +11,16 @@ use std::{
 
 use calvin_consul::{
     Advance, Answered, Client, Consistency, Error, Prefix, Seen, WatchOptions, catalog::Node,
-    health::ServiceHealth,
+    health::ServiceHealth, query::Cursor,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use tracing::Instrument as _;
 
-use super::{faults::About, holds::WAIT, shared::Shared};
+use super::{faults::About, holds::WAIT, names::Names, shared::Shared};
 
 /// Answers on their way. One that waits for its turn waits in its own query's task, and the next answer
 /// of that name is the newer one: a few more than one handful are enough.
@@ -25,12 +28,17 @@ const ANSWERS: usize = 64;
 /// Longest wait of the query of the locks: what it says is as new as its newest answer, and what is older
 /// than half a minute proves nothing.
 const LOCKS_WAIT: Duration = Duration::from_secs(10);
+/// Between two questions about a name that nobody on record can be found under. Nobody waits for what is
+/// found there.
+const SELDOM: Duration = Duration::from_secs(60);
 
 /// What a query says.
 #[derive(Debug)]
 pub(super) enum News {
     /// Who is registered under a name.
     Service(Value),
+    /// The same of a name that is asked for seldom.
+    Seldom(String, Result<(Advance, Vec<ServiceHealth>), Error>),
     /// Which nodes there are.
     Nodes(Result<Seen<Vec<Node>>, Error>),
 }
@@ -54,6 +62,8 @@ pub(super) struct Watches {
     shared: Shared,
     tasks: JoinSet<()>,
     names: BTreeMap<String, AbortHandle>,
+    /// Those that are asked for seldom.
+    seldom: watch::Sender<BTreeSet<String>>,
     sender: mpsc::Sender<News>,
 }
 
@@ -70,8 +80,10 @@ impl Watches {
             shared,
             tasks: JoinSet::new(),
             names: BTreeMap::new(),
+            seldom: watch::Sender::default(),
             sender,
         };
+        watches.ask_seldom();
         watches.watch_nodes();
         watches.watch_locks(locks);
         (watches, news)
@@ -120,10 +132,20 @@ impl Watches {
         self.tasks.spawn(watching.instrument(span));
     }
 
-    /// Watches these names and no others.
-    pub(super) fn keep(&mut self, names: &BTreeSet<String>) {
+    fn ask_seldom(&mut self) {
+        let asking = ask_seldom(
+            self.client.clone(),
+            self.seldom.subscribe(),
+            self.sender.clone(),
+        );
+        let span = tracing::info_span!("seldom");
+        self.tasks.spawn(asking.instrument(span));
+    }
+
+    /// Watches these names, asks for those seldom, and for no others.
+    pub(super) fn keep(&mut self, names: &Names) {
         self.names.retain(|name, task| {
-            let stays = names.contains(name);
+            let stays = names.watched.contains(name);
             if !stays {
                 task.abort();
             }
@@ -132,12 +154,20 @@ impl Watches {
         self.shared
             .state()
             .names
-            .retain(|name, _| names.contains(name));
-        for name in names {
+            .retain(|name, _| names.watched.contains(name));
+        for name in &names.watched {
             if !self.names.contains_key(name) {
                 self.watch(name);
             }
         }
+        for (name, reading) in &mut self.shared.state().names {
+            reading.used = names.used.contains(name);
+        }
+        self.seldom.send_if_modified(|seldom| {
+            let changed = *seldom != names.seldom;
+            seldom.clone_from(&names.seldom);
+            changed
+        });
     }
 
     fn watch(&mut self, name: &str) {
@@ -165,6 +195,44 @@ impl Watches {
         let span = tracing::info_span!("service", name);
         let task = self.tasks.spawn(watching.instrument(span));
         self.names.insert(name.to_owned(), task);
+    }
+}
+
+/// Asks for each of these names now and then, one after the other.
+async fn ask_seldom(
+    client: Client,
+    mut names: watch::Receiver<BTreeSet<String>>,
+    sender: mpsc::Sender<News>,
+) {
+    let mut asked: BTreeMap<String, (Cursor, Instant)> = BTreeMap::new();
+    loop {
+        let wanted = names.borrow_and_update().clone();
+        asked.retain(|name, _| wanted.contains(name));
+        let now = Instant::now();
+        let due = |name: &String| asked.get(name).map_or(now, |(_, at)| *at + SELDOM);
+        let next = wanted.iter().map(|name| (due(name), name)).min();
+        let Some((due, name)) = next else {
+            if names.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        tokio::select! {
+            changed = names.changed() => if changed.is_err() {
+                return;
+            },
+            () = sleep_until(due) => {
+                let read = client.service_health(name, Consistency::Default).await;
+                let (cursor, at) = asked
+                    .entry(name.to_owned())
+                    .or_insert_with(|| (Cursor::new(), now));
+                *at = Instant::now();
+                let read = read.map(|read| (cursor.advance(Some(read.index)), read.value));
+                if sender.send(News::Seldom(name.to_owned(), read)).await.is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 

@@ -19,14 +19,25 @@ enum Happens {
     Answered(usize, bool),
     /// The machine sees the lock.
     Seen(usize),
-    /// The agent is killed and started again.
-    Restarted(usize),
+    /// The agent is killed and started again, and finds its session on disk, or an older one.
+    Restarted(usize, Disk),
     /// What was told to stop in order has stopped.
     Stopped(usize),
     /// Somebody deletes the lock.
     Deleted,
     /// Consul ends the sessions that it may end.
     Ended,
+}
+
+/// What a later run of the agent finds on disk.
+#[derive(Debug, Clone, Copy)]
+enum Disk {
+    /// All of it.
+    Whole,
+    /// Nothing of this session.
+    Full,
+    /// The session before.
+    Older,
 }
 
 /// What a runner does.
@@ -55,6 +66,8 @@ struct Machine {
 struct Consul {
     /// Each session with the last time that it was renewed.
     sessions: BTreeMap<SessionId, Duration>,
+    /// Whose they are, or were.
+    owners: BTreeMap<SessionId, usize>,
     holder: Holder,
     made: u8,
     index: u64,
@@ -63,14 +76,24 @@ struct Consul {
 }
 
 impl Consul {
-    fn does(&mut self, ask: &Ask, now: Duration) -> Answer {
+    fn does(&mut self, number: usize, ask: &Ask, now: Duration) -> Answer {
         match ask {
             Ask::Create => {
                 self.made += 1;
+                self.owners.insert(id(self.made), number);
                 self.sessions.insert(id(self.made), now);
                 Answer::Created(id(self.made))
             }
             Ask::Look => Answer::Holds(self.holder.clone()),
+            Ask::Find => {
+                let session = self.holder.session.clone();
+                let ours = session.filter(|session| self.owners[session] == number);
+                Answer::Found(ours.map(|session| Held {
+                    session,
+                    fence: self.holder.fence,
+                    index: self.holder.index,
+                }))
+            }
             Ask::Acquire(session) => {
                 if !self.sessions.contains_key(session) {
                     return Answer::Failed("invalid session".into());
@@ -152,7 +175,7 @@ impl World {
             Happens::Wanted(number, wanted) => self.machines[number].wanted = wanted,
             Happens::Done(number) => {
                 if let Some((ask, _, answer @ None)) = &mut self.machines[number].asked {
-                    *answer = Some(self.consul.does(ask, now));
+                    *answer = Some(self.consul.does(number, ask, now));
                 }
             }
             Happens::Answered(number, comes) => self.machines[number].answered(comes, now),
@@ -163,9 +186,19 @@ impl World {
                     lock.seen(holder, now);
                 }
             }
-            Happens::Restarted(number) => {
+            Happens::Restarted(number, disk) => {
                 let machine = &mut self.machines[number];
-                machine.lock = Lock::new(machine.lock.session().cloned(), now);
+                let session = machine.lock.session().cloned();
+                let kept = match disk {
+                    Disk::Whole => session,
+                    Disk::Full => None,
+                    Disk::Older => {
+                        let mine = machine.renewed.keys().rev();
+                        let mut older = mine.filter(|one| Some(*one) < session.as_ref());
+                        older.next().cloned()
+                    }
+                };
+                machine.lock = Lock::new(kept, now);
                 machine.asked = None;
                 machine.wanted = None;
             }
@@ -320,7 +353,9 @@ fn happens() -> impl Strategy<Value = Happens> {
         8 => which.clone().prop_map(|number| Answered(number, true)),
         1 => which.clone().prop_map(|number| Answered(number, false)),
         2 => which.clone().prop_map(Seen),
-        1 => which.clone().prop_map(Restarted),
+        1 => which.clone().prop_map(|number| Restarted(number, Disk::Whole)),
+        1 => which.clone().prop_map(|number| Restarted(number, Disk::Full)),
+        1 => which.clone().prop_map(|number| Restarted(number, Disk::Older)),
         2 => which.prop_map(Stopped),
         2 => Just(Ended),
     ]
@@ -384,4 +419,38 @@ fn each_comes_to_work_when_the_other_is_told_to_stop() {
     settle(&mut world);
     assert_eq!(runs(&world), [false, true]);
     assert_eq!(world.machines[1].fence, 2);
+}
+
+/// Without the session on disk too.
+#[test]
+fn work_goes_on_over_a_restart_of_its_agent_whatever_is_on_disk() {
+    for disk in [Disk::Whole, Disk::Full, Disk::Older] {
+        let mut world = World::new();
+        let at_work = |world: &mut World, seconds: u64| {
+            for _ in 0..seconds * 2 {
+                world.happens(Happens::Passes(500));
+                world.happens(Happens::Done(0));
+                world.happens(Happens::Answered(0, true));
+                world.happens(Happens::Ended);
+                world.check().unwrap();
+            }
+            world.machines[0].runner.runs
+        };
+        let start = Happens::Wanted(0, Some(WorkloadOrder::Start));
+        let stop = Happens::Wanted(0, Some(WorkloadOrder::Stop));
+        // A first session, which is over, and the one of the restart.
+        for what in [start, stop, Happens::Stopped(0), start] {
+            world.happens(what);
+            at_work(&mut world, 3);
+        }
+        assert!(at_work(&mut world, 3));
+        assert_eq!(world.machines[0].fence, 2);
+        world.happens(Happens::Restarted(0, disk));
+        for _ in 0..10 {
+            assert!(at_work(&mut world, 1), "{disk:?}");
+        }
+        world.happens(start);
+        assert!(at_work(&mut world, 40), "{disk:?}");
+        assert_eq!(world.machines[0].fence, 2, "{disk:?}");
+    }
 }

@@ -4,7 +4,11 @@
 //! It is nothing that anybody waits for, so a look does a few of them, and stops where Consul does not answer:
 //! what is read and what the engine wants come before.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use calvin_consul::{
     Consistency, Error,
@@ -54,6 +58,8 @@ pub(super) struct Cleaning {
     stuck: BTreeSet<Gone>,
     /// Not before this.
     again: Option<Instant>,
+    /// Names under which something may be left, and that could not be read.
+    pub(super) unread: BTreeMap<String, Error>,
 }
 
 impl Switcher {
@@ -97,7 +103,10 @@ impl Switcher {
             }
         }
         if self.cleaning.stuck.is_empty() {
-            self.shared.works(&About::Leftovers);
+            match self.cleaning.unread.values().next() {
+                Some(error) => self.shared.failed(&About::Leftovers, error),
+                None => self.shared.works(&About::Leftovers),
+            }
         }
         self.forget_asked(known, &asked);
         if out > 0 && tried < gone.len() {
@@ -114,7 +123,7 @@ impl Switcher {
         asked: &BTreeSet<InstanceId>,
     ) -> BTreeSet<Gone> {
         let people = People {
-            environment: &self.environment,
+            owners: &self.owners,
             known,
             ever: &self.ever,
         };
@@ -149,7 +158,7 @@ impl Switcher {
         if asked.is_empty() {
             return;
         }
-        let ours = self.books.ours(&self.environment);
+        let ours = self.owners.ours(&self.books);
         let left: BTreeSet<InstanceId> = ours.map(|one| one.instance).collect();
         let mut state = self.shared.state();
         state
@@ -230,7 +239,9 @@ impl Switcher {
                 );
                 self.nodes.retain(|one| one.name != node);
                 let fleet = self.ever.fleet(id);
-                let text = format!("the node of {id}, which is gone, was taken out of Consul");
+                let text = format!(
+                    "the node of {id}, which is gone, was taken out of Consul with all that was left on it"
+                );
                 self.shared.did(fleet, id.clone(), text);
                 Ok(Taken::Out)
             }
