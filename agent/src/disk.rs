@@ -135,6 +135,21 @@ fn rename_new(path: &Path, content: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Removes a file, unless it is gone already.
+///
+/// # Errors
+/// It is still there.
+pub fn remove(path: &Path) -> Result<(), DiskError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(DiskError::Write {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 /// Reads a file of at most `limit` bytes; `None` if there is none.
 ///
 /// # Errors

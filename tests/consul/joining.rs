@@ -4,8 +4,10 @@
 
 mod boots;
 mod exclusive;
+mod given;
 mod machine;
 mod names;
+mod services;
 
 use std::{
     net::SocketAddr,

@@ -8,6 +8,7 @@ mod crossed;
 mod exclusive;
 mod ghosts;
 mod limits;
+mod moved;
 mod outage;
 mod phases;
 mod rotation;

@@ -1,5 +1,7 @@
 //! Files with mistakes, as people make them, and what each is answered: file, place and what to do.
 
+mod odd;
+
 use std::fs;
 
 use crate::support::{Environment, environment::binary};

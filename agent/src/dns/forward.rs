@@ -82,6 +82,18 @@ pub(super) enum Answered {
     Unknown,
 }
 
+impl Answered {
+    /// Whether it says of anything that it is there.
+    pub(super) fn has_records(&self) -> bool {
+        match self {
+            Self::Fresh(message) | Self::Shared(message) | Self::Stale(message) => {
+                !message.answers.is_empty()
+            }
+            Self::Unknown => false,
+        }
+    }
+}
+
 impl Forwarder {
     /// Forwards to the client that may be asked now.
     #[must_use]

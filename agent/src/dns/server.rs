@@ -103,7 +103,7 @@ async fn answer_datagrams(sources: Sources, socket: UdpSocket) {
         } else {
             // So many wait for Consul that this one's time would be over before its turn.
             let known = sources.forwarder.known(&question.query);
-            send(&socket, reply_of(*question, &known), client).await;
+            send(&socket, sources.settle(*question, &known), client).await;
         }
     }
 }
@@ -180,13 +180,23 @@ async fn converse(sources: &Sources, mut stream: TcpStream) -> io::Result<()> {
 impl Sources {
     /// The reply to a question, out of whatever answers now.
     async fn answer(&self, question: Question) -> Option<Vec<u8>> {
-        match self.forwarder.target() {
-            Target::Snapshots => self.at_once(question),
-            Target::Memory | Target::Client(_) => {
-                let answered = self.forwarder.answer(&question.query).await;
-                reply_of(question, &answered)
-            }
+        let query = &question.query;
+        let answered = match self.forwarder.target() {
+            Target::Snapshots => return self.at_once(question),
+            // A snapshot from before Consul knows it, so nobody has to be waited for.
+            Target::Memory if self.names.find(query) => self.forwarder.known(query),
+            Target::Memory | Target::Client(_) => self.forwarder.answer(query).await,
+        };
+        self.settle(question, &answered)
+    }
+
+    /// The reply to a question where Consul is asked: what it says, and where it knows nobody, what was
+    /// known before it was asked, for as long as that is not forgotten.
+    fn settle(&self, question: Question, answered: &Answered) -> Option<Vec<u8>> {
+        if !answered.has_records() && self.names.find(&question.query) {
+            return self.at_once(question);
         }
+        reply_of(question, answered)
     }
 
     /// The reply to a question out of the newest snapshot.

@@ -7,10 +7,10 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use calvin_model::{NamesSnapshot, NamesVersion};
-use hickory_proto::rr::Name;
+use hickory_proto::{op::Query, rr::Name};
 use serde::{Deserialize, Serialize};
 
-use super::zone::{self, Zone, ZoneError};
+use super::zone::{self, Answer, Zone, ZoneError};
 use crate::disk::{self, DiskError};
 
 /// Format of the file that this version writes.
@@ -190,6 +190,32 @@ impl Names {
             .await
             .map_err(|error| NamesError::Write(io::Error::other(error)))??;
         Ok(Some(version))
+    }
+
+    /// Serves none any more, and keeps none: after a later start they would be long out of date.
+    ///
+    /// # Errors
+    /// They are still on disk.
+    pub async fn forget(&self) -> Result<(), NamesError> {
+        self.zone.store(None);
+        let path = self.path.clone();
+        let remove = tokio::task::spawn_blocking(move || disk::remove(&path));
+        let removed = remove.await;
+        removed.map_err(|error| NamesError::Write(io::Error::other(error)))??;
+        Ok(())
+    }
+
+    /// Whether what is served has records that answer this.
+    pub(super) fn find(&self, query: &Query) -> bool {
+        let answer = self
+            .zone()
+            .map(|zone| zone.answer(query.name(), query.query_type(), 0));
+        match answer {
+            Some(Answer::Found { .. }) => true,
+            Some(Answer::Refused | Answer::NoSuchName { .. } | Answer::NoData { .. }) | None => {
+                false
+            }
+        }
     }
 
     fn serve(&self, snapshot: Arc<NamesSnapshot>) -> Result<(), NamesError> {

@@ -107,7 +107,13 @@ pub(super) fn assemble(
     let first = first_target(&state, &machine.manifest);
     let forward = watch::Sender::new(first);
     let forwarder = start_forwarder(&machine, forward.subscribe(), &mut tasks);
-    let names = start_names(&machine, sockets, forwarder.clone(), &mut tasks)?;
+    let names = start_names(
+        &machine,
+        sockets,
+        forwarder.clone(),
+        forward.subscribe(),
+        &mut tasks,
+    )?;
     let runner = start_runner(&machine, &mut tasks);
     let served = names.served.clone();
     let consul = catalogue::start(&machine, &boot, runner.clone(), forward, served, &mut tasks);
@@ -241,11 +247,17 @@ fn start_names(
     machine: &Provisioned,
     sockets: io::Result<Option<DnsSockets>>,
     forwarder: Arc<Forwarder>,
+    target: watch::Receiver<Target>,
     tasks: &mut Tasks,
 ) -> Result<NamesEnds, RunError> {
     let path = machine.files.state().join("names.json");
     let known = Arc::new(Names::new(&machine.provision.domain, path)?);
-    match known.load() {
+    let loaded = match *target.borrow() {
+        Target::Snapshots => known.load(),
+        // The environment has gone over to Consul since.
+        Target::Memory | Target::Client(_) => Ok(None),
+    };
+    match loaded {
         Ok(Some(version)) => info!(%version, "names on disk"),
         Ok(None) => {}
         // They come again; a machine without names is better than one without an agent.
@@ -269,6 +281,8 @@ fn start_names(
     tasks::spawn(tasks, "dns", answer);
     let keep = names::keep(known.clone(), served.subscribe(), unsaved);
     tasks::spawn(tasks, NAMES_ON_DISK, keep);
+    let forget = names::forget(known.clone(), target);
+    tasks::spawn(tasks, "names before Consul", forget);
     let serve = names::serve(known, incoming.subscribe(), served);
     tasks::spawn(tasks, "names", serve);
     Ok(ends)

@@ -1,5 +1,6 @@
-//! The two tasks of the names. What comes is served and acknowledged at once; keeping it on disk
-//! is another task's, so that a disk that refuses or hangs holds nothing up.
+//! The three tasks of the names. What comes is served and acknowledged at once; keeping it on disk
+//! is another task's, so that a disk that refuses or hangs holds nothing up. And where the environment
+//! moves to Consul, they are forgotten, a little later.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use tracing::{info, warn};
 
 use super::tasks::{AGAIN, wait_for_newer};
 use crate::{
-    dns::{Admitted, Names, NamesError},
+    dns::{Admitted, Names, NamesError, Target},
     fault::chain,
 };
 
@@ -24,6 +25,11 @@ const SLOW: Duration = Duration::from_secs(10);
 /// times a second; what is on disk is only for a start without a coordinator, and machines that
 /// share a disk (the process provider's do) would keep it busy with nothing else.
 const REST: Duration = Duration::from_secs(5);
+
+/// Names from before Consul are given for so long where Consul knows nobody of a name. An environment
+/// that moves to Consul has all its machines there within seconds; Consul's own patience with a node is
+/// about a minute.
+const HANDOVER: Duration = Duration::from_secs(60);
 
 /// Serves the newest names, and says which are served.
 pub(super) async fn serve(
@@ -69,6 +75,33 @@ pub(super) async fn keep(
                 }
                 served.mark_changed();
             }
+        }
+    }
+}
+
+/// Forgets what is served when a Consul client could be asked instead for `HANDOVER`: until then it
+/// answers what Consul does not know yet.
+pub(super) async fn forget(names: Arc<Names>, mut target: watch::Receiver<Target>) {
+    let is_client = |target: &Target| matches!(target, Target::Client(_));
+    let is_snapshots = |target: &Target| *target == Target::Snapshots;
+    while target.wait_for(is_client).await.is_ok() {
+        let back = target.wait_for(is_snapshots);
+        match timeout(HANDOVER, back).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(_)) => return,
+            Err(_) => {}
+        }
+        let known = names.version();
+        match names.forget().await {
+            Ok(()) => {
+                if let Some(version) = known {
+                    info!(%version, "names come from Consul alone, these are forgotten");
+                }
+            }
+            Err(error) => warn!(error = chain(&error), "old names are left on disk"),
+        }
+        if target.wait_for(is_snapshots).await.is_err() {
+            return;
         }
     }
 }
@@ -207,5 +240,50 @@ mod tests {
         assert!((2..=4).contains(&seen.len()), "{seen:?} in 10 s");
         sleep(REST * 2).await;
         assert_eq!(on_disk(), Some(40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_are_forgotten_when_consul_was_asked_for_long_enough_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names.json");
+        let names = Arc::new(Names::new(DOMAIN, path.clone()).unwrap());
+        names.admit(snapshot(1)).await.unwrap();
+        names.keep().await.unwrap();
+        let target = watch::Sender::new(Target::Snapshots);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(forget(names.clone(), target.subscribe()));
+        let second = Duration::from_secs(1);
+        let client = Target::Client(std::net::SocketAddr::from(([127, 0, 0, 1], 8600)));
+
+        sleep(2 * HANDOVER).await;
+        // Nobody could be asked yet.
+        target.send_replace(Target::Memory);
+        sleep(2 * HANDOVER).await;
+        // Given up again: the snapshots are what there is.
+        target.send_replace(client);
+        sleep(HANDOVER - second).await;
+        target.send_replace(Target::Snapshots);
+        sleep(2 * HANDOVER).await;
+        assert!(names.version().is_some());
+        target.send_replace(client);
+        sleep(HANDOVER - second).await;
+        assert!(names.version().is_some() && path.exists());
+        // Not trusted for a while, which is no way back.
+        target.send_replace(Target::Memory);
+        sleep(2 * second).await;
+        while path.exists() {
+            sleep(second).await;
+        }
+        assert_eq!(names.version(), None);
+
+        // Whoever leaves Consul again has names again, and they are forgotten like the first.
+        target.send_replace(Target::Snapshots);
+        sleep(second).await;
+        names.admit(snapshot(2)).await.unwrap();
+        sleep(2 * HANDOVER).await;
+        assert!(names.version().is_some());
+        target.send_replace(client);
+        sleep(HANDOVER + second).await;
+        assert_eq!(names.version(), None);
     }
 }

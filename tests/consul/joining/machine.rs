@@ -1,5 +1,7 @@
 //! The machine, its coordinator's line, and a datacenter that it can join.
 
+mod token;
+
 use std::{
     fs,
     net::{IpAddr, SocketAddr, TcpListener},
@@ -7,11 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use calvin_consul::{
-    Client, Settings,
-    acl::{NodeIdentity, ServiceIdentity, TokenRequest},
-    policies::{self, AgentScope, Names},
-};
+use calvin_consul::{Client, Settings};
 use calvin_model::ImageManifest;
 use calvin_proto::{
     machine::{InitRecord, LOCKS_VARIABLE, MachineFiles, ProcessId, processes::kill_all},
@@ -25,6 +23,7 @@ use tokio::{
 };
 use tonic::Status;
 
+use self::token::{MachineToken, token};
 pub(super) use crate::support::datacenter::MANAGEMENT;
 use crate::{
     support::{Datacenter, datacenter::TIMEOUT, until, waiting::LIMIT},
@@ -33,8 +32,6 @@ use crate::{
 
 const EPOCH: u64 = 5;
 const PORT: u16 = 8080;
-/// Where the locks of the environment's fleets are.
-const LOCKS: &str = "calvin/build/locks/";
 
 /// A datacenter that hands certificates to clients, with the names of the agent's tests.
 pub(super) async fn field() -> Datacenter {
@@ -65,6 +62,7 @@ pub(super) struct Kit {
 /// A machine with all its processes. They end when it is dropped.
 pub(super) struct Machine {
     instance: &'static str,
+    manifest: ImageManifest,
     exclusive: bool,
     pub(super) files: MachineFiles,
     address: IpAddr,
@@ -80,10 +78,16 @@ pub(super) struct Machine {
     root: tempfile::TempDir,
 }
 
+/// The image of these machines, with this program as its Consul client.
 pub(super) fn image(program: &str) -> String {
+    image_with(&format!("program = {program:?}"))
+}
+
+/// The same, with this line about its Consul client.
+pub(super) fn image_with(client: &str) -> String {
     format!(
         "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = [\"sleep\", \"600\"]\n\
-         [consul]\nprogram = \"{program}\"\n\
+         [consul]\n{client}\n\
          [[service]]\nname = \"web\"\nport = {PORT}\ntags = [\"http\"]\n\
          tags_active = [\"route-/\"]\n\
          [[check]]\nname = \"port\"\ntcp = true\nport = {PORT}\ninterval = \"10s\"\n\
@@ -109,42 +113,17 @@ fn agent_program() -> PathBuf {
     program
 }
 
-/// A token of a machine.
-pub(super) struct MachineToken {
-    pub(super) secret: String,
-    pub(super) accessor: String,
+/// The names of an image's services.
+fn names(manifest: &ImageManifest) -> Vec<String> {
+    let services = manifest.services.iter();
+    services.map(|one| one.name.as_str().to_owned()).collect()
 }
 
-/// A token for the node and its service.
-async fn token(consul: &Client, instance: &str, order: &str) -> MachineToken {
-    let name = &format!("{order}-{instance}");
-    let rules = policies::agent(&AgentScope {
-        nodes: Names::Exactly(vec![instance.to_owned()]),
-        services: Names::Exactly(vec!["web".to_owned()]),
-        locks: Some(Names::Prefix(LOCKS.to_owned())),
-    })
-    .unwrap();
-    // Policies have a name only once, and tests run beside each other.
-    consul.policy_create(name, "test", &rules).await.unwrap();
-    let identity = |service: &str| ServiceIdentity {
-        service_name: service.to_owned(),
-        datacenters: Vec::new(),
-    };
-    let request = TokenRequest {
-        description: name.to_owned(),
-        policies: vec![name.to_owned()],
-        node_identities: vec![NodeIdentity {
-            node_name: instance.to_owned(),
-            datacenter: ENVIRONMENT.to_owned(),
-        }],
-        service_identities: vec![identity("web"), identity("web-standby")],
-        ..TokenRequest::default()
-    };
-    let made = consul.token_create(&request).await.unwrap();
-    MachineToken {
-        secret: made.secret.secret().to_owned(),
-        accessor: made.info.accessor,
-    }
+/// The address of the machine with this number.
+pub(super) fn address_of(number: u8) -> IpAddr {
+    let process = std::process::id();
+    let address = format!("127.{}.{}.{number}", 64 + process / 256 % 32, process % 256);
+    address.parse().unwrap()
 }
 
 async fn trust_domain(consul: &Client) -> String {
@@ -191,7 +170,8 @@ impl Machine {
         Self::start_of(datacenter, number, image).await
     }
 
-    async fn start_of(datacenter: &Datacenter, number: u8, image: String) -> Self {
+    /// The same, of this image.
+    pub(super) async fn start_of(datacenter: &Datacenter, number: u8, image: String) -> Self {
         let kit = Kit {
             number,
             instance: INSTANCE,
@@ -211,9 +191,9 @@ impl Machine {
         } = kit;
         let server = &datacenter.servers[0];
         let management = datacenter.client(server, Some(MANAGEMENT));
-        let token = token(&management, instance, "first").await;
-        let process = std::process::id();
-        let address = format!("127.{}.{}.{number}", 64 + process / 256 % 32, process % 256);
+        let manifest = ImageManifest::parse("image.toml", &image).unwrap();
+        let token = token(&management, instance, &names(&manifest), "first").await;
+        let address = address_of(number).to_string();
         let mut coordinator = Coordinator::start(&[Reply::GrantTo(instance)]).await;
         let root = tempfile::tempdir().unwrap();
         let files = MachineFiles::new(root.path().canonicalize().unwrap().join(instance));
@@ -241,6 +221,7 @@ impl Machine {
         };
         let mut machine = Self {
             instance,
+            manifest,
             exclusive,
             files,
             address,
@@ -268,8 +249,13 @@ impl Machine {
         self.say_join().await;
     }
 
-    pub(super) fn manifest(&self) -> ImageManifest {
-        ImageManifest::parse("image.toml", &image("consul")).unwrap()
+    pub(super) fn manifest(&self) -> &ImageManifest {
+        &self.manifest
+    }
+
+    /// The secret of its token.
+    pub(super) fn token(&self) -> &str {
+        &self.token.secret
     }
 
     pub(super) fn address(&self) -> String {
@@ -406,7 +392,8 @@ impl Machine {
 
     /// Gives it another token. Returns the old one.
     pub(super) async fn rotate_token(&mut self, management: &Client) -> MachineToken {
-        let next = token(management, self.instance, "second").await;
+        let services = names(&self.manifest);
+        let next = token(management, self.instance, &services, "second").await;
         self.join.token.clone_from(&next.secret);
         let old = std::mem::replace(&mut self.token, next);
         self.say_join().await;

@@ -41,6 +41,13 @@ impl Whole {
 
     /// The same without the coordinator's process.
     pub(crate) async fn prepare(name: &str, servers: usize) -> Self {
+        let mut whole = Self::prepare_embedded(name, servers).await;
+        whole.configure_consul().await;
+        whole
+    }
+
+    /// The same, with the embedded catalogue and a datacenter beside it of which nobody knows yet.
+    pub(crate) async fn prepare_embedded(name: &str, servers: usize) -> Self {
         // Machines join with a token and gossip's key.
         let more = json!({
             // Machines get their certificates from the servers, and ask for them at this port, whatever port
@@ -52,16 +59,33 @@ impl Whole {
         let mut datacenter = Datacenter::start_named(name, DOMAIN, servers, more).await;
         datacenter.add_agent(COORDINATOR).await;
         let edge = Edge::start(&mut datacenter).await;
-        let mut whole = Self {
+        let whole = Self {
             calvin: Environment::prepare(),
             datacenter,
             edge,
             name: name.to_owned(),
             accessor: String::new(),
         };
-        whole.write_configuration();
-        whole.give_token().await;
+        let name = format!("environment = \"{name}\"\ndomain = \"{DOMAIN}\"\n");
+        whole.rewrite(&[("environment = \"test\"\n", &name)]);
         whole
+    }
+
+    /// Writes into `calvin.toml` that clients look up in Consul, and how that is reached.
+    pub(crate) async fn configure_consul(&mut self) {
+        self.write_configuration();
+        self.give_token().await;
+    }
+
+    /// Puts other words in the place of these in `calvin.toml`.
+    fn rewrite(&self, replacements: &[(&str, &str)]) {
+        let path = self.calvin.home().join("calvin.toml");
+        let mut text = fs::read_to_string(&path).unwrap();
+        for (from, to) in replacements {
+            assert!(text.contains(from), "{text}");
+            text = text.replace(from, to);
+        }
+        fs::write(&path, text).unwrap();
     }
 
     /// `calvin.toml`, from that of an environment without Consul, and the files that it names.
@@ -84,24 +108,10 @@ impl Whole {
             asked.url(),
             self.datacenter.gossip_addresses(),
         );
-        let path = home.join("calvin.toml");
-        let mut text = fs::read_to_string(&path).unwrap();
-        let replacements = [
-            (
-                "environment = \"test\"\n",
-                format!("environment = \"{}\"\ndomain = \"{DOMAIN}\"\n", self.name),
-            ),
-            (
-                "[catalogue]\n",
-                "[catalogue]\nkind = \"consul\"\n".to_owned(),
-            ),
-            ("[provider.process]\n", consul),
-        ];
-        for (from, to) in replacements {
-            assert!(text.contains(from), "{text}");
-            text = text.replace(from, &to);
-        }
-        fs::write(&path, text).unwrap();
+        self.rewrite(&[
+            ("[catalogue]\n", "[catalogue]\nkind = \"consul\"\n"),
+            ("[provider.process]\n", &consul),
+        ]);
     }
 
     /// Makes a token for the coordinator, of exactly the policy that it prints, and gives it that.
@@ -149,6 +159,13 @@ impl Whole {
 
     /// Records these images, and brings the fleet up with the first of them.
     pub(crate) async fn bring_up(&self, versions: &[Version], count: u32, pace: Pace) {
+        self.roll_out_first(versions, count, pace).await;
+        self.until_active(&self.instances(versions[0].0).await)
+            .await;
+    }
+
+    /// The same in whatever catalogue.
+    pub(crate) async fn roll_out_first(&self, versions: &[Version], count: u32, pace: Pace) {
         for version in versions {
             let folder = web_image(&self.calvin, *version);
             self.calvin(&["image", "add", folder.to_str().unwrap()]);
@@ -159,7 +176,6 @@ impl Whole {
         self.calvin(&["fleet", "apply", file.to_str().unwrap()]);
         let ended = self.until_ended().await;
         assert_eq!(ended.phase, "done", "{ended:#?}");
-        self.until_active(&self.instances(first).await).await;
     }
 
     /// Starts a rollout and does not wait for it.

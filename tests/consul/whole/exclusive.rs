@@ -9,7 +9,7 @@ use std::{
 
 use calvin_consul::{
     Client, Consistency,
-    exclusive::FENCE_VARIABLE,
+    exclusive::{FENCE_VARIABLE, lock_key},
     health::{ServiceHealth, ServiceStatus},
     registered,
 };
@@ -289,4 +289,60 @@ async fn another_takes_over_from_a_machine_that_stands_still_and_never_are_two_a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_takes_over_from_an_agent_that_stands_still_and_never_are_two_at_work() {
     another_takes_over("silent", Still::Agent).await;
+}
+
+/// Whoever worked before there was a lock takes it, and works with its number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_at_work_when_the_environment_moves_to_consul_takes_the_lock() {
+    let mut whole = Whole::prepare_embedded("locked", 1).await;
+    whole.calvin.start_coordinator().await;
+    image(&whole, "1.0");
+    let file = whole.calvin.home().join("db.toml");
+    fs::write(&file, fleet_file()).unwrap();
+    whole.calvin(&["fleet", "apply", file.to_str().unwrap()]);
+    until_phase(&whole, &["done"]).await;
+    let before = processes::of_fleet(whole.calvin.home(), DB, WORK);
+    assert_eq!(before.len(), 1, "{before:?}");
+    let (instance, old) = before.into_iter().next().unwrap();
+    let lines = whole.calvin.operator.history(DB).await.len();
+
+    whole.calvin.signal_coordinator(Signal::SIGTERM);
+    whole.calvin.coordinator_ended().await;
+    whole.configure_consul().await;
+    whole.calvin.start_coordinator().await;
+    let observer = Observer::start(whole.management());
+    let key = lock_key(&"locked".parse().unwrap(), &DB.parse().unwrap()).unwrap();
+    let lock = until("the lock to be held", async || {
+        let consul = whole.management();
+        let read = consul.kv_get(&key, Consistency::Consistent).await;
+        let found = read.map_err(|error| format!("{error:?}"))?.value;
+        let held = found.clone().filter(|entry| entry.session.is_some());
+        held.ok_or_else(|| format!("{found:?}"))
+    })
+    .await;
+    assert_eq!(lock.value, instance.as_bytes());
+    until(
+        "it to work with the number of the lock",
+        async || match work(&whole, &instance).filter(|pid| *pid != old) {
+            Some(pid) if fence(pid) == lock.lock_index => Ok(()),
+            other => Err(format!("{other:?}, before {old}")),
+        },
+    )
+    .await;
+    until("it to be active and passing", async || {
+        let found = whole.catalogue(DB).await?;
+        let good = |one: &ServiceHealth| is_active(one) && one.status() == ServiceStatus::Passing;
+        match &*found {
+            [one] if one.node.name == instance && good(one) => Ok(()),
+            other => Err(format!("{other:#?}")),
+        }
+    })
+    .await;
+    whole.calvin.until_whole(DB, 1).await;
+    let history = whole.calvin.operator.history(DB).await;
+    let kinds: Vec<&str> = history[lines..].iter().map(|line| &*line.kind).collect();
+    for kind in ["instance_intended", "instance_retiring"] {
+        assert!(!kinds.contains(&kind), "{kinds:?}");
+    }
+    observer.assert_never_two();
 }

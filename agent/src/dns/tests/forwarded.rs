@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpStream, UdpSocket},
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -112,13 +112,14 @@ impl Fake {
     }
 }
 
-/// An agent whose names come from elsewhere, though it has a snapshot too.
+/// An agent whose names come from elsewhere; it has a snapshot where they came from there before.
 pub(super) struct Agent {
     pub(super) address: SocketAddr,
     pub(super) forwarder: Arc<Forwarder>,
+    names: Arc<Names>,
     target: watch::Sender<Target>,
     _server: Server,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     keeps: JoinSet<()>,
 }
 
@@ -131,15 +132,18 @@ impl Agent {
     async fn of(target: Target) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let names = Arc::new(Names::new(DOMAIN, dir.path().join("names.json")).unwrap());
-        names.admit(mixed()).await.unwrap();
+        if target == Target::Snapshots {
+            names.admit(mixed()).await.unwrap();
+        }
         let (sockets, address) = sockets();
         let (sources, target) = sources(&names, target);
         Self {
             address,
+            names,
             target,
             _server: serve(&sources, sockets).unwrap(),
             forwarder: sources.forwarder,
-            _dir: dir,
+            dir,
             keeps: JoinSet::new(),
         }
     }
@@ -163,7 +167,7 @@ async fn with_consul_its_answers_are_given_and_the_last_good_one_while_it_is_sil
     let agent = Agent::asking(&fake).await;
     let (address, forwarder) = (agent.address, &agent.forwarder);
     let packet = query("Web.service.prod.example", RecordType::A, Some(1232));
-    // It was never answered, and a snapshot is not asked.
+    // It was never answered.
     let reply = over_udp(address, &packet).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
 
@@ -262,7 +266,7 @@ async fn names_outlive_the_agent_while_consul_is_away() {
 }
 
 #[tokio::test]
-async fn before_anybody_may_be_asked_memory_answers_and_no_snapshot_does() {
+async fn before_anybody_may_be_asked_memory_answers() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("answers.json");
     let fake = Fake::start();
@@ -274,7 +278,7 @@ async fn before_anybody_may_be_asked_memory_answers_and_no_snapshot_does() {
 
     let agent = Agent::of(Target::Memory).await.with(&file);
     let reply = agent.ask("web.service.prod.example").await;
-    assert_eq!(reply.answers.len(), 2, "the snapshot has three");
+    assert_eq!(reply.answers.len(), 2);
     let name = "fast.web.service.prod.example";
     let reply = agent.ask(name).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
@@ -289,8 +293,44 @@ async fn before_anybody_may_be_asked_memory_answers_and_no_snapshot_does() {
     let (reply, ()) = tokio::join!(agent.ask(name), soon);
     assert_eq!(reply.answers.len(), 2);
     agent.target.send_replace(Target::Snapshots);
+    agent.names.admit(mixed()).await.unwrap();
     let reply = agent.ask("web.service.prod.example").await;
     assert_eq!(reply.answers.len(), 3);
+}
+
+/// The environment moves to Consul, whose clients begin, and then hear of everybody.
+#[tokio::test]
+async fn names_from_before_consul_are_given_until_it_has_them_or_they_are_forgotten() {
+    let fake = Fake::start();
+    let agent = Agent::of(Target::Snapshots).await;
+    agent.names.keep().await.unwrap();
+    let path = agent.dir.path().join("names.json");
+    let (known, unknown) = ("web.service.prod.example", "none.service.prod.example");
+    let began = Instant::now();
+    agent.target.send_replace(Target::Memory);
+    assert_eq!(agent.ask(known).await.answers.len(), 3);
+    assert!(began.elapsed() < Duration::from_millis(400), "it waited");
+
+    agent.target.send_replace(Target::Client(fake.address));
+    assert_eq!(agent.ask(known).await.answers.len(), 3);
+    let code = agent.ask(unknown).await.metadata.response_code;
+    assert_eq!(code, ResponseCode::ServFail);
+    for code in [ResponseCode::NXDomain, ResponseCode::NoError] {
+        fake.says(code, 0);
+        assert_eq!(agent.ask(known).await.answers.len(), 3);
+        assert_eq!(agent.ask(unknown).await.metadata.response_code, code);
+    }
+    fake.says(ResponseCode::NoError, 1);
+    assert_eq!(data(&agent.ask(known).await.answers), ["127.9.0.1"]);
+
+    fake.says(ResponseCode::NXDomain, 0);
+    assert!(path.exists());
+    for _ in 0..2 {
+        agent.names.forget().await.unwrap();
+        assert!(!path.exists());
+    }
+    let reply = agent.ask(known).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
 }
 
 #[tokio::test]

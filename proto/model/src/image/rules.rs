@@ -113,7 +113,7 @@ impl ImageManifest {
             }
             if name.as_str().ends_with("-standby") {
                 return Err((
-                    "name",
+                    "service",
                     format!(
                         "service {name}: names that end in -standby are taken by standby instances"
                     ),
