@@ -67,7 +67,7 @@ impl ClientDisk {
 #[tokio::test]
 async fn an_agent_that_is_started_again_says_what_fails_to_a_client_whose_disk_is_full() {
     let datacenter = field().await;
-    let mut machine = Machine::start(&datacenter, 6).await;
+    let mut machine = Machine::start(&datacenter, 41).await;
     let consul = datacenter.client(&datacenter.servers[0], Some(MANAGEMENT));
     machine.register(wire::CatalogueRole::Entered).await;
     passing(&consul, "web").await;
@@ -93,7 +93,7 @@ async fn an_agent_that_is_started_again_says_what_fails_to_a_client_whose_disk_i
 #[tokio::test]
 async fn a_client_that_is_started_in_another_boot_has_forgotten_what_was_said_in_the_last() {
     let datacenter = field().await;
-    let mut machine = Machine::start(&datacenter, 7).await;
+    let mut machine = Machine::start(&datacenter, 42).await;
     let consul = datacenter.client(&datacenter.servers[0], Some(MANAGEMENT));
     machine.register(wire::CatalogueRole::Entered).await;
     passing(&consul, "web").await;
@@ -137,7 +137,7 @@ async fn what_an_earlier_boot_said_is_taken_back_at_a_client_of_somebody_else_wi
     let image = machine::image(&consul_program());
     let image = image.replace(&ours, &format!("address = \"{address}\""));
     let kit = Kit {
-        number: 8,
+        number: 43,
         instance: INSTANCE,
         image,
         exclusive: false,

@@ -3,10 +3,12 @@
 mod token;
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{IpAddr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Mutex,
 };
 
 use calvin_consul::{Client, Settings};
@@ -119,6 +121,9 @@ fn names(manifest: &ImageManifest) -> Vec<String> {
     services.map(|one| one.name.as_str().to_owned()).collect()
 }
 
+/// Those that there are: tests run beside each other.
+static NUMBERS: Mutex<BTreeSet<u8>> = Mutex::new(BTreeSet::new());
+
 /// The address of the machine with this number.
 pub(super) fn address_of(number: u8) -> IpAddr {
     let process = std::process::id();
@@ -193,6 +198,8 @@ impl Machine {
         let management = datacenter.client(server, Some(MANAGEMENT));
         let manifest = ImageManifest::parse("image.toml", &image).unwrap();
         let token = token(&management, instance, &names(&manifest), "first").await;
+        let new = NUMBERS.lock().unwrap().insert(number);
+        assert!(new, "another test has a machine of number {number} too");
         let address = address_of(number).to_string();
         let mut coordinator = Coordinator::start(&[Reply::GrantTo(instance)]).await;
         let root = tempfile::tempdir().unwrap();

@@ -36,12 +36,17 @@ const LIMITED: [&str; 5] = [
     "Your IP is issuing too many",
 ];
 
+/// Whom a Consul client names that could not ask its servers about a token, and so takes nobody for one
+/// (`agent/consul/acl.go`, `missingIdentity`): it is no denial of theirs.
+const UNKNOWN_FOR_NOW: &str = "primary-dc-down";
+
 /// The reason of an answer whose status is not a success.
 #[must_use]
 pub fn classify(status: u16, body: &[u8]) -> Reason {
     let text = shown(body);
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     match status {
+        403 if says(&[UNKNOWN_FOR_NOW]) => Reason::NoLeader { text },
         403 if says(&["ACL not found"]) && !says(&["lacks permission"]) => Reason::UnknownToken,
         403 => Reason::Denied {
             rule: MissingRule::parse(&text).map(Box::new),
@@ -101,6 +106,12 @@ mod tests {
         for (status, text, expected) in [
             (403, "Permission denied", "denied"),
             (403, "rpc error making call: ACL not found", "unknown token"),
+            (
+                403,
+                "Permission denied: token with AccessorID 'primary-dc-down' lacks permission \
+                 'agent:read' on \"a\"",
+                "no leader",
+            ),
             (404, "Unknown service ID \"web\".", "not found"),
             (404, "", "not found"),
             (500, "No cluster leader", "no leader"),
