@@ -95,6 +95,15 @@ pub struct Ends {
     pub forward: watch::Sender<Target>,
 }
 
+impl Ends {
+    /// Whether nothing of the instance works any more, for good.
+    fn is_gone(&self) -> bool {
+        let own = self.own.borrow();
+        own.as_ref()
+            .is_some_and(|own| own.presence == Presence::Gone)
+    }
+}
+
 /// The task.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -186,8 +195,10 @@ impl Catalogue {
             self.ends.names_come_from(Target::Snapshots);
             return self.leave().await;
         };
-        let own = self.ends.own.borrow().clone();
-        if own.is_some_and(|own| own.presence == Presence::Gone) {
+        let given = self.given()?;
+        let is_gone = self.ends.is_gone();
+        // A client of somebody else's stays, and has to forget the instance.
+        if is_gone && given.is_none() {
             self.ends.names_come_from(Target::Memory);
             return self.leave().await;
         }
@@ -201,7 +212,6 @@ impl Catalogue {
                 wanted: environment.to_owned(),
             });
         }
-        let given = self.given()?;
         let configuration = match given {
             Some(_) => None,
             None => match self.run_client(&join).await {
@@ -214,6 +224,7 @@ impl Catalogue {
         };
         self.connect(&join, given.as_deref())?;
         let error = match self.ask(configuration.as_ref()).await {
+            Ok(Turn::InStep) if is_gone => return self.leave().await,
             Ok(turn) => return Ok(turn),
             Err(error) => error,
         };
@@ -394,14 +405,10 @@ impl Catalogue {
                 () = started => return Some(()),
                 () = quiet => return Some(()),
             }
-            let own = ends.own.borrow().clone();
-            if own
-                .as_ref()
-                .is_some_and(|own| own.presence == Presence::Gone)
-                && joined.is_some()
-            {
+            if ends.is_gone() && joined.is_some() {
                 return Some(());
             }
+            let own = ends.own.borrow().clone();
             let concerns = match (turn, joined.as_ref(), wanted, own) {
                 (Turn::InStep, Some(joined), Some(wanted), Some(own)) => {
                     joined.sync.concerns(wanted, &own)

@@ -120,7 +120,8 @@ impl Sync {
     pub(super) fn concerns(&self, wanted: Registration, own: &Own) -> bool {
         self.read.as_ref().is_none_or(|local| {
             let plan = self.plan(wanted, own, local, None);
-            plan.step == Step::Out || !plan.operations.is_empty()
+            // What is to be asked of the servers first is to be done too.
+            plan.step == Step::Out || plan.look == Look::Servers || !plan.operations.is_empty()
         })
     }
 

@@ -58,6 +58,8 @@ pub struct Forwarder {
     news: Notify,
     /// Why the last question got no answer, if it did not.
     fault: watch::Sender<Option<String>>,
+    /// Whether the last question got one; nothing before the first.
+    answers: watch::Sender<Option<bool>>,
     /// Why what is known is not on disk, if it is not.
     unsaved: watch::Sender<Option<String>>,
 }
@@ -106,6 +108,7 @@ impl Forwarder {
             began: Instant::now(),
             news: Notify::new(),
             fault: watch::Sender::new(None),
+            answers: watch::Sender::new(None),
             unsaved: watch::Sender::new(None),
         }
     }
@@ -288,7 +291,19 @@ impl Forwarder {
         Moment::try_from(self.began.elapsed().as_millis()).unwrap_or(Moment::MAX)
     }
 
+    /// Whether the last question got an answer of the client's; nothing before the first.
+    #[must_use]
+    pub fn answers(&self) -> watch::Receiver<Option<bool>> {
+        self.answers.subscribe()
+    }
+
     fn note(&self, error: Option<&UpstreamError>) {
+        let now = Some(error.is_none());
+        self.answers.send_if_modified(|known| {
+            let changed = *known != now;
+            *known = now;
+            changed
+        });
         let fault = error.map(|error| chain(error));
         self.fault.send_if_modified(|known| {
             match (&fault, &known) {

@@ -273,6 +273,7 @@ fn start_names(
         fault: fault.subscribe(),
         incoming: incoming.clone(),
     };
+    let answers = forwarder.answers();
     let sources = Sources {
         names: known.clone(),
         forwarder,
@@ -281,7 +282,7 @@ fn start_names(
     tasks::spawn(tasks, "dns", answer);
     let keep = names::keep(known.clone(), served.subscribe(), unsaved);
     tasks::spawn(tasks, NAMES_ON_DISK, keep);
-    let forget = names::forget(known.clone(), target);
+    let forget = names::forget(known.clone(), target, answers);
     tasks::spawn(tasks, "names before Consul", forget);
     let serve = names::serve(known, incoming.subscribe(), served);
     tasks::spawn(tasks, "names", serve);

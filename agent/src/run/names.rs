@@ -79,16 +79,28 @@ pub(super) async fn keep(
     }
 }
 
-/// Forgets what is served when a Consul client could be asked instead for `HANDOVER`: until then it
-/// answers what Consul does not know yet.
-pub(super) async fn forget(names: Arc<Names>, mut target: watch::Receiver<Target>) {
+/// Forgets what is served when a Consul client has answered instead for `HANDOVER`: until then it
+/// answers what Consul does not know yet. `answers` says whether it answered the last question.
+pub(super) async fn forget(
+    names: Arc<Names>,
+    mut target: watch::Receiver<Target>,
+    mut answers: watch::Receiver<Option<bool>>,
+) {
     let is_client = |target: &Target| matches!(target, Target::Client(_));
     let is_snapshots = |target: &Target| *target == Target::Snapshots;
     while target.wait_for(is_client).await.is_ok() {
-        let back = target.wait_for(is_snapshots);
+        if answers.wait_for(|given| *given == Some(true)).await.is_err() {
+            return;
+        }
+        let back = async {
+            tokio::select! {
+                back = target.wait_for(is_snapshots) => back.is_ok(),
+                silent = answers.wait_for(|given| *given == Some(false)) => silent.is_ok(),
+            }
+        };
         match timeout(HANDOVER, back).await {
-            Ok(Ok(_)) => continue,
-            Ok(Err(_)) => return,
+            Ok(true) => continue,
+            Ok(false) => return,
             Err(_) => {}
         }
         let known = names.version();
@@ -243,15 +255,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn names_are_forgotten_when_consul_was_asked_for_long_enough_and_not_before() {
+    async fn names_are_forgotten_when_consul_has_answered_for_long_enough_and_not_before() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("names.json");
         let names = Arc::new(Names::new(DOMAIN, path.clone()).unwrap());
         names.admit(snapshot(1)).await.unwrap();
         names.keep().await.unwrap();
         let target = watch::Sender::new(Target::Snapshots);
+        let answers = watch::Sender::new(None);
         let mut tasks = JoinSet::new();
-        tasks.spawn(forget(names.clone(), target.subscribe()));
+        tasks.spawn(forget(
+            names.clone(),
+            target.subscribe(),
+            answers.subscribe(),
+        ));
         let second = Duration::from_secs(1);
         let client = Target::Client(std::net::SocketAddr::from(([127, 0, 0, 1], 8600)));
 
@@ -259,8 +276,16 @@ mod tests {
         // Nobody could be asked yet.
         target.send_replace(Target::Memory);
         sleep(2 * HANDOVER).await;
-        // Given up again: the snapshots are what there is.
+        // It may be asked, and has said nothing yet; then it does, and cannot any more.
         target.send_replace(client);
+        sleep(2 * HANDOVER).await;
+        answers.send_replace(Some(true));
+        sleep(HANDOVER - second).await;
+        answers.send_replace(Some(false));
+        sleep(2 * HANDOVER).await;
+        assert!(names.version().is_some());
+        // Given up again: the snapshots are what there is.
+        answers.send_replace(Some(true));
         sleep(HANDOVER - second).await;
         target.send_replace(Target::Snapshots);
         sleep(2 * HANDOVER).await;

@@ -8,6 +8,10 @@ encrypt     = "cmVwbGFjZS10aGlzLXdpdGgtY29uc3VsLWtleWdlbiE="
 acl {
   enabled        = true
   default_policy = "deny"
+  tokens {                          # of its node, and read on all services and nodes: see the page
+    agent = "00000000-0000-0000-0000-000000000000"
+    dns   = "00000000-0000-0000-0000-000000000000"
+  }
 }
 tls {
   defaults {

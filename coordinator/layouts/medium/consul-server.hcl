@@ -29,4 +29,4 @@ ports {
   https  = 8501
   http   = -1
 }
-limits { http_max_conns_per_client = 400 }  # where one address asks for more than 90 service names
+limits { http_max_conns_per_client = 400 }  # where one address asks for more than 90 services

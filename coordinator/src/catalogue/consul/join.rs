@@ -247,20 +247,27 @@ impl Joiner {
             return Ok(());
         }
         let name = machines_policy(&self.common.environment);
-        let found = self.make_policy().await?;
-        let before = self.progress.policy_id.take();
-        let is_new =
-            found.is_none() || before.is_some_and(|before| Some(&before) != found.as_ref());
-        self.progress.policy_id = match found {
+        let found = match self.make_policy().await? {
             Some(id) => Some(id),
-            None => self.client.policy(&name).await?.map(|policy| policy.id),
+            None => {
+                self.doubt_tokens();
+                self.client.policy(&name).await?.map(|policy| policy.id)
+            }
         };
+        let before = std::mem::replace(&mut self.progress.policy_id, found);
+        if before.is_some() && before != self.progress.policy_id {
+            self.doubt_tokens();
+        }
         self.progress.policy = Some(Instant::now());
-        if is_new && self.progress.listing.had() {
+        Ok(())
+    }
+
+    /// Another policy of machines is in none of the tokens that had the one before.
+    fn doubt_tokens(&mut self) {
+        if self.progress.listing.had() {
             tracing::warn!("the policy of machines was gone from Consul: looking at their tokens");
             self.progress.listing.at_once();
         }
-        Ok(())
     }
 
     /// Makes the tokens that are missing. One that cannot be made holds up no other, unless the reason is
