@@ -131,6 +131,13 @@ pub(super) struct Plan {
     pub(super) missing: Option<String>,
 }
 
+impl Plan {
+    /// Whether there is anything to do, or to ask of the servers before it can be done.
+    pub(super) fn is_due(&self) -> bool {
+        self.step == Step::Out || self.look == Look::Servers || !self.operations.is_empty()
+    }
+}
+
 /// Whether what is registered is as it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {

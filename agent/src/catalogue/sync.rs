@@ -119,9 +119,7 @@ impl Sync {
     /// Whether there is anything to do, by what was read last.
     pub(super) fn concerns(&self, wanted: Registration, own: &Own) -> bool {
         self.read.as_ref().is_none_or(|local| {
-            let plan = self.plan(wanted, own, local, None);
-            // What is to be asked of the servers first is to be done too.
-            plan.step == Step::Out || plan.look == Look::Servers || !plan.operations.is_empty()
+            self.plan(wanted, own, local, None).is_due()
         })
     }
 

@@ -39,6 +39,30 @@ async fn start(datacenter: &Datacenter, number: u8) -> Machine {
     Machine::start_of(datacenter, number, image_with(&client)).await
 }
 
+/// Nothing has to end before such an instance is gone, so it says that it leaves in no moment before.
+#[tokio::test]
+async fn a_client_that_is_there_already_forgets_an_instance_without_a_workload() {
+    let mut datacenter = field().await;
+    let client = format!("address = \"http://{}:8500\"", address_of(24));
+    let workload = "[workload]\ncommand = [\"sleep\", \"600\"]\n";
+    let image = image_with(&client);
+    assert!(image.contains(workload), "{image}");
+    let image = image.replace(workload, "");
+    let mut machine = Machine::start_of(&datacenter, 24, image).await;
+    let consul = datacenter.client(&datacenter.servers[0], Some(MANAGEMENT));
+    machine.register(wire::CatalogueRole::Standby).await;
+    let acl = json!({ "tokens": { "agent": machine.token(), "dns": machine.token() } });
+    let more = on_machine(address_of(24), acl);
+    datacenter.add_agent_with(INSTANCE, more).await;
+    passing(&consul, "web-standby").await;
+    machine.registered(wire::CatalogueRole::Standby).await;
+
+    machine.retire().await;
+    let left = machine.client().local_services().await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+    gone(&consul, "web-standby").await;
+}
+
 #[tokio::test]
 async fn a_client_that_is_there_already_is_used_and_none_is_started() {
     let mut datacenter = field().await;

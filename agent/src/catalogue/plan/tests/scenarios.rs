@@ -306,6 +306,7 @@ fn an_exclusive_one_brings_no_tags_of_the_active_back_with_good_news() {
         world.own.workload = OwnWord::Passing;
         let blind = world.plan(None);
         assert_eq!((blind.look, says_passing(&blind)), (Look::Servers, false));
+        assert!(blind.is_due(), "the good news wait for nothing else");
         // It gets the tags of the servers, and the good news are for the round after that.
         let seen = world.plan(Some(&world.servers));
         let is_alone = matches!(seen.operations.as_slice(), [Operation::Register(_)]);
