@@ -118,9 +118,9 @@ impl Sync {
 
     /// Whether there is anything to do, by what was read last.
     pub(super) fn concerns(&self, wanted: Registration, own: &Own) -> bool {
-        self.read.as_ref().is_none_or(|local| {
-            self.plan(wanted, own, local, None).is_due()
-        })
+        self.read
+            .as_ref()
+            .is_none_or(|local| self.plan(wanted, own, local, None).is_due())
     }
 
     /// Brings the registration to what is wanted, as far as it goes now.

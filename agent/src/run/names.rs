@@ -89,7 +89,11 @@ pub(super) async fn forget(
     let is_client = |target: &Target| matches!(target, Target::Client(_));
     let is_snapshots = |target: &Target| *target == Target::Snapshots;
     while target.wait_for(is_client).await.is_ok() {
-        if answers.wait_for(|given| *given == Some(true)).await.is_err() {
+        if answers
+            .wait_for(|given| *given == Some(true))
+            .await
+            .is_err()
+        {
             return;
         }
         let back = async {
