@@ -10,11 +10,11 @@ use calvin_consul::{
 };
 
 use crate::{
-    coordinator::{add_web, datacenter, environment, tokens},
+    coordinator::{add_web, add_web_that_works, datacenter, environment, tokens},
     support::{
         Datacenter,
         environment::Environment,
-        files::{self, Fleet, PORT},
+        files::Fleet,
         home::{ENVIRONMENT, prepare},
         operator::fleet_request,
         player::Player,
@@ -330,12 +330,7 @@ async fn a_right_to_a_lock_that_is_deleted_alone_comes_back_within_seconds() {
     let mut environment = prepare(&datacenter, &token);
     environment.use_silent_agent();
     environment.start_coordinator().await;
-    let image = format!(
-        "name = \"web\"\nversion = \"1.0\"\n[workload]\ncommand = [\"true\"]\nwork = \"on_active\"\n\
-         [[service]]\nname = \"web\"\nport = {PORT}\n"
-    );
-    let folder = files::custom_image(environment.home(), "web", "1.0", &image);
-    environment.operator.add_image(folder).await.unwrap();
+    add_web_that_works(&environment, "1.0", "on_active").await;
     let player = Player::start(&environment, &datacenter);
     let fleet = Fleet {
         healthy_deadline: "10m",

@@ -133,7 +133,8 @@ pub(super) fn address_of(number: u8) -> IpAddr {
 
 async fn trust_domain(consul: &Client) -> String {
     let found = until("the authority", async || consul.trust_domain().await).await;
-    found.expect("the datacenter gives out certificates")
+    // Some give out no certificates.
+    found.unwrap_or_default()
 }
 
 /// Starts the machine in this directory of its host.

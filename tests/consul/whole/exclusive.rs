@@ -118,6 +118,9 @@ fn is_active(one: &ServiceHealth) -> bool {
     one.service.tags.iter().any(|tag| tag == registered::ACTIVE)
 }
 
+/// Looks below which an observer has seen nothing.
+const LOOKS_MIN: u64 = 100;
+
 /// Looks from outside at whom clients find.
 struct Observer {
     looks: Arc<Mutex<u64>>,
@@ -155,12 +158,25 @@ impl Observer {
         Self { looks, two, task }
     }
 
+    /// Waits until it has looked often enough to say anything.
+    async fn until_it_has_looked(&self) {
+        until("more looks", async || {
+            let looks = *self.looks.lock().unwrap();
+            if looks > LOOKS_MIN {
+                Ok(())
+            } else {
+                Err(looks)
+            }
+        })
+        .await;
+    }
+
     fn assert_never_two(&self) {
         let two = self.two.lock().unwrap();
         assert!(two.is_empty(), "two are active: {two:?}");
         assert!(!self.task.is_finished(), "the observer has given up");
         let looks = *self.looks.lock().unwrap();
-        assert!(looks > 100, "only {looks} looks");
+        assert!(looks > LOOKS_MIN, "only {looks} looks");
     }
 }
 
@@ -344,5 +360,6 @@ async fn who_is_at_work_when_the_environment_moves_to_consul_takes_the_lock() {
     for kind in ["instance_intended", "instance_retiring"] {
         assert!(!kinds.contains(&kind), "{kinds:?}");
     }
+    observer.until_it_has_looked().await;
     observer.assert_never_two();
 }
