@@ -139,7 +139,10 @@ async fn trust_domain(consul: &Client) -> String {
 
 /// Starts the machine in this directory of its host.
 fn start_init(files: &MachineFiles, host: &Path) -> Child {
-    let mut init = Command::new(agent_program());
+    let mut init = Command::new("setpriv");
+    // Also where a test ends before it has a machine.
+    init.args(["--pdeathsig", "KILL", "--"])
+        .arg(agent_program());
     init.args(["init", "--machine"]).arg(files.root());
     init.env(LOCKS_VARIABLE, host.join("locks"));
     let silent = init.stdin(Stdio::null()).stdout(Stdio::null());
