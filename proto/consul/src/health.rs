@@ -188,6 +188,17 @@ impl Client {
         let value = answer.json()?;
         Ok(read(&answer, value))
     }
+
+    /// Whether gossip says that a node lives; not where there is none. Needs the same rules.
+    ///
+    /// # Errors
+    /// As [`Self::node_checks`].
+    pub async fn node_lives(&self, node: &str) -> Result<bool, Error> {
+        let checks = self.node_checks(node, Consistency::Consistent).await?;
+        let passes =
+            |check: &Check| check.id == SERF_HEALTH && check.status == CheckStatus::Passing;
+        Ok(checks.value.iter().any(passes))
+    }
 }
 
 #[cfg(test)]

@@ -11,13 +11,7 @@ use tokio::time::Instant;
 
 use super::{add_web, datacenter, environment};
 use crate::{
-    support::{
-        environment::Environment,
-        files::Fleet,
-        home::{ENVIRONMENT, prepare},
-        player::Player,
-        until,
-    },
+    support::{environment::Environment, files::Fleet, home::ENVIRONMENT, player::Player, until},
     switch::{active, found, until_phase},
 };
 
@@ -71,9 +65,7 @@ async fn reported(environment: &Environment) -> BTreeMap<String, u64> {
 #[tokio::test]
 async fn a_lock_that_stays_lost_stops_decisions_and_neither_sessions_nor_status() {
     let (datacenter, consul, token) = datacenter().await;
-    let mut environment = prepare(&datacenter, &token);
-    environment.use_silent_agent();
-    environment.start_coordinator().await;
+    let environment = environment(&datacenter, &token).await;
     for version in ["1.0", "2.0"] {
         add_web(&environment, version).await;
     }

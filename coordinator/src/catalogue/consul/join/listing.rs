@@ -4,8 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use calvin_consul::{Consistency, Error, health::CheckStatus, health::SERF_HEALTH};
-use calvin_model::InstanceId;
+use calvin_consul::Error;
 use tokio::time::Instant;
 
 use super::{About, Joiner, Joining};
@@ -117,7 +116,7 @@ impl Joiner {
             if failed.is_some() {
                 continue;
             }
-            match self.lives(&instance).await {
+            match self.client.node_lives(instance.as_str()).await {
                 Ok(false) => self.shared.owes(instance),
                 Ok(true) => {
                     tracing::debug!(%instance, "a token of a machine without a record stays, because the machine lives");
@@ -136,20 +135,6 @@ impl Joiner {
             );
         }
         failed.map_or(Ok(again), Err)
-    }
-
-    /// Whether gossip says that its machine lives.
-    async fn lives(&self, instance: &InstanceId) -> Result<bool, Error> {
-        let node = instance.as_str();
-        let checks = self
-            .client
-            .node_checks(node, Consistency::Consistent)
-            .await?;
-        let passes = checks
-            .value
-            .iter()
-            .any(|check| check.id == SERF_HEALTH && check.status == CheckStatus::Passing);
-        Ok(passes)
     }
 }
 

@@ -11,8 +11,7 @@ use std::{
 };
 
 use calvin_consul::{
-    Consistency, Error,
-    health::{CheckStatus, SERF_HEALTH},
+    Error,
     txn::{Op, Outcome},
 };
 use calvin_engine::View;
@@ -258,14 +257,7 @@ impl Switcher {
         if looked.is_some_and(|at| at.elapsed() < STRAY_AGAIN) {
             return Ok(true);
         }
-        let checks = self
-            .client
-            .node_checks(node, Consistency::Consistent)
-            .await?;
-        let lives = checks
-            .value
-            .iter()
-            .any(|check| check.id == SERF_HEALTH && check.status == CheckStatus::Passing);
+        let lives = self.client.node_lives(node).await?;
         if lives {
             let first = self
                 .strays
